@@ -1,0 +1,47 @@
+// Which models are at hand: folders recognised by their own JSON, named and digested. Reads no weights into memory and
+// needs no torch.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "promptsweep/v1/sweep.pb.h"
+
+namespace promptsweep::sweep {
+
+// A model as found on disk.
+struct ModelFolder {
+  std::string id;            // folder name, or the card's id
+  std::string path;          // absolute; empty for the built-in "null" model and "null-embed" embedder
+  std::string architecture;  // "dalle-bart" (config.json model_type dallebart), "clip", "null", "null-embed"
+  std::string digest;        // 32 bytes: SHA-256 over the sorted relative paths and contents of its .safetensors, .json, .txt and
+                             // .model files (not heldout/)
+  bool harmless = false;     // from card.json
+  bool generates = false;    // can stand on the model axis
+  bool embeds = false;       // can stand under embedders
+  // Defaults of card.json for settings no spec names.
+  std::map<std::string, v1::Value> defaults;
+};
+
+// Immutable after Open; thread-safe.
+class ModelCatalog {
+ public:
+  // Looks for model folders directly inside each of `search` (in order; the first of a name wins). A search folder that does
+  // not exist is skipped. A folder that looks like a model but is broken (unreadable JSON, truncated safetensors) is kept as a
+  // problem and reported when asked for by name. Digests are computed when first asked for.
+  [[nodiscard]] static absl::StatusOr<ModelCatalog> Open(std::vector<std::string> search);
+
+  // By id, or by path for a name with a '/'. NOT_FOUND names the nearest id; INVALID_ARGUMENT says what is broken.
+  [[nodiscard]] absl::StatusOr<ModelFolder> Find(const std::string& id) const;
+  // Ids at hand, sorted, the built-in ones included.
+  std::vector<std::string> Ids() const;
+  const std::vector<std::string>& search() const { return search_; }
+
+ private:
+  std::vector<std::string> search_;
+  std::map<std::string, std::string> paths_;  // id -> folder
+};
+
+}  // namespace promptsweep::sweep
