@@ -1,0 +1,105 @@
+// A store folder as RocksDB: opening, locking, options, and statuses in our own terms. Nothing here knows what a cell is.
+#pragma once
+
+#include <rocksdb/db.h>
+#include <rocksdb/env.h>
+#include <rocksdb/file_system.h>
+#include <rocksdb/listener.h>
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "store/schema.h"
+
+namespace promptsweep::store {
+
+inline rocksdb::Slice ToSlice(absl::string_view bytes) { return {bytes.data(), bytes.size()}; }
+inline absl::string_view ToView(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
+
+// One line. No space left: RESOURCE_EXHAUSTED "disk full: ..."; corruption: DATA_LOSS; other I/O errors: UNAVAILABLE.
+[[nodiscard]] absl::Status FromRocks(const rocksdb::Status& status);
+
+// An open store folder. Thread-safe. Holds the folder's lock until destroyed.
+class Database {
+ public:
+  struct Options {
+    std::string folder;
+    // Make the folder and an empty store where there is none. Never over data files that lost their CURRENT file.
+    bool create_if_missing = false;
+    // Where RocksDB's files go; null: the machine's. The folder lock and the ballast always go to the machine's.
+    std::shared_ptr<rocksdb::FileSystem> file_system;
+    // Size of a file that is kept so that a full disk can be opened again by deleting it; 0: none.
+    uint64_t ballast_bytes = 16 << 20;
+    // The ballast is made only where this much stays free beside it.
+    uint64_t low_water_bytes = 64 << 20;
+    // A flush or compaction failed. From a RocksDB thread; must not block or call back.
+    std::function<void(absl::Status)> on_background_error;
+  };
+
+  // NOT_FOUND: no folder, or no store in it. FAILED_PRECONDITION: in use by another process, of a newer schema version, or
+  // damaged. RESOURCE_EXHAUSTED: disk full even without the ballast. DATA_LOSS: RocksDB found corruption.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Database>> Open(Options options);
+  ~Database();
+
+  rocksdb::DB& db() { return *db_; }
+  rocksdb::ColumnFamilyHandle* family(Family family) const { return handles_[static_cast<size_t>(family)]; }
+  // NOT_FOUND (no message) where there is no such key.
+  [[nodiscard]] absl::StatusOr<std::string> Get(Family family, absl::string_view key, const rocksdb::Snapshot* snapshot = nullptr);
+  // Free bytes of the folder's file system for this user.
+  [[nodiscard]] absl::StatusOr<uint64_t> FreeBytes();
+  // 16 random bytes, made with the store.
+  const std::string& uuid() const { return uuid_; }
+  const std::string& folder() const { return options_.folder; }
+
+ private:
+  explicit Database(Options options);
+  absl::Status LockFolder();
+  absl::Status OpenRocks();
+  absl::Status CheckMeta();
+  void RestoreBallast();
+  std::string BallastPath() const;
+
+  const Options options_;
+  int lock_fd_ = -1;
+  std::unique_ptr<rocksdb::Env> env_;
+  std::shared_ptr<rocksdb::Cache> cache_;
+  std::unique_ptr<rocksdb::DB> db_;
+  std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};
+  // Families a newer version made; opened only because RocksDB demands it.
+  std::vector<rocksdb::ColumnFamilyHandle*> unknown_;
+  std::string uuid_;
+};
+
+// The rows of one family with keys in [begin, end), in order, as of a snapshot. Ends early on corruption, so status() must be
+// asked once Valid() is false. Not thread-safe; must not outlive the database or the snapshot.
+class Rows {
+ public:
+  struct Hints {
+    // A long scan: read ahead, leave the cache alone.
+    bool bulk = false;
+  };
+  Rows(Database& database, Family family, std::string begin, std::string end, const rocksdb::Snapshot* snapshot, Hints hints);
+  Rows(Database& database, Family family, std::string begin, std::string end, const rocksdb::Snapshot* snapshot = nullptr)
+      : Rows(database, family, std::move(begin), std::move(end), snapshot, Hints{}) {}
+  bool Valid() const { return it_->Valid(); }
+  void Next() { it_->Next(); }
+  void Seek(absl::string_view key) { it_->Seek(ToSlice(key)); }
+  absl::string_view key() const { return ToView(it_->key()); }
+  absl::string_view value() const { return ToView(it_->value()); }
+  [[nodiscard]] absl::Status status() const { return FromRocks(it_->status()); }
+
+ private:
+  const std::string end_;
+  const rocksdb::Slice end_slice_;
+  std::unique_ptr<rocksdb::Iterator> it_;
+};
+
+// Past every key of any family.
+inline std::string EndOfKeys() { return std::string(64, '\xff'); }
+
+}  // namespace promptsweep::store
