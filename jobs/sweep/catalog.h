@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,19 +22,31 @@ struct ModelFolder {
   bool harmless = false;     // from card.json
   bool generates = false;    // can stand on the model axis
   bool embeds = false;       // can stand under embedders
-  // Defaults of card.json for settings no spec names.
+  // Defaults of card.json for settings no spec names. Covered by the digest, so a cell need not repeat them.
   std::map<std::string, v1::Value> defaults;
+  int64_t image_vocab = 0;    // dalle-bart: image tokens; the upper end of top_k
+  int64_t image_side = 0;     // pixels of the square picture it draws, where its configuration says; else 0
+  int64_t dimensions = 0;     // of an embedding; 0 where it does not embed
+
+  v1::ModelRef Ref() const;
 };
+
+inline constexpr char kNullModel[] = "null";          // built in: draws a few coloured pixels from the seed
+inline constexpr char kNullEmbedder[] = "null-embed";  // built in: 16 dimensions
+inline constexpr int64_t kNullDimensions = 16;
 
 // Immutable after Open; thread-safe.
 class ModelCatalog {
  public:
   // Looks for model folders directly inside each of `search` (in order; the first of a name wins). A search folder that does
-  // not exist is skipped. A folder that looks like a model but is broken (unreadable JSON, truncated safetensors) is kept as a
-  // problem and reported when asked for by name. Digests are computed when first asked for.
+  // not exist is skipped. A model is a folder whose config.json has model_type dallebart or clip; an optional card.json gives
+  // {"id": name, "harmless": truth value, "defaults": {setting: value}}. A folder that looks like a model (a config.json or a
+  // .safetensors file) but is broken is kept as a problem and reported when asked for by name. Digests are computed when first
+  // asked for.
   [[nodiscard]] static absl::StatusOr<ModelCatalog> Open(std::vector<std::string> search);
 
-  // By id, or by path for a name with a '/'. NOT_FOUND names the nearest id; INVALID_ARGUMENT says what is broken.
+  // By id, or by path for a name with a '/'. Checks every safetensors header. NOT_FOUND names the nearest id and the folders
+  // searched; INVALID_ARGUMENT names the broken file.
   [[nodiscard]] absl::StatusOr<ModelFolder> Find(const std::string& id) const;
   // Ids at hand, sorted, the built-in ones included.
   std::vector<std::string> Ids() const;
@@ -42,6 +55,8 @@ class ModelCatalog {
  private:
   std::vector<std::string> search_;
   std::map<std::string, std::string> paths_;  // id -> folder
+  struct Cache;
+  std::shared_ptr<Cache> cache_;  // what Find read, by folder
 };
 
 }  // namespace promptsweep::sweep

@@ -16,11 +16,13 @@ namespace promptsweep::sweep {
 // Immutable and thread-safe; cheap to copy (shares its tree).
 class Plan {
  public:
-  // Checks the algebra (axis names, equal zip counts, counts that fit in 64 bits) and that manifest.cell_count agrees.
+  // Checks the algebra (axis names, equal zip counts, counts that fit in 64 bits; every cell has model, prompt and seed), that
+  // every model asked for is in manifest.models, and that manifest.cell_count agrees. INVALID_ARGUMENT.
   [[nodiscard]] static absl::StatusOr<Plan> FromManifest(const v1::SweepManifest& manifest);
 
   uint64_t cell_count() const;
-  // The cell with its fingerprint. OUT_OF_RANGE beyond cell_count().
+  // The cell with its settings (axes over defaults) and its fingerprint; the fingerprint is empty where the manifest has no
+  // digest for the model (a plan of models that are not at hand). OUT_OF_RANGE beyond cell_count().
   [[nodiscard]] absl::StatusOr<v1::Cell> CellAt(uint64_t ordinal) const;
   // Model of a cell, without building it. Precondition: ordinal < cell_count().
   const std::string& ModelAt(uint64_t ordinal) const;
