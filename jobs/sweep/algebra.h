@@ -91,6 +91,11 @@ class CellTree {
   RuleCounts rule_counts_;
 };
 
+// The k-th value. Precondition: k < range.count(), and the range was checked to fit in 64 bits.
+[[nodiscard]] inline int64_t RangeValue(const v1::IntRange& range, uint64_t k) {
+  return static_cast<int64_t>(range.first() + static_cast<__int128>(range.step()) * k);
+}
+
 // Slow axes first: the order of factors inside a product, whatever order its author wrote them in, so that neighbours in a
 // sweep share weights and text encodings. 0 model, 1 width, height, size, 2 steps, 3 other settings, 4 prompt, 5 seed.
 [[nodiscard]] int AxisRank(const std::string& name);

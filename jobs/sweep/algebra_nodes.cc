@@ -170,7 +170,7 @@ PositionGroups AxisNode::Group(const RuleScope& scope) const {
 void AxisNode::Visit(uint64_t position, CellSink sink) const {
   if (axis_.has_list()) return sink(axis_.name(), axis_.list().values(static_cast<int>(position)));
   v1::Value value;
-  value.set_int_value(static_cast<int64_t>(axis_.range().first() + static_cast<__int128>(axis_.range().step()) * position));
+  value.set_int_value(RangeValue(axis_.range(), position));
   sink(axis_.name(), value);
 }
 

@@ -41,12 +41,14 @@ struct PlanSummary {
   std::vector<ModelSummary> models, embedders;
   std::vector<v1::Setting> defaults;
   std::string noise_dtype, compute_dtype;
-  // Guesses: fp16 embeddings exactly, images by their pixels (see kBytesPerPixel), 400 bytes of record each. Saturate at 2^64 - 1.
+  // fp16 vectors of embedders that were found (512 dimensions for others), images guessed from the pixels of 256 cells, records
+  // of kRecordBytes. Saturate at 2^64 - 1.
   uint64_t embedding_bytes = 0, image_bytes = 0, record_bytes = 0;
 };
 
-// WebP of generated pictures, typically.
+// WebP of generated pictures, typically; and the smallest one.
 inline constexpr double kBytesPerPixel = 0.35;
+inline constexpr double kSmallestImage = 64;
 inline constexpr uint64_t kRecordBytes = 400;
 
 // `count` cells each for first, last and sample.

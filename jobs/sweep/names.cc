@@ -1,6 +1,7 @@
 #include "jobs/sweep/names.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
@@ -101,6 +102,11 @@ std::string Quoted(absl::string_view text) {
   }
   absl::string_view head = text.substr(0, end);
   return absl::StrCat("\"", IsUtf8Text(head) ? absl::Utf8SafeCEscape(head) : absl::CEscape(head), end < text.size() ? "..." : "", "\"");
+}
+
+std::string NumberText(double value) {
+  char buffer[64];
+  return std::string(buffer, std::to_chars(buffer, buffer + sizeof(buffer), value).ptr);
 }
 
 }  // namespace promptsweep::sweep

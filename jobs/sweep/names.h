@@ -29,4 +29,7 @@ namespace promptsweep::sweep {
 // `text` in double quotes, shortened to about 60 bytes, control characters escaped: safe in a one-line message.
 [[nodiscard]] std::string Quoted(absl::string_view text);
 
+// Shortest text that reads back as the same number.
+[[nodiscard]] std::string NumberText(double value);
+
 }  // namespace promptsweep::sweep

@@ -44,14 +44,14 @@ const SettingInfo* FindSetting(const std::vector<SettingInfo>& settings, absl::s
 
 std::string Allowed(const SettingInfo& info, double maximum) {
   std::string kind = info.type == SettingInfo::kInt ? "a whole number" : "a number";
-  std::string from = info.minimum > 0 && info.minimum < 1e-9 ? "above 0" : absl::StrCat("from ", info.minimum);
-  return absl::StrCat(kind, " ", from, maximum < kMaxInt ? absl::StrCat(" to ", maximum) : "");
+  std::string from = info.minimum > 0 && info.minimum < 1e-9 ? "above 0" : absl::StrCat("from ", NumberText(info.minimum));
+  return absl::StrCat(kind, " ", from, maximum < kMaxInt ? absl::StrCat(" to ", NumberText(maximum)) : "");
 }
 
 std::string Shown(const v1::Value& value) {
   switch (value.kind_case()) {
     case v1::Value::kIntValue: return absl::StrCat(value.int_value());
-    case v1::Value::kDoubleValue: return absl::StrCat(value.double_value());
+    case v1::Value::kDoubleValue: return NumberText(value.double_value());
     case v1::Value::kBoolValue: return value.bool_value() ? "true" : "false";
     default: return Quoted(value.string_value());
   }

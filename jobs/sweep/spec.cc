@@ -1,0 +1,441 @@
+#include "jobs/sweep/spec.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <optional>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/status.h"
+#include "jobs/sweep/algebra.h"
+#include "jobs/sweep/catalog.h"
+#include "jobs/sweep/fingerprint.h"
+#include "jobs/sweep/names.h"
+#include "jobs/sweep/prompt_axis.h"
+#include "jobs/sweep/prompt_text.h"
+#include "jobs/sweep/settings.h"
+#include "jobs/sweep/yaml.h"
+
+namespace promptsweep::sweep {
+namespace {
+
+const std::vector<std::string>& Operators() {
+  static const auto& names = *new std::vector<std::string>{"product", "zip", "chain", "exclude"};
+  return names;
+}
+
+const std::vector<std::string>& AxisKeys() {
+  static const auto& names = *[] {
+    auto* all = new std::vector<std::string>{"model", "prompt", "seed"};
+    all->insert(all->end(), AllSettingNames().begin(), AllSettingNames().end());
+    return all;
+  }();
+  return names;
+}
+
+bool Contains(const std::vector<std::string>& names, absl::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// "a..b" without quotes.
+std::optional<std::pair<std::string, std::string>> SplitRange(const YamlNode& node) {
+  if (node.kind != YamlNode::kScalar || node.quoted) return std::nullopt;
+  size_t dots = node.text.find("..");
+  if (dots == std::string::npos || dots == 0) return std::nullopt;
+  return std::pair(node.text.substr(0, dots), node.text.substr(dots + 2));
+}
+
+class SpecReader {
+ public:
+  SpecReader(const YamlFile& file, const std::string& base_folder) : file_(file), prompts_(file, base_folder) {}
+  absl::StatusOr<LoadedSpec> Read();
+
+ private:
+  absl::Status ReadSettings(const YamlNode& node);
+  absl::Status ReadEmbedders(const YamlNode& node);
+
+  absl::StatusOr<v1::CellNode> ReadNode(const YamlNode& node);
+  absl::StatusOr<v1::CellNode> ReadOperator(const std::string& name, const YamlNode& key, const YamlNode& node);
+  absl::StatusOr<v1::CellNode> ReadParts(const std::string& name, const YamlNode& node);
+  absl::StatusOr<v1::CellNode> ReadExclude(const YamlNode& node);
+  absl::StatusOr<v1::ExcludeRule> ReadRule(const YamlNode& node, const v1::CellNode& from);
+
+  absl::Status ReadAxis(const std::string& name, const YamlNode& node, v1::Axis& axis);
+  absl::StatusOr<v1::IntRange> ReadRange(const std::string& name, const YamlNode& node);
+  absl::Status CheckRangeEnds(const std::string& name, const YamlNode& node, const v1::IntRange& range);
+  absl::StatusOr<v1::ValueList> ReadList(const std::string& name, const std::vector<const YamlNode*>& items, const YamlNode& node);
+  absl::StatusOr<v1::Value> ReadValue(const std::string& name, const YamlNode& node);
+  absl::StatusOr<int64_t> ReadInt(const std::string& name, const YamlNode& at, const std::string& text);
+  absl::Status CheckComplete(const YamlNode& cells);
+  void Remember(const std::string& name, const v1::Value& value, const YamlNode& node) {
+    loaded_.where.emplace(std::pair(name, CanonicalValue(value)), file_.Place(node));
+  }
+  bool IsRange(const YamlNode& node) const { return SplitRange(node).has_value() || node.Find("range") != nullptr; }
+
+  const YamlFile& file_;
+  PromptReader prompts_;
+  LoadedSpec loaded_;
+};
+
+absl::StatusOr<LoadedSpec> SpecReader::Read() {
+  const YamlNode& root = file_.root;
+  static const auto& known = *new std::vector<std::string>{"version", "name", "embedders", "cells", "settings", "vars"};
+  if (root.kind != YamlNode::kMap) return file_.Error(root, absl::StrCat("a spec is a map with version, name and cells, not ", root.KindName()));
+  for (const YamlNode& key : root.keys) {
+    if (!Contains(known, key.text)) return file_.Error(key, absl::StrCat("unknown key ", Quoted(key.text), Hint(key.text, known)));
+  }
+  const YamlNode* version = root.Find("version");
+  if (version == nullptr) return file_.Error(root, "key \"version\" is missing; write version: 1");
+  if (version->text != "1") return file_.Error(*version, "version is not 1, the only one there is");
+  loaded_.spec.set_version(1);
+  const YamlNode* name = root.Find("name");
+  if (name == nullptr) return file_.Error(root, "key \"name\" is missing");
+  if (!IsName(name->text)) return file_.Error(*name, absl::StrCat("name ", Quoted(name->text), " is not of the form [a-z0-9][a-z0-9._-]*, at most 64 long"));
+  loaded_.spec.set_name(name->text);
+  if (const YamlNode* embedders = root.Find("embedders")) PS_RETURN_IF_ERROR(ReadEmbedders(*embedders));
+  if (const YamlNode* settings = root.Find("settings")) PS_RETURN_IF_ERROR(ReadSettings(*settings));
+  if (const YamlNode* vars = root.Find("vars")) PS_RETURN_IF_ERROR(prompts_.ReadVariables(*vars));
+  const YamlNode* cells = root.Find("cells");
+  if (cells == nullptr) return file_.Error(root, "key \"cells\" is missing");
+  PS_ASSIGN_OR_RETURN(*loaded_.spec.mutable_cells(), ReadNode(*cells));
+  PS_RETURN_IF_ERROR(CheckComplete(*cells));
+  PutInOrder(*loaded_.spec.mutable_cells());
+  loaded_.files = prompts_.files();
+  return std::move(loaded_);
+}
+
+absl::Status SpecReader::ReadEmbedders(const YamlNode& node) {
+  std::vector<const YamlNode*> items = {&node};
+  if (node.kind == YamlNode::kSequence) {
+    items.clear();
+    for (const YamlNode& item : node.items) items.push_back(&item);
+  }
+  if (items.empty()) return file_.Error(node, "embedders is empty; leave the key out to embed nothing");
+  for (const YamlNode* item : items) {
+    PS_ASSIGN_OR_RETURN(v1::Value value, ReadValue("model", *item));
+    if (loaded_.where.contains({"embedders", CanonicalValue(value)})) {
+      return file_.Error(*item, absl::StrCat("embedder ", Quoted(item->text), " appears twice"));
+    }
+    Remember("embedders", value, *item);
+    loaded_.spec.add_embedders(value.string_value());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SpecReader::ReadSettings(const YamlNode& node) {
+  if (node.kind != YamlNode::kMap) return file_.Error(node, "settings is a map of name: value");
+  std::map<std::string, v1::Value> sorted;
+  for (size_t i = 0; i < node.keys.size(); ++i) {
+    const std::string& name = node.keys[i].text;
+    if (!Contains(AllSettingNames(), name)) {
+      return file_.Error(node.keys[i], absl::StrCat("unknown setting ", Quoted(name), Hint(name, AllSettingNames())));
+    }
+    if (node.items[i].kind != YamlNode::kScalar) {
+      return file_.Error(node.items[i], absl::StrCat("setting \"", name, "\" takes one value here; several make an axis under cells"));
+    }
+    PS_ASSIGN_OR_RETURN(sorted[name], ReadValue(name, node.items[i]));
+    Remember(name, sorted[name], node.items[i]);
+  }
+  for (auto& [name, value] : sorted) {
+    v1::Setting& setting = *loaded_.spec.add_defaults();
+    setting.set_name(name);
+    *setting.mutable_value() = std::move(value);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::CellNode> SpecReader::ReadNode(const YamlNode& node) {
+  if (node.kind != YamlNode::kMap || node.keys.empty()) {
+    return file_.Error(node, "cells are a map of axes (model, prompt, seed, ...) or of product, zip, chain, exclude");
+  }
+  std::vector<v1::CellNode> factors;
+  for (size_t i = 0; i < node.keys.size(); ++i) {
+    const std::string& name = node.keys[i].text;
+    v1::CellNode& factor = factors.emplace_back();
+    if (Contains(Operators(), name)) {
+      PS_ASSIGN_OR_RETURN(factor, ReadOperator(name, node.keys[i], node.items[i]));
+    } else if (Contains(AxisKeys(), name)) {
+      PS_RETURN_IF_ERROR(ReadAxis(name, node.items[i], *factor.mutable_axis()));
+    } else {
+      std::vector<std::string> known = AxisKeys();
+      known.insert(known.end(), Operators().begin(), Operators().end());
+      return file_.Error(node.keys[i], absl::StrCat("unknown axis ", Quoted(name), Hint(name, known)));
+    }
+  }
+  if (factors.size() == 1) return std::move(factors[0]);
+  v1::CellNode product;
+  for (v1::CellNode& factor : factors) *product.mutable_product()->add_factors() = std::move(factor);
+  absl::StatusOr<std::unique_ptr<const CellTree>> tree = CellTree::Compile(product);
+  if (!tree.ok()) return file_.Error(node, tree.status().message());
+  return product;
+}
+
+absl::StatusOr<v1::CellNode> SpecReader::ReadOperator(const std::string& name, const YamlNode& key, const YamlNode& node) {
+  absl::StatusOr<v1::CellNode> result = name == "exclude" ? ReadExclude(node) : ReadParts(name, node);
+  PS_RETURN_IF_ERROR(result.status());
+  absl::StatusOr<std::unique_ptr<const CellTree>> tree = CellTree::Compile(*result);
+  if (!tree.ok()) return file_.Error(key, tree.status().message());
+  return result;
+}
+
+absl::StatusOr<v1::CellNode> SpecReader::ReadParts(const std::string& name, const YamlNode& node) {
+  std::vector<v1::CellNode> parts;
+  if (node.kind == YamlNode::kSequence) {
+    for (const YamlNode& item : node.items) {
+      PS_ASSIGN_OR_RETURN(v1::CellNode part, ReadNode(item));
+      parts.push_back(std::move(part));
+    }
+  } else if (node.kind == YamlNode::kMap && name != "chain") {
+    for (size_t i = 0; i < node.keys.size(); ++i) {
+      YamlNode single;
+      single.kind = YamlNode::kMap;
+      single.line = node.keys[i].line;
+      single.column = node.keys[i].column;
+      single.keys = {node.keys[i]};
+      single.items = {node.items[i]};
+      PS_ASSIGN_OR_RETURN(v1::CellNode part, ReadNode(single));
+      parts.push_back(std::move(part));
+    }
+  } else {
+    return file_.Error(node, name == "chain" ? "chain takes a list of parts" : absl::StrCat(name, " takes a map of axes or a list of parts"));
+  }
+  if (parts.empty()) return file_.Error(node, absl::StrCat(name, " is empty"));
+  v1::CellNode result;
+  auto& target = name == "product" ? *result.mutable_product()->mutable_factors()
+                 : name == "zip"   ? *result.mutable_zip()->mutable_parts()
+                                   : *result.mutable_chain()->mutable_parts();
+  for (v1::CellNode& part : parts) *target.Add() = std::move(part);
+  return result;
+}
+
+absl::StatusOr<v1::CellNode> SpecReader::ReadExclude(const YamlNode& node) {
+  static const auto& known = *new std::vector<std::string>{"from", "rules"};
+  constexpr char kForm[] = "exclude takes {from: cells, rules: [{axis: values, ...}, ...]}";
+  if (node.kind != YamlNode::kMap) return file_.Error(node, kForm);
+  for (const YamlNode& key : node.keys) {
+    if (!Contains(known, key.text)) return file_.Error(key, absl::StrCat("unknown key ", Quoted(key.text), " in exclude", Hint(key.text, known)));
+  }
+  const YamlNode *from = node.Find("from"), *rules = node.Find("rules");
+  if (from == nullptr || rules == nullptr) return file_.Error(node, kForm);
+  v1::CellNode result;
+  PS_ASSIGN_OR_RETURN(*result.mutable_exclude()->mutable_from(), ReadNode(*from));
+  if (rules->kind != YamlNode::kSequence || rules->items.empty()) return file_.Error(*rules, "rules is a list with at least one rule");
+  if (rules->items.size() > kMaxRules) return file_.Error(rules->items[kMaxRules], absl::StrCat("more than ", kMaxRules, " rules"));
+  for (const YamlNode& rule : rules->items) {
+    PS_ASSIGN_OR_RETURN(*result.mutable_exclude()->add_rules(), ReadRule(rule, result.exclude().from()));
+  }
+  return result;
+}
+
+absl::StatusOr<v1::ExcludeRule> SpecReader::ReadRule(const YamlNode& node, const v1::CellNode& from) {
+  if (node.kind != YamlNode::kMap || node.keys.empty()) return file_.Error(node, "a rule is a map of axis: value or axis: [values]");
+  std::vector<std::string> axes;
+  ForEachAxis(from, [&](const v1::Axis& axis) { axes.push_back(axis.name()); });
+  v1::ExcludeRule rule;
+  for (size_t i = 0; i < node.keys.size(); ++i) {
+    const std::string& name = node.keys[i].text;
+    if (!Contains(axes, name)) return file_.Error(node.keys[i], absl::StrCat("the excluded cells have no axis ", Quoted(name), Hint(name, axes)));
+    v1::Condition& condition = *rule.add_all_of();
+    condition.set_axis(name);
+    v1::Axis values;
+    PS_RETURN_IF_ERROR(ReadAxis(name, node.items[i], values));
+    if (values.has_range()) {
+      if (values.range().count() > kMaxListedRange) return file_.Error(node.items[i], absl::StrCat("a range of more than ", kMaxListedRange, " in a rule"));
+      for (uint64_t k = 0; k < values.range().count(); ++k) {
+        condition.mutable_any_of()->add_values()->set_int_value(RangeValue(values.range(), k));
+      }
+    } else {
+      *condition.mutable_any_of() = std::move(*values.mutable_list());
+    }
+  }
+  return rule;
+}
+
+absl::Status SpecReader::ReadAxis(const std::string& name, const YamlNode& node, v1::Axis& axis) {
+  axis.set_name(name);
+  if (name == "prompt") {
+    PS_ASSIGN_OR_RETURN(*axis.mutable_list(), prompts_.ReadPrompts(node));
+    return absl::OkStatus();
+  }
+  std::vector<const YamlNode*> items = {&node};
+  if (node.kind == YamlNode::kSequence) {
+    items.clear();
+    for (const YamlNode& item : node.items) items.push_back(&item);
+    if (items.empty()) return file_.Error(node, absl::StrCat("axis \"", name, "\" is empty"));
+  }
+  if (items.size() == 1 && name != "model" && IsRange(*items[0])) {
+    PS_ASSIGN_OR_RETURN(*axis.mutable_range(), ReadRange(name, *items[0]));
+    return absl::OkStatus();
+  }
+  PS_ASSIGN_OR_RETURN(*axis.mutable_list(), ReadList(name, items, node));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::ValueList> SpecReader::ReadList(const std::string& name, const std::vector<const YamlNode*>& items, const YamlNode& node) {
+  v1::ValueList list;
+  absl::flat_hash_map<std::string, const YamlNode*> seen;
+  auto add = [&](v1::Value value, const YamlNode& at) -> absl::Status {
+    auto [first, fresh] = seen.emplace(CanonicalValue(value), &at);
+    if (!fresh) {
+      return file_.Error(at, absl::StrCat(name, " ", ValueText(value), " appears twice (first at ", file_.Place(*first->second), ")"));
+    }
+    *list.add_values() = std::move(value);
+    return absl::OkStatus();
+  };
+  uint64_t ranged = 0;
+  for (const YamlNode* item : items) {
+    if (name == "model" || !IsRange(*item)) {
+      PS_ASSIGN_OR_RETURN(v1::Value value, ReadValue(name, *item));
+      if (name != "seed") Remember(name, value, *item);
+      PS_RETURN_IF_ERROR(add(std::move(value), *item));
+      continue;
+    }
+    PS_ASSIGN_OR_RETURN(v1::IntRange range, ReadRange(name, *item));
+    if (range.count() > kMaxListedRange || (ranged += range.count()) > kMaxListedRange) {
+      return file_.Error(*item, absl::StrCat("ranges of more than ", kMaxListedRange, " values inside a list; chain two parts instead"));
+    }
+    for (uint64_t k = 0; k < range.count(); ++k) {
+      v1::Value value;
+      value.set_int_value(RangeValue(range, k));
+      PS_RETURN_IF_ERROR(add(std::move(value), *item));
+    }
+  }
+  return list;
+}
+
+absl::StatusOr<int64_t> SpecReader::ReadInt(const std::string& name, const YamlNode& at, const std::string& text) {
+  int64_t number;
+  bool digits = !text.empty() && text.find_first_not_of("0123456789", text[0] == '-' ? 1 : 0) == std::string::npos && text != "-";
+  if (!digits) return file_.Error(at, absl::StrCat(name, " ", Quoted(text), " is not a whole number"));
+  if (!absl::SimpleAtoi(text, &number)) return file_.Error(at, absl::StrCat(name, " ", text, " does not fit in 64 bits"));
+  if (name == "seed" && number < 0) {
+    return file_.Error(at, absl::StrCat("seed ", number, ": seeds start at 0; a random seed (-1) could not be repeated, write for example 0..99"));
+  }
+  return number;
+}
+
+absl::StatusOr<v1::IntRange> SpecReader::ReadRange(const std::string& name, const YamlNode& node) {
+  v1::IntRange range;
+  if (auto ends = SplitRange(node)) {
+    PS_ASSIGN_OR_RETURN(int64_t first, ReadInt(name, node, ends->first));
+    PS_ASSIGN_OR_RETURN(int64_t last, ReadInt(name, node, ends->second));
+    if (last < first) return file_.Error(node, absl::StrCat("range ", node.text, " is empty"));
+    if (static_cast<uint64_t>(last) - static_cast<uint64_t>(first) == std::numeric_limits<uint64_t>::max()) {
+      return file_.Error(node, "a range of 2^64 values");
+    }
+    range.set_first(first);
+    range.set_step(1);
+    range.set_count(static_cast<uint64_t>(last) - static_cast<uint64_t>(first) + 1);
+  } else {
+    const YamlNode& numbers = *node.Find("range");
+    if (node.keys.size() != 1 || numbers.kind != YamlNode::kSequence || numbers.items.size() < 2 || numbers.items.size() > 3) {
+      return file_.Error(node, "a range is {range: [first, end]} or {range: [first, end, step]}; end is left out");
+    }
+    int64_t number[3] = {0, 0, 1};
+    for (size_t i = 0; i < numbers.items.size(); ++i) {
+      const YamlNode& item = numbers.items[i];
+      if (item.kind != YamlNode::kScalar || item.quoted) return file_.Error(item, "a range is of whole numbers");
+      // The end of a range that goes down, and a step, may be below 0 for any axis.
+      PS_ASSIGN_OR_RETURN(number[i], ReadInt(i == 0 ? name : absl::StrCat("range of ", name), item, item.text));
+    }
+    if (number[2] == 0) return file_.Error(numbers.items[2], "step 0");
+    __int128 span = number[2] > 0 ? static_cast<__int128>(number[1]) - number[0] : static_cast<__int128>(number[0]) - number[1];
+    __int128 step = number[2] > 0 ? static_cast<__int128>(number[2]) : -static_cast<__int128>(number[2]);
+    if (span <= 0) return file_.Error(node, "the range is empty (its end is left out)");
+    range.set_first(number[0]);
+    range.set_step(number[2]);
+    range.set_count(static_cast<uint64_t>((span + step - 1) / step));
+  }
+  PS_RETURN_IF_ERROR(CheckRangeEnds(name, node, range));
+  return range;
+}
+
+absl::Status SpecReader::CheckRangeEnds(const std::string& name, const YamlNode& node, const v1::IntRange& range) {
+  const int64_t last = RangeValue(range, range.count() - 1);
+  if (name == "seed") return last < 0 ? file_.Error(node, "the range reaches seeds below 0") : absl::OkStatus();
+  for (int64_t end : {range.first(), last}) {
+    v1::Value value;
+    value.set_int_value(end);
+    if (absl::Status status = CheckSetting(name, value); !status.ok()) return file_.Error(node, status.message());
+    Remember(name, value, node);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::Value> SpecReader::ReadValue(const std::string& name, const YamlNode& node) {
+  v1::Value value;
+  if (node.kind != YamlNode::kScalar) return file_.Error(node, absl::StrCat(name, " takes single values, not ", node.KindName()));
+  // The built-in model's name is YAML's null; on this axis it can only mean the model.
+  const bool null_model = name == "model" && node.text == kNullModel;
+  if (!null_model && (node.IsNull() || node.text.empty())) return file_.Error(node, absl::StrCat(name, " has no value"));
+  if (name == "model") {
+    if (node.text.size() > 1024) return file_.Error(node, "a model's name of more than 1024 bytes");
+    value.set_string_value(node.text);
+    return value;
+  }
+  if (name == "seed") {
+    if (node.quoted) return file_.Error(node, absl::StrCat("seed ", Quoted(node.text), " is text; write the number without quotes"));
+    PS_ASSIGN_OR_RETURN(int64_t number, ReadInt(name, node, node.text));
+    value.set_int_value(number);
+    return value;
+  }
+  int64_t whole;
+  double number;
+  if (node.quoted) {
+    value.set_string_value(node.text);
+  } else if (absl::SimpleAtoi(node.text, &whole)) {
+    value.set_int_value(whole);
+  } else if (absl::SimpleAtod(node.text, &number)) {
+    if (!std::isfinite(number)) return file_.Error(node, absl::StrCat("setting \"", name, "\" is not a finite number"));
+    value.set_double_value(number);
+  } else if (node.text == "true" || node.text == "false") {
+    value.set_bool_value(node.text == "true");
+  } else {
+    value.set_string_value(node.text);
+  }
+  if (absl::Status status = CheckSetting(name, value); !status.ok()) return file_.Error(node, status.message());
+  return value;
+}
+
+absl::Status SpecReader::CheckComplete(const YamlNode& cells) {
+  const v1::CellNode& root = loaded_.spec.cells();
+  PS_ASSIGN_OR_RETURN(std::unique_ptr<const CellTree> tree, CellTree::Compile(root));
+  for (const char* axis : {"model", "prompt", "seed"}) {
+    if (tree->AlwaysHasAxis(axis)) continue;
+    const std::string hint = axis == std::string("prompt") ? "; the blank prompt is written prompt: {blank: empty}" : "";
+    const YamlNode* chain = cells.Find("chain");
+    for (int part = 0; root.has_chain() && chain != nullptr && part < root.chain().parts_size(); ++part) {
+      PS_ASSIGN_OR_RETURN(std::unique_ptr<const CellTree> compiled, CellTree::Compile(root.chain().parts(part)));
+      if (!compiled->AlwaysHasAxis(axis)) return file_.Error(chain->items[part], absl::StrCat("this part has cells without a ", axis, hint));
+    }
+    return file_.Error(cells, absl::StrCat("some cell has no ", axis, ": every cell needs model, prompt and seed", hint));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<LoadedSpec> ParseSpec(const std::string& text, const std::string& file_name, const std::string& base_folder) {
+  PS_ASSIGN_OR_RETURN(YamlFile file, ParseYaml(text, file_name));
+  return SpecReader(file, base_folder).Read();
+}
+
+absl::StatusOr<LoadedSpec> LoadSpec(const std::string& path) {
+  std::error_code error;
+  const std::filesystem::file_status kind = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(kind)) return absl::NotFoundError(absl::StrCat(path, ": no such file"));
+  if (!std::filesystem::is_regular_file(kind)) return absl::InvalidArgumentError(absl::StrCat(path, ": not a file"));
+  std::ifstream stream(path, std::ios::binary);
+  std::string text(kMaxSpecBytes + 1, '\0');
+  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!stream.eof() && stream.fail()) return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be read"));
+  text.resize(static_cast<size_t>(stream.gcount()));
+  return ParseSpec(text, path, std::filesystem::path(path).parent_path().string());
+}
+
+}  // namespace promptsweep::sweep
