@@ -1,0 +1,134 @@
+#include "jobs/motifs/analysis.h"
+
+#include <algorithm>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "base/half.h"
+#include "base/rpc.h"
+#include "base/status.h"
+#include "jobs/motifs/explain.h"
+
+namespace promptsweep::motifs {
+namespace {
+
+v1::MotifTier ToProto(Tier tier) {
+  switch (tier) {
+    case Tier::kConfirmed:
+      return v1::MOTIF_TIER_CONFIRMED;
+    case Tier::kCandidate:
+      return v1::MOTIF_TIER_CANDIDATE;
+    case Tier::kDescriptive:
+      return v1::MOTIF_TIER_DESCRIPTIVE;
+  }
+  return v1::MOTIF_TIER_UNSPECIFIED;
+}
+
+const char* SourceName(Source source) {
+  switch (source) {
+    case Source::kDensity:
+      return "density";
+    case Source::kKmeans:
+      return "kmeans";
+    case Source::kNeighbourhood:
+      return "neighbourhood";
+  }
+  return "";
+}
+
+v1::Motif ToProto(const Finding& finding, const SweepData& data, const Vocabulary& vocabulary, uint32_t id) {
+  v1::Motif motif;
+  motif.set_id(id);
+  motif.set_tier(ToProto(finding.tier));
+  motif.set_prevalence(finding.prevalence);
+  motif.set_ci_low(finding.prevalence_ci.low);
+  motif.set_ci_high(finding.prevalence_ci.high);
+  if (finding.lift) {
+    motif.set_baseline_prevalence(static_cast<double>(finding.counts.baseline_in) / finding.counts.baseline);
+    motif.set_lift(finding.lift->ratio);
+    motif.set_lift_low(finding.lift->ci.low);
+    motif.set_lift_high(finding.lift->ci.high);
+  }
+  if (finding.q) motif.set_q_value(*finding.q);
+  motif.set_members(finding.counts.target_in);
+  motif.set_heldout_runs(finding.counts.target);
+  motif.set_heldout_members(finding.counts.target_in);
+  motif.set_radius_cosine(finding.region.threshold);
+  motif.set_mean_cosine(finding.mean_cosine);
+  motif.set_source(SourceName(finding.region.source));
+  motif.set_stability(finding.stability);
+  motif.set_separation(finding.region.separation);
+  motif.set_centre(PackHalves(finding.region.centre.data(), finding.region.centre.size()));
+
+  RowSet members, others;  // of the target; what they are compared with
+  for (const uint32_t i : finding.members) {
+    if (data.runs.is_target[i]) members.push_back(i);
+  }
+  for (uint32_t i = 0; i < data.runs.size(); ++i) {
+    const bool member = std::binary_search(members.begin(), members.end(), i);
+    if (finding.lift ? !data.runs.is_target[i] : !member) others.push_back(i);
+  }
+  const Exemplars exemplars = ChooseExemplars(data.x, members, finding.region.centre);
+  motif.set_medoid(data.runs.ordinal[exemplars.medoid]);
+  motif.add_exemplars(motif.medoid());
+  for (const uint32_t i : exemplars.diverse) motif.add_exemplars(data.runs.ordinal[i]);
+  for (const uint32_t i : exemplars.borderline) motif.add_borderline(data.runs.ordinal[i]);
+  for (const ScoredLabel& scored : NameMotif(data.x, members, others, vocabulary.words, vocabulary.labels)) {
+    v1::MotifLabel& label = *motif.add_labels();
+    label.set_label(scored.label);
+    label.set_z(scored.z);
+  }
+  if (motif.labels_size() > 0) motif.set_label(motif.labels(0).label());
+  return motif;
+}
+
+}  // namespace
+
+absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, const AnalysisOptions& options) {
+  PS_ASSIGN_OR_RETURN(const SweepData data, LoadSweep(store, options.selection));
+  PS_ASSIGN_OR_RETURN(const Vocabulary vocabulary, LoadVocabulary(store, data.embedder.digest()));
+  const Mined mined = MineMotifs(data.x, data.runs, options.mine);
+
+  const Design design(data.runs);
+  v1::MotifReport report;
+  report.set_sweep(data.info.sweep());
+  report.set_sweep_name(data.info.manifest().spec().name());
+  report.set_embedder(data.embedder.id());
+  for (const v1::AxisFilter& filter : data.target) *report.add_target() = filter;
+  for (const v1::AxisFilter& filter : data.baseline) *report.add_baseline() = filter;
+  report.set_target_runs(design.target_runs());
+  report.set_baseline_runs(design.baseline_runs());
+  report.set_candidates_tested(mined.candidates);
+  report.set_fdr(options.mine.fdr);
+  report.set_seed(options.mine.seed);
+  report.set_program_version(PROMPTSWEEP_VERSION);
+  for (const Finding& finding : mined.findings) {
+    *report.add_motifs() = ToProto(finding, data, vocabulary, report.motifs_size() + 1);
+  }
+
+  report.add_notes(design.NullInWords());
+  report.add_notes("every run is counted by a region fitted without the fifth of the runs it belongs to");
+  if (mined.exchangeable == Exchangeable::kRuns) {
+    const std::set<uint32_t> prompts(data.runs.prompt.begin(), data.runs.prompt.end());
+    if (prompts.size() > 2) {
+      report.add_notes(absl::StrCat("one side has too few prompts to permute prompts; the claim is about these ", prompts.size(),
+                                    " prompts, not about prompts in general"));
+    }
+  }
+  if (design.baseline_runs() > 0 && design.baseline_runs() < design.target_runs()) {
+    report.add_notes("the baseline has fewer runs than the target: rare motifs may be missed");
+  }
+  if (vocabulary.labels.empty()) report.add_notes("the store holds no label vocabulary for this embedder, so motifs have no names");
+
+  grpc::ClientContext context;
+  SetTimeout(context, absl::Seconds(60));
+  v1::PutMotifsRequest request;
+  request.set_sweep(report.sweep());
+  request.set_report(report.SerializeAsString());
+  v1::PutMotifsResponse response;
+  PS_RETURN_IF_ERROR(FromGrpc(store.PutMotifs(&context, request, &response)));
+  return report;
+}
+
+}  // namespace promptsweep::motifs

@@ -1,0 +1,24 @@
+// One whole analysis: sweep in, report out.
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "jobs/motifs/miner.h"
+#include "jobs/motifs/sweep_data.h"
+#include "promptsweep/v1/motifs.pb.h"
+
+namespace promptsweep::motifs {
+
+struct AnalysisOptions {
+  RunSelection selection;
+  MineOptions mine;
+};
+
+// Loads, mines, names, and stores the report (PutMotifs). Statuses of LoadSweep.
+[[nodiscard]] absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, const AnalysisOptions& options);
+
+// The report as JSON, one object, ids and ordinals as numbers, ending in a newline.
+[[nodiscard]] std::string ReportJson(const v1::MotifReport& report);
+
+}  // namespace promptsweep::motifs

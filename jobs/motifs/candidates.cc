@@ -1,0 +1,77 @@
+#include "jobs/motifs/candidates.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "jobs/motifs/hdbscan.h"
+#include "jobs/motifs/kmeans.h"
+#include "jobs/motifs/knn.h"
+
+namespace promptsweep::motifs {
+namespace {
+
+constexpr int64_t kNeighbours = 32;
+constexpr int kMinSamples = 5;
+// Mean rows per k-means cell: each level finds motifs of about that size.
+constexpr int64_t kCellSizes[] = {1000, 250, 60, 15};
+// And a few coarse partitions for motifs that dominate.
+constexpr int64_t kCoarse[] = {2, 4, 8, 16};
+
+}  // namespace
+
+std::vector<Seeds> ProposeCandidates(const Matrix& x, const CandidateOptions& options) {
+  std::vector<Seeds> seeds;
+  const int64_t n = x.rows;
+  if (n < options.fewest) return seeds;
+  const auto keep = [&](RowSet rows, Source source) {
+    if (static_cast<int64_t>(rows.size()) >= options.fewest) seeds.push_back({std::move(rows), source});
+  };
+
+  const KnnGraph graph = ExactKnn(x, kNeighbours, options.threads);
+  const std::vector<MstEdge> mst = MutualReachabilityMst(x, graph, kMinSamples, options.threads);
+  for (const int64_t size : std::set<int64_t>{10, std::max<int64_t>(10, n / 500), std::max<int64_t>(10, n / 100)}) {
+    for (const Selection selection : {Selection::kLeaf, Selection::kExcessOfMass}) {
+      for (RowSet& cluster : CondenseClusters(mst, n, size, selection)) keep(std::move(cluster), Source::kDensity);
+    }
+  }
+
+  std::set<int64_t> ladder;
+  for (const int64_t k : kCoarse) ladder.insert(k);
+  for (const int64_t size : kCellSizes) ladder.insert(std::min<int64_t>(65536, n / size));
+  for (const int64_t k : ladder) {
+    if (k < 2) continue;
+    for (RowSet& cell : SphericalKmeans(x, {.clusters = k, .seed = options.seed + k, .threads = options.threads})) {
+      keep(std::move(cell), Source::kKmeans);
+    }
+  }
+
+  for (const uint32_t row : DrawRows(n, std::clamp<int64_t>(n / 8, 50, 2000), options.seed ^ 0x9e3779b97f4a7c15ull)) {
+    RowSet near(graph.ids.begin() + row * graph.k, graph.ids.begin() + (row + 1) * graph.k);
+    near.push_back(row);
+    std::sort(near.begin(), near.end());
+    keep(std::move(near), Source::kNeighbourhood);
+  }
+  return seeds;
+}
+
+void DropDuplicates(std::vector<Region>& regions, std::vector<RowSet>& members, int64_t rows, int64_t fewest) {
+  std::map<RowSet, size_t> first;
+  std::vector<Region> kept;
+  std::vector<RowSet> kept_members;
+  for (size_t r = 0; r < regions.size(); ++r) {
+    const int64_t size = members[r].size();
+    if (regions[r].centre.empty() || size < fewest || size > rows - rows / 10) continue;
+    const auto [at, added] = first.emplace(members[r], kept.size());
+    if (added) {
+      kept.push_back(std::move(regions[r]));
+      kept_members.push_back(std::move(members[r]));
+    } else if (regions[r].separation > kept[at->second].separation) {
+      kept[at->second] = std::move(regions[r]);
+    }
+  }
+  regions = std::move(kept);
+  members = std::move(kept_members);
+}
+
+}  // namespace promptsweep::motifs

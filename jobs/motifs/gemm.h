@@ -1,0 +1,22 @@
+// The one place that calls libtorch: a matrix product whose bits do not depend on how many threads the program uses.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include "absl/status/status.h"
+
+namespace promptsweep::motifs {
+
+// out (m x n) = a (m x d) times the transpose of b (n x d), all row-major float32. Runs on the calling thread alone.
+// Thread-safe. For equal shapes and contents the result has equal bits.
+void GemmNT(const float* a, int64_t m, const float* b, int64_t n, int64_t d, float* out);
+
+// FAILED_PRECONDITION where the linked BLAS multiplies wrongly on this machine (some builds do on new processors).
+[[nodiscard]] absl::Status CheckGemm();
+
+// Calls task(0) ... task(tasks - 1), each once, on up to `threads` threads. Tasks must not depend on each other; with
+// per-task outputs the outcome does not depend on `threads`.
+void ParallelFor(int threads, int64_t tasks, const std::function<void(int64_t)>& task);
+
+}  // namespace promptsweep::motifs

@@ -1,0 +1,113 @@
+// promptsweep-motifs: mines one sweep of a store for motifs, stores the report and prints it as JSON.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <iostream>
+#include <new>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/rpc.h"
+#include "base/status.h"
+#include "jobs/motifs/analysis.h"
+#include "jobs/motifs/gemm.h"
+
+namespace {
+
+// As those of `promptsweep`.
+enum ExitCode { kOk = 0, kFailed = 1, kBadInput = 2, kNotFound = 3, kUnreachable = 4 };
+
+int ExitCodeOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kOk:
+      return kOk;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kResourceExhausted:
+      return kBadInput;
+    case absl::StatusCode::kNotFound:
+      return kNotFound;
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kUnauthenticated:
+      return kUnreachable;
+    default:
+      return kFailed;
+  }
+}
+
+struct Arguments {
+  std::string server;
+  bool insecure = false;
+  std::vector<std::string> target, baseline;
+  std::string json;
+  promptsweep::motifs::AnalysisOptions analysis;
+};
+
+absl::Status Run(Arguments& arguments) {
+  using namespace promptsweep;
+  PS_RETURN_IF_ERROR(motifs::CheckGemm());
+  // Alternatives of one axis are joined by "or", axes by "and", whether given at once or one by one.
+  arguments.analysis.selection.target = absl::StrJoin(arguments.target, ",");
+  arguments.analysis.selection.baseline = absl::StrJoin(arguments.baseline, ",");
+  const auto security = InsecureRpc(/*anywhere=*/arguments.insecure);
+  PS_ASSIGN_OR_RETURN(const auto channel, Connect(arguments.server, *security));
+  const auto store = v1::StoreService::NewStub(channel);
+  PS_ASSIGN_OR_RETURN(const v1::MotifReport report, motifs::Analyse(*store, arguments.analysis));
+  const std::string json = motifs::ReportJson(report);
+  if (arguments.json == "-") {
+    if (std::fwrite(json.data(), 1, json.size(), stdout) != json.size() || std::fflush(stdout) != 0) {
+      return absl::InternalError("cannot write to standard output");
+    }
+    return absl::OkStatus();
+  }
+  std::ofstream file(arguments.json, std::ios::binary | std::ios::trunc);
+  file << json;
+  file.close();
+  if (!file) return absl::InvalidArgumentError(absl::StrCat("cannot write ", arguments.json));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Arguments arguments;
+  arguments.json = "-";
+  auto& mine = arguments.analysis.mine;
+  auto& selection = arguments.analysis.selection;
+  mine.threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 64u));
+  CLI::App app("Finds what keeps recurring in a sweep's pictures, how often, and how surely.", "promptsweep-motifs");
+  app.add_option("--server", arguments.server, "Address of the store, host:port")->required();
+  app.add_option("--sweep", selection.sweep, "Id, name or at least 6 digits of the digest")->required();
+  app.add_option("--target", arguments.target, "Runs to look at, axis=value,...; prompt= is blank of any kind [blank runs]")->expected(1)->take_all();
+  app.add_option("--baseline", arguments.baseline, "Runs to compare with [all others]")->expected(1)->take_all();
+  app.add_option("--embedder", selection.embedder, "Embedder whose vectors count [the sweep's first]");
+  app.add_option("--seed", mine.seed, "Seed of every random choice")->capture_default_str();
+  app.add_option("--threads", mine.threads, "Processor threads; the result does not depend on them")->check(CLI::Range(1, 1024));
+  app.add_option("--fdr", mine.fdr, "False-discovery rate that \"confirmed\" controls")->check(CLI::Range(1e-6, 0.5))->capture_default_str();
+  app.add_option("--discovery-runs", mine.discovery_runs, "Most runs candidates are proposed on; all are counted")
+      ->check(CLI::Range(100, 200'000))->capture_default_str();
+  app.add_option("--json", arguments.json, "File for the report; - is standard output")->expected(0, 1)->default_str("-");
+  app.add_flag("--insecure", arguments.insecure, "Talk without encryption beyond this machine");
+  app.set_version_flag("--version", PROMPTSWEEP_VERSION);
+  app.footer("Exit codes: 0 done; 1 failed; 2 bad input or usage; 3 no such sweep or embedder; 4 store unreachable.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kOk : kBadInput;
+  }
+  if (arguments.json.empty()) arguments.json = "-";
+  absl::Status status;
+  try {
+    status = Run(arguments);
+  } catch (const std::bad_alloc&) {
+    status = absl::ResourceExhaustedError("out of memory");
+  } catch (const std::exception& error) {
+    status = absl::InternalError(error.what());
+  }
+  if (!status.ok()) std::cerr << "promptsweep-motifs: " << status.message() << std::endl;
+  return ExitCodeOf(status);
+}

@@ -1,0 +1,60 @@
+// From embeddings and labels to motifs with proof. The method and its limits: README.md in this folder.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "jobs/motifs/inference.h"
+#include "jobs/motifs/matrix.h"
+#include "jobs/motifs/regions.h"
+#include "jobs/motifs/stats.h"
+
+namespace promptsweep::motifs {
+
+struct MineOptions {
+  uint64_t seed = 1;
+  int threads = 1;
+  // False-discovery rate that "confirmed" controls.
+  double fdr = 0.05;
+  // Candidates are proposed on at most this many runs, drawn evenly from both sides; counting always covers all.
+  int64_t discovery_runs = 30'000;
+  // What a motif must reach beside significance: lift, and the lower end of the prevalence interval.
+  double least_lift = 1.5;
+  double least_prevalence = 0.001;
+  // The latter where there is no baseline.
+  double least_prevalence_descriptive = 0.005;
+  // At most this many motifs are reported.
+  size_t most_motifs = 50;
+};
+
+enum class Tier { kConfirmed, kCandidate, kDescriptive };
+
+struct Finding {
+  Region region;
+  Tier tier = Tier::kCandidate;
+  // Rows inside, each judged by the region fitted without its fold; ascending.
+  RowSet members;
+  Counts counts;
+  double prevalence = 0;
+  Interval prevalence_ci;
+  std::optional<Lift> lift;
+  // Adjusted over all candidates.
+  std::optional<double> q;
+  // Mean Jaccard similarity of the members with those of the five refitted regions.
+  double stability = 0;
+  // Mean cosine of target members to the centre.
+  double mean_cosine = 0;
+};
+
+struct Mined {
+  // By tier, then prevalence.
+  std::vector<Finding> findings;
+  uint64_t candidates = 0;
+  Exchangeable exchangeable = Exchangeable::kNothing;
+};
+
+// `x`: unit rows, one per run of `runs`. The same input gives the same bits for any number of threads.
+[[nodiscard]] Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options);
+
+}  // namespace promptsweep::motifs

@@ -1,0 +1,188 @@
+#include "jobs/motifs/regions.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "jobs/motifs/gemm.h"
+
+namespace promptsweep::motifs {
+namespace {
+
+constexpr int kRounds = 3;
+constexpr size_t kFewest = 4;
+
+struct Cut {
+  float threshold;
+  double separation;  // 0: no valley
+};
+
+float Percentile(std::vector<float> values, double share) {
+  const size_t at = std::min(values.size() - 1, static_cast<size_t>(share * values.size()));
+  std::nth_element(values.begin(), values.begin() + at, values.end());
+  return values[at];
+}
+
+// The first valley of the density of `cosines` below the peak around `members`' cosines.
+Cut FindValley(const float* cosines, int64_t n, const std::vector<uint8_t>& excluded, const RowSet& members) {
+  std::vector<float> own;
+  double sum = 0, squares = 0;
+  for (const uint32_t i : members) {
+    own.push_back(cosines[i]);
+    sum += cosines[i];
+    squares += static_cast<double>(cosines[i]) * cosines[i];
+  }
+  const double mean = sum / own.size(), sd = std::sqrt(std::max(0.0, squares / own.size() - mean * mean));
+  const float low_own = Percentile(own, 0.1);
+  const Cut none{low_own - 1e-6f, 0};
+
+  float top = -2, bottom = 2;
+  for (int64_t i = 0; i < n; ++i) {
+    if (!excluded.empty() && excluded[i]) continue;
+    top = std::max(top, cosines[i]);
+    bottom = std::min(bottom, cosines[i]);
+  }
+  // Gaussian kernel density on a grid, bandwidth by Silverman's rule for the members.
+  const double bandwidth = std::max({0.9 * sd * std::pow(own.size(), -0.2), 0.002, (top - bottom) / 400.0});
+  const double width = bandwidth / 3;
+  const int bins = static_cast<int>((top - bottom) / width) + 1;
+  std::vector<double> count(bins, 0.0);
+  const auto bin_of = [&](float v) { return std::clamp(static_cast<int>((top - v) / width), 0, bins - 1); };  // 0 is the top
+  for (int64_t i = 0; i < n; ++i) {
+    if (excluded.empty() || !excluded[i]) ++count[bin_of(cosines[i])];
+  }
+  constexpr int kReach = 9;
+  double kernel[kReach + 1];
+  for (int k = 0; k <= kReach; ++k) kernel[k] = std::exp(-0.5 * k * k / 9.0);
+  // Kernel of height 1, so a value is about the number of rows in a window of 7.5 bins.
+  std::vector<double> density(bins, 0.0);
+  for (int b = 0; b < bins; ++b) {
+    for (int k = -kReach; k <= kReach; ++k) {
+      if (b + k >= 0 && b + k < bins) density[b] += kernel[std::abs(k)] * count[b + k];
+    }
+  }
+  int peak = bin_of(Percentile(own, 1.0));
+  for (int b = peak; b <= bin_of(low_own); ++b) {
+    if (density[b] > density[peak]) peak = b;
+  }
+  int lowest = peak;
+  for (int b = peak + 1; b < bins; ++b) {
+    if (density[b] < density[lowest]) lowest = b;
+    const double rise = density[b] - density[lowest];
+    if (rise <= 3 + 3 * std::sqrt(density[b] + density[lowest])) continue;
+    const double separation = 1 - density[lowest] / density[peak];
+    if (separation < 0.5) {
+      if (density[b] > density[peak]) return none;
+      continue;
+    }
+    // The middle of the flat bottom.
+    int first = lowest, last = lowest;
+    while (first > peak && density[first - 1] <= density[lowest] + 0.5) --first;
+    while (last + 1 < b && density[last + 1] <= density[lowest] + 0.5) ++last;
+    return {static_cast<float>(top - width * (0.5 * (first + last) + 0.5)), separation};
+  }
+  return none;
+}
+
+}  // namespace
+
+std::vector<float> MeanDirection(const Matrix& x, const RowSet& rows, double* length) {
+  std::vector<double> sum(x.dim, 0.0);
+  for (const uint32_t i : rows) {
+    const float* row = x.row(i);
+    for (int64_t j = 0; j < x.dim; ++j) sum[j] += row[j];
+  }
+  double square = 0;
+  for (const double s : sum) square += s * s;
+  const double norm = std::sqrt(square);
+  if (length != nullptr) *length = rows.empty() ? 0 : norm / rows.size();
+  if (!(norm > 1e-9)) return {};
+  std::vector<float> direction(x.dim);
+  for (int64_t j = 0; j < x.dim; ++j) direction[j] = static_cast<float>(sum[j] / norm);
+  return direction;
+}
+
+double CosineTo(const Matrix& x, uint32_t row, const std::vector<float>& direction) {
+  double dot = 0;
+  for (int64_t j = 0; j < x.dim; ++j) dot += static_cast<double>(x.row(row)[j]) * direction[j];
+  return dot;
+}
+
+std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds, const std::vector<uint8_t>& excluded,
+                               int threads) {
+  std::vector<Region> regions(seeds.size());
+  constexpr int64_t kBatch = 32;
+  const int64_t total = seeds.size();
+  ParallelFor(threads, (total + kBatch - 1) / kBatch, [&](int64_t batch) {
+    const int64_t begin = batch * kBatch, size = std::min(kBatch, total - begin);
+    std::vector<RowSet> rows(size);
+    std::vector<bool> settled(size, false);
+    for (int64_t c = 0; c < size; ++c) {
+      regions[begin + c].source = seeds[begin + c].source;
+      for (const uint32_t i : seeds[begin + c].rows) {
+        if (excluded.empty() || !excluded[i]) rows[c].push_back(i);
+      }
+    }
+    Matrix centres(size, x.dim);
+    AlignedFloats cosines(size * x.rows);
+    for (int round = 0; round < kRounds; ++round) {
+      for (int64_t c = 0; c < size; ++c) {
+        if (settled[c]) continue;
+        Region& region = regions[begin + c];
+        region.centre = rows[c].size() < kFewest ? std::vector<float>{} : MeanDirection(x, rows[c]);
+        if (region.centre.empty()) {
+          settled[c] = true;
+        } else {
+          std::copy(region.centre.begin(), region.centre.end(), centres.row(c));
+        }
+      }
+      if (std::find(settled.begin(), settled.end(), false) == settled.end()) break;
+      GemmNT(centres.data.data(), size, x.data.data(), x.rows, x.dim, cosines.data());
+      for (int64_t c = 0; c < size; ++c) {
+        if (settled[c]) continue;
+        const float* cosine = cosines.data() + c * x.rows;
+        const Cut cut = FindValley(cosine, x.rows, excluded, rows[c]);
+        Region& region = regions[begin + c];
+        region.threshold = cut.threshold;
+        region.separation = cut.separation;
+        RowSet inside;
+        for (int64_t i = 0; i < x.rows; ++i) {
+          if (cosine[i] >= cut.threshold && (excluded.empty() || !excluded[i])) inside.push_back(i);
+        }
+        if (cut.separation == 0 || inside == rows[c]) settled[c] = true;
+        if (inside.size() < kFewest) {
+          region.centre.clear();
+          settled[c] = true;
+        }
+        rows[c] = std::move(inside);
+      }
+    }
+  });
+  return regions;
+}
+
+std::vector<RowSet> MembersOf(const Matrix& x, const std::vector<Region>& regions, int threads) {
+  std::vector<RowSet> members(regions.size());
+  Matrix centres(regions.size(), x.dim);
+  for (size_t r = 0; r < regions.size(); ++r) std::copy(regions[r].centre.begin(), regions[r].centre.end(), centres.row(r));
+  constexpr int64_t kBatch = 64, kTile = 8192;
+  const int64_t total = regions.size();
+  ParallelFor(threads, (total + kBatch - 1) / kBatch, [&](int64_t batch) {
+    const int64_t begin = batch * kBatch, size = std::min(kBatch, total - begin);
+    AlignedFloats cosines(size * kTile);
+    for (int64_t first = 0; first < x.rows; first += kTile) {
+      const int64_t width = std::min(kTile, x.rows - first);
+      // Batches begin at multiples of 64 rows, so operands stay aligned.
+      GemmNT(centres.row(begin), size, x.row(first), width, x.dim, cosines.data());
+      for (int64_t c = 0; c < size; ++c) {
+        const Region& region = regions[begin + c];
+        if (region.centre.empty()) continue;
+        for (int64_t i = 0; i < width; ++i) {
+          if (cosines[c * width + i] >= region.threshold) members[begin + c].push_back(first + i);
+        }
+      }
+    }
+  });
+  return members;
+}
+
+}  // namespace promptsweep::motifs

@@ -1,0 +1,252 @@
+// Proves that promptsweep-motifs reads a sweep from a store over gRPC, decides the sides, stores and prints the report, and
+// ends with the documented exit code where something is wrong.
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <map>
+#include <mutex>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/str_cat.h"
+#include "base/half.h"
+#include "promptsweep/v1/motifs.pb.h"
+#include "promptsweep/v1/store.grpc.pb.h"
+#include "store/digest.h"
+#include "tests/jobs_motifs/synthetic.h"
+
+namespace promptsweep::motifs {
+namespace {
+
+// Serves one sweep: 600 blank cells, then 20 prompts x 30 seeds.
+class FakeStore final : public v1::StoreService::Service {
+ public:
+  FakeStore() : data(MakeSynthetic({.target = 600, .baseline = 600, .dim = 32, .seed = 4, .planted = {0.3}})) {
+    v1::SweepManifest& manifest = *info.mutable_manifest();
+    info.set_sweep(3);
+    v1::SweepSpec& spec = *manifest.mutable_spec();
+    spec.set_version(1);
+    spec.set_name("fake");
+    spec.add_embedders("toy");
+    v1::Chain& chain = *spec.mutable_cells()->mutable_chain();
+    AddPart(chain, {""}, 600);
+    std::vector<std::string> prompts;
+    for (int p = 0; p < 20; ++p) prompts.push_back(absl::StrCat("prompt ", p));
+    AddPart(chain, prompts, 30);
+    manifest.set_cell_count(1200);
+    manifest.set_noise_dtype("float32");
+    manifest.set_compute_dtype("float32");
+    v1::ModelRef& model = *manifest.add_models();
+    model.set_id("m");
+    model.set_architecture("null");
+    model.set_digest(std::string(32, 'm'));
+    v1::ModelRef& embedder = *manifest.add_embedders();
+    embedder.set_id("toy");
+    embedder.set_architecture("null-embed");
+    embedder.set_digest(std::string(32, 'e'));
+  }
+
+  grpc::Status GetSweep(grpc::ServerContext*, const v1::GetSweepRequest* request, v1::GetSweepResponse* response) override {
+    if (request->name() != "fake" && request->name() != "3") return {grpc::StatusCode::NOT_FOUND, "no sweep named " + request->name()};
+    *response->mutable_info() = info;
+    return grpc::Status::OK;
+  }
+  grpc::Status ScanEmbeddings(grpc::ServerContext*, const v1::ScanEmbeddingsRequest* request,
+                              grpc::ServerWriter<v1::ScanEmbeddingsResponse>* writer) override {
+    EXPECT_EQ(request->sweep(), 3u);
+    EXPECT_EQ(request->embedder(), "toy");
+    store::ScanDigest digest;
+    for (int64_t begin = 0; begin < data.x.rows; begin += 500) {
+      v1::ScanEmbeddingsResponse message;
+      v1::EmbeddingBlock& block = *message.mutable_block();
+      const int64_t end = std::min(data.x.rows, begin + 500);
+      for (int64_t i = begin; i < end; ++i) block.add_ordinals(i);
+      block.set_dim(32);
+      block.set_fp16(PackHalves(data.x.row(begin), (end - begin) * 32));
+      digest.Add(block);
+      writer->Write(message);
+    }
+    v1::ScanEmbeddingsResponse last;
+    last.mutable_trailer()->set_rows(digest.rows());
+    last.mutable_trailer()->set_digest(digest.digest() + harmed);
+    if (!cut_short) writer->Write(last);
+    return grpc::Status::OK;
+  }
+  grpc::Status GetLabels(grpc::ServerContext*, const v1::GetLabelsRequest* request, v1::GetLabelsResponse* response) override {
+    EXPECT_EQ(request->embedder_digest(), std::string(32, 'e'));
+    if (!with_labels) return grpc::Status::OK;
+    // "saris" points from an average run to an average member.
+    std::vector<double> away(32, 0);
+    double members = 0;
+    for (int64_t i = 0; i < 600; ++i) members += data.motif[i] == 0;
+    for (int64_t i = 0; i < 1200; ++i) {
+      for (int j = 0; j < 32; ++j) away[j] += data.x.row(i)[j] * (i >= 600 ? -1.0 / 600 : data.motif[i] == 0 ? 1 / members : 0);
+    }
+    std::vector<float> words;
+    for (const double e : away) words.push_back(static_cast<float>(e));
+    for (const double e : away) words.push_back(static_cast<float>(-e));
+    response->add_labels("sari");
+    response->add_labels("no sari");
+    response->set_dim(32);
+    response->set_fp16(PackHalves(words.data(), words.size()));
+    return grpc::Status::OK;
+  }
+  grpc::Status PutMotifs(grpc::ServerContext*, const v1::PutMotifsRequest* request, v1::PutMotifsResponse*) override {
+    EXPECT_EQ(request->sweep(), 3u);
+    EXPECT_TRUE(stored.ParseFromString(request->report()));
+    return grpc::Status::OK;
+  }
+
+  Synthetic data;
+  v1::SweepInfo info;
+  v1::MotifReport stored;
+  bool cut_short = false, with_labels = true;
+  uint64_t harmed = 0;
+
+ private:
+  static void AddPart(v1::Chain& chain, const std::vector<std::string>& prompts, uint64_t seeds) {
+    v1::Product& product = *chain.add_parts()->mutable_product();
+    v1::Axis& model = *product.add_factors()->mutable_axis();
+    model.set_name("model");
+    model.mutable_list()->add_values()->set_string_value("m");
+    v1::Axis& prompt = *product.add_factors()->mutable_axis();
+    prompt.set_name("prompt");
+    for (const std::string& text : prompts) {
+      v1::Prompt& value = *prompt.mutable_list()->add_values()->mutable_prompt_value();
+      if (text.empty()) {
+        value.set_blank(v1::BLANK_KIND_EMPTY);
+      } else {
+        value.set_text(text);
+      }
+    }
+    v1::Axis& seed = *product.add_factors()->mutable_axis();
+    seed.set_name("seed");
+    seed.mutable_range()->set_step(1);
+    seed.mutable_range()->set_count(seeds);
+  }
+};
+
+struct Ended {
+  int code;
+  std::string out, err;
+};
+
+class Program : public testing::Test {
+ protected:
+  void SetUp() override {
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(&store_);
+    server_ = builder.BuildAndStart();
+    ASSERT_NE(port_, 0);
+  }
+  void TearDown() override { server_->Shutdown(); }
+
+  // Arguments must need no quoting beyond single quotes.
+  Ended Run(const std::string& arguments, int port = 0) {
+    const std::string errors = testing::TempDir() + absl::StrCat("/motifs-stderr-", getpid());
+    const std::string command = absl::StrCat(PROMPTSWEEP_BIN_DIR "/promptsweep-motifs --server 127.0.0.1:", port == 0 ? port_ : port, " ",
+                                             arguments, " 2>", errors);
+    Ended ended{-1, "", ""};
+    FILE* pipe = popen(command.c_str(), "r");
+    char buffer[4096];
+    for (size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) ended.out.append(buffer, n);
+    ended.code = WEXITSTATUS(pclose(pipe));
+    if (FILE* file = fopen(errors.c_str(), "r")) {
+      for (size_t n; (n = fread(buffer, 1, sizeof buffer, file)) > 0;) ended.err.append(buffer, n);
+      fclose(file);
+      remove(errors.c_str());
+    }
+    return ended;
+  }
+
+  FakeStore store_;
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+};
+
+TEST_F(Program, FindsNamesPrintsAndStoresThePlantedMotif) {
+  const Ended ended = Run("--sweep fake --json");
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const nlohmann::json json = nlohmann::json::parse(ended.out);
+  EXPECT_EQ(json["sweep"], 3);
+  EXPECT_EQ(json["target"], nlohmann::json::parse(R"([{"axis":"prompt","value":""}])"));
+  EXPECT_EQ(json["baseline"], nlohmann::json::array());
+  EXPECT_EQ(json["target_runs"], 600);
+  EXPECT_EQ(json["baseline_runs"], 600);
+  ASSERT_FALSE(json["motifs"].empty());
+  const nlohmann::json& motif = json["motifs"][0];
+  EXPECT_EQ(motif["id"], 1);
+  EXPECT_EQ(motif["tier"], "confirmed");
+  EXPECT_EQ(motif["label"], "sari");
+  EXPECT_LE(motif["ci_low"].get<double>(), 0.3);
+  EXPECT_GE(motif["ci_high"].get<double>(), 0.3);
+  EXPECT_GT(motif["lift_low"].get<double>(), 1);
+  EXPECT_LE(motif["q_value"].get<double>(), 0.05);
+  ASSERT_EQ(motif["exemplars"].size(), 9u);
+  for (const auto& ordinal : motif["exemplars"]) {
+    ASSERT_TRUE(ordinal.is_number_unsigned());
+    EXPECT_EQ(store_.data.motif[ordinal.get<uint64_t>()], 0);
+  }
+  EXPECT_EQ(store_.stored.motifs(0).label(), "sari");
+  EXPECT_EQ(store_.stored.motifs(0).members(), motif["members"].get<uint64_t>());
+  EXPECT_EQ(store_.stored.motifs(0).centre().size(), 64u);
+}
+
+TEST_F(Program, PrintsTheSameBytesForAnyNumberOfThreads) {
+  const std::string one = Run("--sweep 3 --threads 1").out;
+  EXPECT_FALSE(one.empty());
+  EXPECT_EQ(one, Run("--sweep 3 --threads 3").out);
+}
+
+TEST_F(Program, SidesFollowTheFilters) {
+  // Blank runs against blank runs: disjoint seed ranges of one prompt, so nothing may be confirmed.
+  const Ended ended = Run("--sweep fake --target 'prompt=,seed=0..299' --baseline 'prompt=,seed=300..599'");
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const nlohmann::json json = nlohmann::json::parse(ended.out);
+  EXPECT_EQ(json["target_runs"], 300);
+  EXPECT_EQ(json["baseline_runs"], 300);
+  for (const auto& motif : json["motifs"]) EXPECT_NE(motif["tier"], "confirmed");
+}
+
+TEST_F(Program, WithoutLabelsMotifsAreUnnamed) {
+  store_.with_labels = false;
+  const nlohmann::json json = nlohmann::json::parse(Run("--sweep fake").out);
+  EXPECT_EQ(json["motifs"][0]["label"], "");
+}
+
+TEST_F(Program, BadInputEndsWithTwoAndOneLine) {
+  for (const std::string arguments :
+       {"--sweep fake --target 'colour=red'", "--sweep fake --target 'prompt=unheard of'", "--sweep fake --target prompt= --baseline seed=0..5",
+        "--sweep fake --target nonsense"}) {
+    const Ended ended = Run(arguments);
+    EXPECT_EQ(ended.code, 2) << arguments << ended.err;
+    EXPECT_EQ(std::count(ended.err.begin(), ended.err.end(), '\n'), 1) << ended.err;
+    EXPECT_EQ(ended.out, "");
+  }
+  EXPECT_EQ(Run("--no-such-flag").code, 2);
+}
+
+TEST_F(Program, UnknownSweepOrEmbedderEndsWithThree) {
+  EXPECT_EQ(Run("--sweep other").code, 3);
+  EXPECT_EQ(Run("--sweep fake --embedder clip").code, 3);
+}
+
+TEST_F(Program, UnreachableStoreEndsWithFour) {
+  server_->Shutdown();
+  EXPECT_EQ(Run("--sweep fake").code, 4);
+}
+
+TEST_F(Program, AStreamCutShortOrHarmedIsNotAnAnswer) {
+  store_.cut_short = true;
+  EXPECT_EQ(Run("--sweep fake").code, 1);
+  store_.cut_short = false;
+  store_.harmed = 1;
+  EXPECT_EQ(Run("--sweep fake").code, 1);
+  EXPECT_EQ(store_.stored.motifs_size(), 0);
+}
+
+}  // namespace
+}  // namespace promptsweep::motifs
