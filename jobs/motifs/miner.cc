@@ -164,22 +164,24 @@ std::vector<Finding> CrossFit(const Matrix& x, const Runs& runs, const Matrix& s
   return findings;
 }
 
-// Members resemble each other more than 99 % of pairs that are not both members do.
-bool Resembling(const Matrix& x, const RowSet& members, uint64_t seed) {
-  std::vector<uint8_t> inside(x.rows, 0);
-  for (const uint32_t i : members) inside[i] = 1;
-  std::vector<double> others;
+// 99th percentile of the cosines of pairs of runs that share none of the findings.
+double UnrelatedCosine(const Matrix& x, const std::vector<Finding>& findings, uint64_t seed) {
+  std::vector<uint32_t> motif(x.rows, 0);
+  for (size_t r = 0; r < findings.size(); ++r) {
+    for (const uint32_t i : findings[r].members) motif[i] = r + 1;
+  }
+  std::vector<double> cosines;
   const std::vector<uint32_t> left = DrawRows(x.rows, 4000, seed), right = DrawRows(x.rows, 4000, seed + 1);
   for (size_t i = 0; i < left.size(); ++i) {
-    if (left[i] == right[i] || (inside[left[i]] && inside[right[i]])) continue;
+    if (left[i] == right[i] || (motif[left[i]] != 0 && motif[left[i]] == motif[right[i]])) continue;
     double dot = 0;
     for (int64_t j = 0; j < x.dim; ++j) dot += static_cast<double>(x.row(left[i])[j]) * x.row(right[i])[j];
-    others.push_back(dot);
+    cosines.push_back(dot);
   }
-  if (others.empty()) return false;
-  const size_t at = others.size() * 99 / 100;
-  std::nth_element(others.begin(), others.begin() + at, others.end());
-  return PairCosine(x, members) > others[at];
+  if (cosines.empty()) return 1;
+  const size_t at = cosines.size() * 99 / 100;
+  std::nth_element(cosines.begin(), cosines.begin() + at, cosines.end());
+  return cosines[at];
 }
 
 }  // namespace
@@ -223,6 +225,7 @@ Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options) 
   for (const Finding& finding : findings) counted.push_back(finding.members);
   std::vector<double> held_out_q(findings.size(), 1);
   if (tested) held_out_q = design.Adjusted(counted, options.seed + 1, options.threads);
+  const double unrelated = tested ? 0 : UnrelatedCosine(x, findings, options.seed);
   for (size_t r = 0; r < findings.size(); ++r) {
     Finding& finding = findings[r];
     finding.counts = design.Count(finding.members);
@@ -242,7 +245,7 @@ Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options) 
     if (!tested) {
       finding.q.reset();
       if (finding.prevalence_ci.low < options.least_prevalence_descriptive || finding.stability < 0.75 ||
-          !Resembling(x, finding.members, options.seed)) {
+          PairCosine(x, finding.members) <= unrelated) {
         continue;
       }
       finding.tier = Tier::kDescriptive;
