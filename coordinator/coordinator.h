@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -41,7 +42,7 @@ class Coordinator {
     // After a restart with unfinished sweeps grants wait for so long, that workers can say what they hold. 0 where workers cannot
     // outlive the coordinator (`promptsweep run`).
     absl::Duration restart_grace = absl::Seconds(11);  // two heartbeats and a bit: one to be told to register, one to list leases
-    // Address of the store given to workers; empty: the coordinator's own.
+    // Address of the store given to workers and readers; empty: the coordinator's own.
     std::string store_address;
     // No threads: a test calls RunStoreStepForTest and TickForTest itself, in the order it likes.
     bool manual_for_test = false;
@@ -96,6 +97,7 @@ class Coordinator {
     const void* waiter;
     Done<v1::AcquireLeaseResponse> done;
     absl::Time deadline;
+    bool idle;  // was told so when it asked: waits for idle_poll only
   };
   // An operator's request waiting for the store thread. Called with OK to run, or with the reason why it will not.
   using Task = std::function<void(absl::Status)>;
@@ -103,21 +105,29 @@ class Coordinator {
 
   absl::Status CheckReady() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Answers the waiting questions that can be answered; the caller runs the result after unlocking.
-  Calls AnswerPolls(bool even_if_unchanged) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Calls AnswerPolls(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Runs `event` on the state under the lock, then answers polls.
   template <typename Response, typename Event>
   absl::StatusOr<Response> Apply(Event event);
   template <typename Response>
   void Enqueue(Done<Response> done, std::function<absl::StatusOr<Response>()> work);
-  void WakeStoreThread() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { wake_.SignalAll(); }
   bool RunStoreStep();
   void StoreLoop();
   void TickLoop();
   void Tick();
 
   // Store thread; admin.cc.
+  struct Loaded {
+    v1::SweepInfo info;
+    sweep::Plan plan;
+    OrdinalSet coverage;
+    OrdinalSet failed;
+  };
   absl::Status LoadAll();
-  absl::Status Activate(const v1::SweepInfo& info);
+  absl::StatusOr<Loaded> Fetch(uint32_t sweep);
+  absl::Status Activate(uint32_t sweep);
+  absl::Status RunStoreAction(const StoreAction& action, OrdinalSet& coverage);
+  absl::StatusOr<v1::SweepState> StateOf(uint32_t sweep);
   absl::StatusOr<v1::SubmitSweepResponse> Submit(v1::SweepManifest manifest);
   absl::StatusOr<v1::SubmitSweepResponse> Attach(uint32_t sweep);
   absl::Status MoveTo(uint32_t sweep, v1::SweepState state);
@@ -128,8 +138,8 @@ class Coordinator {
   std::thread store_thread_;
   std::thread tick_thread_;
 
-  absl::Mutex mu_;
-  absl::CondVar wake_;
+  mutable absl::Mutex mu_;
+  absl::CondVar wake_;  // work for the store thread, loaded_ or stopping_
   State state_ ABSL_GUARDED_BY(mu_);
   bool loaded_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

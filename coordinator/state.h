@@ -25,7 +25,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -50,6 +49,7 @@ struct StoreAction {
   std::vector<v1::FailureRecord> failures;
   std::vector<uint64_t> ordinals;
   v1::SweepState state = v1::SWEEP_STATE_UNSPECIFIED;
+  uint64_t generation = 0;  // kRefresh: which wish for coverage it answers
 };
 
 class State {
@@ -66,6 +66,7 @@ class State {
     uint64_t min_lease = 8;                                 // the tail is not cut finer: batches are padded anyway
     size_t max_skip = 256;                                  // ordinals in Lease.skip
     size_t max_leases_per_worker = 4;
+    size_t max_workers = 1 << 16;                           // lost ones included
     size_t max_troubled = 1 << 16;                          // beyond, only cells that failed before are granted
     size_t max_unsaved_failures = 10'000;                   // beyond, the sweep waits for the store
     RetryPolicy retry;
@@ -106,15 +107,19 @@ class State {
   // held is treated as at its death. INVALID_ARGUMENT for an empty name.
   absl::StatusOr<v1::RegisterWorkerResponse> Register(const v1::RegisterWorkerRequest& request, uint64_t session, absl::Time now);
   bool SessionInUse(uint64_t session) const { return workers_.contains(session); }
-  // A lease, or none for now: then the caller may ask again with the same request whenever changes() moved. Idempotent by (session,
-  // sequence): while the granted lease lives the same question gets the same lease; an older question gets nothing. NOT_FOUND for a
-  // session that is unknown or ended.
-  absl::StatusOr<v1::AcquireLeaseResponse> Acquire(const v1::AcquireLeaseRequest& request, absl::Time now);
+  struct Answer {
+    v1::AcquireLeaseResponse response;
+    // No lease for now: the same question may get one once changes() moved.
+    bool wait = false;
+  };
+  // Idempotent by (session, sequence): while the granted lease lives the same question gets the same lease, afterwards, and for an
+  // older question, nothing. NOT_FOUND for a session that is unknown or ended.
+  absl::StatusOr<Answer> Acquire(const v1::AcquireLeaseRequest& request, absl::Time now);
   // Reconciles. Never fails: an unknown session is told to register again.
   v1::HeartbeatResponse Heartbeat(const v1::HeartbeatRequest& request, absl::Time now);
   // Stored cells count whoever reports them and however late (the end of the sweep is checked against the store). Failures and
-  // `finished` count only from the lease's owner. A finished lease's unreported rest becomes free again. INVALID_ARGUMENT for ordinals
-  // outside of the sweep.
+  // `finished` count only from the lease's owner. A finished lease's unreported rest becomes free again. NOT_FOUND for a session that is
+  // unknown or ended: register and report again. INVALID_ARGUMENT for ordinals outside of the sweep.
   absl::StatusOr<v1::ReportProgressResponse> Report(const v1::ReportProgressRequest& request, absl::Time now);
   // What is left becomes free; nobody is blamed. Unknown leases are ignored.
   void Release(const v1::ReleaseLeaseRequest& request, absl::Time now);
@@ -156,7 +161,8 @@ class State {
     std::string model;
     uint32_t attempt = 1;
     uint64_t acquire_sequence = 0;     // of the question it answered; 0 for an adopted one
-    int missed_heartbeats = 0;         // newer than its grant, in a row, that did not list it
+    bool listed = false;               // some heartbeat listed it: the worker has it
+    int missed_heartbeats = 0;         // that did not list it though newer than its grant
     std::optional<uint64_t> current;   // last current_ordinal inside of the range
     uint64_t stored_said = 0;          // HeldLease.stored
     absl::Duration progress_limit;
@@ -167,7 +173,7 @@ class State {
   struct Worker {
     std::string name;
     std::string device;
-    absl::flat_hash_map<std::string, std::string> models;  // id -> digest
+    std::map<std::string, std::string> models;                // id -> digest
     bool draining = false;
     bool lost = false;                                     // holds nothing; answered as unknown
     absl::Time last_contact;
@@ -192,7 +198,8 @@ class State {
     std::optional<SweepProgress> progress;                 // present while RUNNING or PAUSED
     std::vector<uint64_t> leases;                          // live
     std::deque<v1::FailureRecord> unsaved;                 // failures the store has not acknowledged
-    bool refresh = false;                                  // coverage wanted before the next grant
+    uint64_t refresh_wanted = 0;                           // wishes for coverage: no grants until all are answered
+    uint64_t refresh_answered = 0;
     bool reconciled = false;                               // the store agrees that everything is settled
     uint64_t reconciliations_failed = 0;
     absl::Time active_since;
@@ -216,6 +223,8 @@ class State {
   void Blame(Sweep& sweep, uint64_t ordinal, absl::string_view worker, absl::string_view error, absl::Time now);
 
   // expiry.cc
+  void Shift(absl::Duration gap);
+  OrdinalSet DropLease(uint64_t id);                                              // off every list; returns what it owned
   void EndLease(uint64_t id);                                                     // what it still owns becomes free
   void LoseLease(uint64_t id, bool suspect, absl::string_view why, absl::Time now);  // `suspect`: its worker died on it
   void LoseWorker(Worker& worker, absl::string_view why, absl::Time now);
@@ -223,13 +232,14 @@ class State {
 
   // grant.cc
   bool CanRun(const Worker& worker, const v1::ModelRef& model) const;
-  const v1::ModelRef* RunnableModel(const Worker& worker, const Sweep& sweep, uint64_t ordinal) const;
+  bool CanRunCell(const Worker& worker, const Sweep& sweep, uint64_t ordinal) const;
   bool HasEmbedders(const Worker& worker, const Sweep& sweep) const;
   bool Grantable(const Sweep& sweep, absl::Time now) const;
-  bool MustAvoid(const Worker& worker, const Sweep& sweep, const Trouble& trouble) const;
+  bool MustAvoid(const Worker& worker, const Sweep& sweep, uint64_t ordinal, const Trouble& trouble) const;
   std::optional<uint64_t> PickIn(const Worker& worker, const Sweep& sweep, absl::string_view preferred, bool only_preferred) const;
   std::optional<Pick> PickAny(const Worker& worker, absl::Time now) const;
   uint64_t LeaseSize(const Worker& worker, const Sweep& sweep) const;
+  Range Extend(const Worker& worker, const Sweep& sweep, uint64_t begin, uint64_t want, std::vector<uint64_t>& skip) const;
   const Lease& Grant(Worker& worker, uint64_t session, Pick pick, uint64_t sequence, absl::Time now);
   absl::Duration ProgressLimit(const Worker& worker, uint64_t cells) const;
 
@@ -247,9 +257,10 @@ class State {
   std::string first_worker_name_;
   bool several_workers_ = false;                  // more than one name was ever registered
   std::map<uint32_t, Sweep> sweeps_;
-  absl::flat_hash_map<uint64_t, Worker> workers_;        // by session; lost ones for forget_worker
-  absl::flat_hash_map<std::string, uint64_t> by_name_;   // newest session of each name in workers_
-  absl::flat_hash_map<uint64_t, Lease> leases_;          // live ones only
+  // Ordered, so that the same events always meet the same order; nodes stay where they are.
+  std::map<uint64_t, Worker> workers_;            // by session; lost ones for forget_worker
+  std::map<std::string, uint64_t> by_name_;       // newest session of each name in workers_
+  std::map<uint64_t, Lease> leases_;              // live ones only
 };
 
 }  // namespace promptsweep::coordinator

@@ -25,6 +25,7 @@ void SweepProgress::GiveBack(const OrdinalSet& owned) {
 }
 
 uint64_t SweepProgress::MarkDone(Range range) {
+  if (range.begin >= range.end) return 0;
   taken_.Add(range.begin, range.end);
   for (uint64_t at = failed_.NextPresent(range.begin, range.end); at < range.end; at = failed_.NextPresent(at, range.end)) {
     const uint64_t end = failed_.NextAbsent(at, range.end);
@@ -49,7 +50,7 @@ const Trouble& SweepProgress::MarkTrouble(uint64_t ordinal, absl::string_view wo
   Trouble& trouble = troubled_[ordinal];
   waiting_.erase({trouble.not_before, ordinal});
   ++trouble.attempts;
-  if (!absl::c_linear_search(trouble.workers, worker) && trouble.workers.size() < policy_.max_attempts) {
+  if (!absl::c_linear_search(trouble.workers, worker) && trouble.workers.size() < std::max<size_t>(2, policy_.max_attempts)) {
     trouble.workers.emplace_back(worker);
   }
   trouble.error = std::string(error.substr(0, policy_.max_error_bytes));

@@ -29,7 +29,7 @@ struct RetryPolicy {
 struct Trouble {
   uint32_t attempts = 0;
   absl::Time not_before;             // free again from then on
-  std::vector<std::string> workers;  // distinct names it failed on; at most max_attempts kept
+  std::vector<std::string> workers;  // distinct names it failed on; a few are kept
   std::string error;                 // of the last attempt
 };
 
@@ -104,8 +104,8 @@ class SweepProgress {
   void ForgetTrouble(Range range);
   void DropSettledSuspects(Range range);
 
-  const sweep::Plan plan_;
-  const RetryPolicy policy_;
+  sweep::Plan plan_;
+  RetryPolicy policy_;
   OrdinalSet taken_;
   OrdinalSet done_;                                                // subset of taken_, disjoint from failed_
   OrdinalSet failed_;                                              // subset of taken_

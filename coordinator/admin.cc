@@ -1,0 +1,211 @@
+// What runs on the store thread: loading, and what operators ask. Each change is stored first and applied then, so a reply means it
+// lasts. This thread alone changes a sweep's state, so a state read here stays true until it is changed here.
+#include <spdlog/spdlog.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "coordinator/coordinator.h"
+
+namespace promptsweep::coordinator {
+namespace {
+
+bool IsActive(v1::SweepState state) { return state == v1::SWEEP_STATE_RUNNING || state == v1::SWEEP_STATE_PAUSED; }
+
+bool IsOurs(const v1::SweepInfo& info) { return IsActive(info.state()) && info.manifest().imported_from().empty(); }
+
+}  // namespace
+
+template <typename Response>
+void Coordinator::Enqueue(Done<Response> done, std::function<absl::StatusOr<Response>()> work) {
+  Task task = [this, done = std::move(done), work = std::move(work)](absl::Status go) {
+    if (!go.ok()) return done(go);
+    absl::StatusOr<Response> response = work();
+    Calls calls;
+    {
+      absl::MutexLock lock(&mu_);
+      if (!stopping_) calls = AnswerPolls(options_.clock->TimeNow());
+    }
+    for (auto& call : calls) call();
+    if (response.status().code() == absl::StatusCode::kCancelled) response = absl::UnavailableError("the coordinator is shutting down");
+    done(std::move(response));
+  };
+  absl::Status refused;
+  {
+    absl::MutexLock lock(&mu_);
+    refused = CheckReady();
+    if (refused.ok()) {
+      tasks_.push_back(std::move(task));
+      wake_.SignalAll();
+    }
+  }
+  if (!refused.ok()) task(refused);
+}
+
+void Coordinator::SubmitSweep(const v1::SubmitSweepRequest& request, Done<v1::SubmitSweepResponse> done) {
+  Enqueue<v1::SubmitSweepResponse>(std::move(done), [this, manifest = request.manifest()] { return Submit(manifest); });
+}
+
+void Coordinator::PauseSweep(const v1::PauseSweepRequest& request, Done<v1::PauseSweepResponse> done) {
+  Enqueue<v1::PauseSweepResponse>(std::move(done), [this, sweep = request.sweep()]() -> absl::StatusOr<v1::PauseSweepResponse> {
+    PS_RETURN_IF_ERROR(MoveTo(sweep, v1::SWEEP_STATE_PAUSED));
+    return v1::PauseSweepResponse();
+  });
+}
+
+void Coordinator::ResumeSweep(const v1::ResumeSweepRequest& request, Done<v1::ResumeSweepResponse> done) {
+  Enqueue<v1::ResumeSweepResponse>(std::move(done), [this, sweep = request.sweep()]() -> absl::StatusOr<v1::ResumeSweepResponse> {
+    PS_RETURN_IF_ERROR(MoveTo(sweep, v1::SWEEP_STATE_RUNNING));
+    return v1::ResumeSweepResponse();
+  });
+}
+
+void Coordinator::CancelSweep(const v1::CancelSweepRequest& request, Done<v1::CancelSweepResponse> done) {
+  Enqueue<v1::CancelSweepResponse>(std::move(done), [this, sweep = request.sweep()]() -> absl::StatusOr<v1::CancelSweepResponse> {
+    PS_RETURN_IF_ERROR(MoveTo(sweep, v1::SWEEP_STATE_CANCELLED));
+    return v1::CancelSweepResponse();
+  });
+}
+
+void Coordinator::RetryFailed(const v1::RetryFailedRequest& request, Done<v1::RetryFailedResponse> done) {
+  Enqueue<v1::RetryFailedResponse>(std::move(done), [this, sweep = request.sweep()] { return Retry(sweep); });
+}
+
+absl::Status Coordinator::LoadAll() {
+  PS_ASSIGN_OR_RETURN(const std::vector<v1::SweepInfo> sweeps, store_->ListSweeps());
+  std::vector<Loaded> unfinished;
+  for (const v1::SweepInfo& info : sweeps) {
+    if (!IsOurs(info)) continue;
+    absl::StatusOr<Loaded> loaded = Fetch(info.sweep());
+    if (loaded.status().code() == absl::StatusCode::kInvalidArgument) {
+      spdlog::error("sweep {} is left alone: {}", info.sweep(), loaded.status().ToString());
+      continue;
+    }
+    PS_RETURN_IF_ERROR(loaded.status());
+    unfinished.push_back(*std::move(loaded));
+  }
+  absl::MutexLock lock(&mu_);
+  const absl::Time now = options_.clock->TimeNow();
+  for (const v1::SweepInfo& info : sweeps) {
+    if (!IsOurs(info)) state_.LoadEnded(info);
+  }
+  for (Loaded& loaded : unfinished) {
+    spdlog::info("sweep {} ({}) goes on: {} of {} cells done, {} failed", loaded.info.sweep(), loaded.info.manifest().spec().name(),
+                 loaded.coverage.size(), loaded.plan.cell_count(), loaded.failed.size());
+    state_.LoadSweep(loaded.info.sweep(), loaded.plan, loaded.info.state(), loaded.coverage, loaded.failed, now);
+  }
+  if (!unfinished.empty() && options_.restart_grace > absl::ZeroDuration()) state_.HoldGrantsUntil(now + options_.restart_grace);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Coordinator::Loaded> Coordinator::Fetch(uint32_t sweep) {
+  PS_ASSIGN_OR_RETURN(v1::SweepInfo info, store_->GetSweep(sweep));
+  absl::StatusOr<sweep::Plan> plan = sweep::Plan::FromManifest(info.manifest());
+  if (!plan.ok()) return absl::InvalidArgumentError(plan.status().message());
+  PS_ASSIGN_OR_RETURN(OrdinalSet coverage, store_->GetCoverage(sweep));
+  PS_ASSIGN_OR_RETURN(OrdinalSet failed, store_->ListFailures(sweep));
+  return Loaded{std::move(info), *std::move(plan), std::move(coverage), std::move(failed)};
+}
+
+absl::Status Coordinator::Activate(uint32_t sweep) {
+  PS_ASSIGN_OR_RETURN(const Loaded loaded, Fetch(sweep));
+  absl::MutexLock lock(&mu_);
+  if (IsOurs(loaded.info)) {
+    state_.LoadSweep(sweep, loaded.plan, loaded.info.state(), loaded.coverage, loaded.failed, options_.clock->TimeNow());
+  } else {
+    state_.LoadEnded(loaded.info);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::SweepState> Coordinator::StateOf(uint32_t sweep) {
+  absl::MutexLock lock(&mu_);
+  return state_.SweepStateOf(sweep);
+}
+
+absl::StatusOr<v1::SubmitSweepResponse> Coordinator::Submit(v1::SweepManifest manifest) {
+  if (!manifest.imported_from().empty()) return absl::InvalidArgumentError("an import is stored directly, not submitted");
+  {
+    absl::MutexLock lock(&mu_);
+    PS_RETURN_IF_ERROR(state_.FillDigests(manifest));
+  }
+  PS_ASSIGN_OR_RETURN(const sweep::Plan plan, sweep::Plan::FromManifest(manifest));
+  uint32_t known = 0;
+  {
+    absl::MutexLock lock(&mu_);
+    known = state_.FindSweep(sweep::ManifestDigest(manifest));
+  }
+  if (known != 0) return Attach(known);
+  PS_ASSIGN_OR_RETURN(const v1::CreateSweepResponse created, store_->CreateSweep(manifest));
+  if (created.existed()) return Attach(created.sweep());
+  absl::MutexLock lock(&mu_);
+  state_.LoadSweep(created.sweep(), plan, v1::SWEEP_STATE_RUNNING, {}, {}, options_.clock->TimeNow());
+  spdlog::info("sweep {} ({}) accepted: {} cells", created.sweep(), manifest.spec().name(), plan.cell_count());
+  v1::SubmitSweepResponse response;
+  response.set_sweep(created.sweep());
+  return response;
+}
+
+absl::StatusOr<v1::SubmitSweepResponse> Coordinator::Attach(uint32_t sweep) {
+  v1::SubmitSweepResponse response;
+  response.set_sweep(sweep);
+  response.set_existed(true);
+  absl::StatusOr<v1::SweepState> state = StateOf(sweep);
+  if (state.ok() && *state != v1::SWEEP_STATE_CANCELLED) return response;
+  PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, store_->GetSweep(sweep));
+  if (info.state() == v1::SWEEP_STATE_CANCELLED) PS_RETURN_IF_ERROR(store_->SetSweepState(sweep, v1::SWEEP_STATE_RUNNING));
+  PS_RETURN_IF_ERROR(Activate(sweep));
+  return response;
+}
+
+absl::Status Coordinator::MoveTo(uint32_t sweep, v1::SweepState wanted) {
+  PS_ASSIGN_OR_RETURN(const v1::SweepState state, StateOf(sweep));
+  if (state == wanted) return absl::OkStatus();
+  if (!IsActive(state)) return absl::FailedPreconditionError(absl::StrCat("sweep ", sweep, " has ended"));
+  PS_RETURN_IF_ERROR(store_->SetSweepState(sweep, wanted));
+  absl::MutexLock lock(&mu_);
+  if (wanted == v1::SWEEP_STATE_CANCELLED) {
+    state_.Cancel(sweep);
+  } else {
+    state_.SetPaused(sweep, wanted == v1::SWEEP_STATE_PAUSED);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::RetryFailedResponse> Coordinator::Retry(uint32_t sweep) {
+  PS_ASSIGN_OR_RETURN(const v1::SweepState state, StateOf(sweep));
+  v1::RetryFailedResponse response;
+  if (state == v1::SWEEP_STATE_CANCELLED) return absl::FailedPreconditionError(absl::StrCat("sweep ", sweep, " was cancelled; submit it again"));
+  if (state == v1::SWEEP_STATE_DONE) return response;
+  if (IsActive(state)) {
+    PS_RETURN_IF_ERROR(store_->ClearFailures(sweep, {}).status());
+    absl::MutexLock lock(&mu_);
+    response.set_retried(state_.ForgetFailures(sweep));
+    return response;
+  }
+  // RUNNING first: after a crash in between the sweep just ends again, with its failures still on record.
+  PS_RETURN_IF_ERROR(store_->SetSweepState(sweep, v1::SWEEP_STATE_RUNNING));
+  PS_ASSIGN_OR_RETURN(const uint64_t cleared, store_->ClearFailures(sweep, {}));
+  PS_RETURN_IF_ERROR(Activate(sweep));
+  response.set_retried(cleared);
+  return response;
+}
+
+absl::Status Coordinator::RunStoreAction(const StoreAction& action, OrdinalSet& coverage) {
+  switch (action.kind) {
+    case StoreAction::Kind::kPutFailures:
+      return store_->PutFailures(action.sweep, action.failures);
+    case StoreAction::Kind::kClearFailures:
+      return store_->ClearFailures(action.sweep, action.ordinals).status();
+    case StoreAction::Kind::kSetState:
+      return store_->SetSweepState(action.sweep, action.state);
+    case StoreAction::Kind::kRefresh:
+    case StoreAction::Kind::kReconcile:
+      break;
+  }
+  PS_ASSIGN_OR_RETURN(coverage, store_->GetCoverage(action.sweep));
+  return absl::OkStatus();
+}
+
+}  // namespace promptsweep::coordinator

@@ -1,0 +1,178 @@
+// Which cells a worker gets next.
+#include <algorithm>
+
+#include "absl/algorithm/container.h"
+#include "base/check.h"
+#include "coordinator/state.h"
+
+namespace promptsweep::coordinator {
+namespace {
+
+// Stretches of one model looked at in one sweep before giving up on a better one.
+constexpr int kMaxStretches = 4096;
+
+}  // namespace
+
+bool State::CanRun(const Worker& worker, const v1::ModelRef& model) const {
+  auto it = worker.models.find(model.id());
+  return it != worker.models.end() && it->second == model.digest();
+}
+
+bool State::CanRunCell(const Worker& worker, const Sweep& sweep, uint64_t ordinal) const {
+  const sweep::Plan& plan = sweep.progress->plan();
+  const std::string& id = plan.ModelAt(ordinal);
+  return absl::c_any_of(plan.manifest().models(), [&](const v1::ModelRef& model) { return model.id() == id && CanRun(worker, model); });
+}
+
+bool State::HasEmbedders(const Worker& worker, const Sweep& sweep) const {
+  return absl::c_all_of(sweep.progress->plan().manifest().embedders(), [&](const v1::ModelRef& model) { return CanRun(worker, model); });
+}
+
+bool State::Grantable(const Sweep& sweep, absl::Time now) const {
+  return sweep.progress && sweep.state == v1::SWEEP_STATE_RUNNING && sweep.refresh_wanted == sweep.refresh_answered &&
+         sweep.unsaved.size() < options_.max_unsaved_failures && sweep.progress->plan().manifest().imported_from().empty();
+}
+
+bool State::MustAvoid(const Worker& worker, const Sweep& sweep, uint64_t ordinal, const Trouble& trouble) const {
+  // The last try should be somewhere else, where there is somewhere else.
+  if (trouble.attempts + 1 < options_.retry.max_attempts || trouble.workers.size() != 1 || trouble.workers[0] != worker.name) return false;
+  return absl::c_any_of(workers_, [&](const auto& entry) {
+    const Worker& other = entry.second;
+    return other.name != worker.name && !other.lost && !other.draining && HasEmbedders(other, sweep) && CanRunCell(other, sweep, ordinal);
+  });
+}
+
+std::optional<uint64_t> State::PickIn(const Worker& worker, const Sweep& sweep, absl::string_view preferred, bool only_preferred) const {
+  const SweepProgress& progress = *sweep.progress;
+  const uint64_t cells = progress.cells();
+  if (progress.troubled().size() >= options_.max_troubled) {
+    for (const auto& [ordinal, trouble] : progress.troubled()) {
+      if (!progress.taken().Contains(ordinal) && !MustAvoid(worker, sweep, ordinal, trouble) && CanRunCell(worker, sweep, ordinal)) return ordinal;
+    }
+    return std::nullopt;
+  }
+  std::optional<uint64_t> other;
+  uint64_t at = progress.taken().NextAbsent(0, cells);
+  for (int i = 0; at < cells && i < kMaxStretches; ++i) {
+    auto trouble = progress.troubled().find(at);
+    if (trouble != progress.troubled().end() && MustAvoid(worker, sweep, at, trouble->second)) {
+      at = progress.taken().NextAbsent(at + 1, cells);
+      continue;
+    }
+    if (CanRunCell(worker, sweep, at)) {
+      if (preferred.empty() || progress.plan().ModelAt(at) == preferred) return at;
+      if (!other) other = at;
+    }
+    at = progress.taken().NextAbsent(progress.plan().SameModelEnd(at, cells), cells);
+  }
+  return only_preferred ? std::nullopt : other;
+}
+
+std::optional<State::Pick> State::PickAny(const Worker& worker, absl::Time now) const {
+  if (now < grants_from_) return std::nullopt;
+  std::vector<std::pair<uint32_t, const Sweep*>> turn;  // the sweep after the last served one first
+  for (const auto& [id, sweep] : sweeps_) {
+    if (Grantable(sweep, now) && sweep.progress->free_count() > 0 && HasEmbedders(worker, sweep)) turn.emplace_back(id, &sweep);
+  }
+  std::rotate(turn.begin(), absl::c_find_if(turn, [&](const auto& entry) { return entry.first > last_granted_sweep_; }), turn.end());
+  const std::string& loaded = worker.loaded_model.empty() ? worker.granted_model : worker.loaded_model;
+  // Loading weights is dear, so a worker stays with its model, unless a sweep that nobody serves has waited long enough.
+  if (worker.granted_in_row >= options_.affinity_leases) {
+    for (const auto& [id, sweep] : turn) {
+      if (!sweep->leases.empty()) continue;
+      if (auto begin = PickIn(worker, *sweep, loaded, false)) return Pick{id, *begin};
+    }
+  }
+  for (bool only_preferred : {true, false}) {
+    for (const auto& [id, sweep] : turn) {
+      if (auto begin = PickIn(worker, *sweep, loaded, only_preferred)) return Pick{id, *begin};
+    }
+  }
+  return std::nullopt;
+}
+
+uint64_t State::LeaseSize(const Worker& worker, const Sweep& sweep) const {
+  uint64_t size = options_.first_lease;
+  if (worker.rate > 0) {
+    const double wanted = worker.rate * absl::ToDoubleSeconds(options_.lease_target);
+    size = static_cast<uint64_t>(std::clamp(wanted, 1.0, static_cast<double>(options_.max_lease)));
+  }
+  const uint64_t workers = absl::c_count_if(workers_, [](const auto& entry) { return !entry.second.lost && !entry.second.draining; });
+  if (workers <= 1) return size;
+  // Guided self-scheduling: near the end everybody gets a piece, and the last pieces are small.
+  const uint64_t share = sweep.progress->free_count() / (2 * workers) + 1;
+  return std::min(size, std::max(share, options_.min_lease));
+}
+
+Range State::Extend(const Worker& worker, const Sweep& sweep, uint64_t begin, uint64_t want, std::vector<uint64_t>& skip) const {
+  const SweepProgress& progress = *sweep.progress;
+  const OrdinalSet& taken = progress.taken();
+  uint64_t limit = progress.plan().SameModelEnd(begin, progress.cells());
+  limit = std::min(limit, progress.SuspectBounds(begin).first.end);
+  const auto& troubled = progress.troubled();
+  if (troubled.size() >= options_.max_troubled) {
+    uint64_t known = begin + 1;
+    while (known < limit && known - begin < want && troubled.contains(known)) ++known;
+    limit = known;
+  }
+  uint64_t end = begin;
+  for (uint64_t count = 0;;) {
+    const uint64_t step = std::min(taken.NextPresent(end, limit) - end, want - count);
+    count += step;
+    end += step;
+    if (count == want || end == limit) break;
+    const uint64_t next = taken.NextAbsent(end, limit);
+    if (next == limit || skip.size() + (next - end) > options_.max_skip) break;
+    for (; end < next; ++end) skip.push_back(end);
+  }
+  for (auto it = troubled.upper_bound(begin); it != troubled.end() && it->first < end; ++it) {
+    if (!taken.Contains(it->first) && MustAvoid(worker, sweep, it->first, it->second)) {
+      end = it->first;
+      break;
+    }
+  }
+  // A range ends with a cell to run.
+  while (!skip.empty() && skip.back() >= end) skip.pop_back();
+  while (!skip.empty() && skip.back() + 1 == end) {
+    skip.pop_back();
+    --end;
+  }
+  return {begin, end};
+}
+
+const State::Lease& State::Grant(Worker& worker, uint64_t session, Pick pick, uint64_t sequence, absl::Time now) {
+  Sweep& sweep = sweeps_.at(pick.sweep);
+  SweepProgress& progress = *sweep.progress;
+  const uint64_t id = uint64_t{options_.epoch} << 32 | next_lease_++;
+  PS_CHECK(next_lease_ != 0) << "lease ids are used up";
+  Lease& lease = leases_[id];
+  lease.id = id;
+  lease.sweep = pick.sweep;
+  lease.session = session;
+  lease.range = Extend(worker, sweep, pick.begin, LeaseSize(worker, sweep), lease.skip);
+  uint32_t attempts = progress.SuspectBounds(pick.begin).second;
+  if (auto trouble = progress.troubled().find(pick.begin); trouble != progress.troubled().end()) {
+    attempts = std::max(attempts, trouble->second.attempts);
+  }
+  lease.attempt = attempts + 1;
+  lease.owned = progress.Take(lease.range);
+  PS_CHECK(!lease.owned.empty()) << "cell " << pick.begin << " was not free";
+  lease.model = progress.plan().ModelAt(pick.begin);
+  lease.acquire_sequence = sequence;
+  lease.granted = lease.renewed = lease.progressed = now;
+  lease.progress_limit = ProgressLimit(worker, lease.owned.size());
+  worker.leases.push_back(id);
+  worker.acquire_lease = id;
+  worker.granted_in_row = worker.granted_model == lease.model ? worker.granted_in_row + 1 : 1;
+  worker.granted_model = lease.model;
+  sweep.leases.push_back(id);
+  last_granted_sweep_ = pick.sweep;
+  return lease;
+}
+
+absl::Duration State::ProgressLimit(const Worker& worker, uint64_t cells) const {
+  if (worker.rate <= 0) return std::max(options_.first_progress, options_.no_progress);
+  return std::max(options_.no_progress, options_.no_progress_factor * absl::Seconds(static_cast<double>(cells) / worker.rate));
+}
+
+}  // namespace promptsweep::coordinator
