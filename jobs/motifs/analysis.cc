@@ -1,7 +1,9 @@
 #include "jobs/motifs/analysis.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -37,6 +39,40 @@ const char* SourceName(Source source) {
   return "";
 }
 
+RowSet TargetMembers(const Finding& finding, const Runs& runs) {
+  RowSet members;
+  for (const uint32_t i : finding.members) {
+    if (runs.is_target[i]) members.push_back(i);
+  }
+  return members;
+}
+
+std::vector<ScoredLabel> NamesOf(const Finding& finding, const SweepData& data, const Vocabulary& vocabulary) {
+  const RowSet members = TargetMembers(finding, data.runs);
+  RowSet others;  // what they are compared with: the baseline, or without one the other runs
+  for (uint32_t i = 0; i < data.runs.size(); ++i) {
+    if (finding.lift ? !data.runs.is_target[i] : !std::binary_search(members.begin(), members.end(), i)) others.push_back(i);
+  }
+  return NameMotif(data.x, members, others, vocabulary.words, vocabulary.labels);
+}
+
+// Findings of one tier with the same best name are looks of one motif.
+std::vector<Finding> CombineByName(const std::vector<Finding>& findings, const SweepData& data, const Vocabulary& vocabulary) {
+  std::map<std::pair<Tier, std::string>, std::vector<Finding>> named;
+  std::vector<Finding> combined;
+  for (const Finding& finding : findings) {
+    const std::vector<ScoredLabel> names = NamesOf(finding, data, vocabulary);
+    if (names.empty()) {
+      combined.push_back(finding);
+    } else {
+      named[{finding.tier, names[0].label}].push_back(finding);
+    }
+  }
+  for (auto& [name, parts] : named) combined.push_back(Combine(data.x, data.runs, std::move(parts)));
+  SortFindings(combined);
+  return combined;
+}
+
 v1::Motif ToProto(const Finding& finding, const SweepData& data, const Vocabulary& vocabulary, uint32_t id) {
   v1::Motif motif;
   motif.set_id(id);
@@ -61,20 +97,19 @@ v1::Motif ToProto(const Finding& finding, const SweepData& data, const Vocabular
   motif.set_separation(finding.region.separation);
   motif.set_centre(PackHalves(finding.region.centre.data(), finding.region.centre.size()));
 
-  RowSet members, others;  // of the target; what they are compared with
-  for (const uint32_t i : finding.members) {
-    if (data.runs.is_target[i]) members.push_back(i);
+  for (const Region& region : finding.looks) {
+    v1::MotifLook& look = *motif.add_looks();
+    look.set_centre(PackHalves(region.centre.data(), region.centre.size()));
+    look.set_radius_cosine(region.threshold);
   }
-  for (uint32_t i = 0; i < data.runs.size(); ++i) {
-    const bool member = std::binary_search(members.begin(), members.end(), i);
-    if (finding.lift ? !data.runs.is_target[i] : !member) others.push_back(i);
-  }
+
+  const RowSet members = TargetMembers(finding, data.runs);
   const Exemplars exemplars = ChooseExemplars(data.x, members, finding.region.centre);
   motif.set_medoid(data.runs.ordinal[exemplars.medoid]);
   motif.add_exemplars(motif.medoid());
   for (const uint32_t i : exemplars.diverse) motif.add_exemplars(data.runs.ordinal[i]);
   for (const uint32_t i : exemplars.borderline) motif.add_borderline(data.runs.ordinal[i]);
-  for (const ScoredLabel& scored : NameMotif(data.x, members, others, vocabulary.words, vocabulary.labels)) {
+  for (const ScoredLabel& scored : NamesOf(finding, data, vocabulary)) {
     v1::MotifLabel& label = *motif.add_labels();
     label.set_label(scored.label);
     label.set_z(scored.z);
@@ -103,7 +138,7 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   report.set_fdr(options.mine.fdr);
   report.set_seed(options.mine.seed);
   report.set_program_version(PROMPTSWEEP_VERSION);
-  for (const Finding& finding : mined.findings) {
+  for (const Finding& finding : CombineByName(mined.findings, data, vocabulary)) {
     *report.add_motifs() = ToProto(finding, data, vocabulary, report.motifs_size() + 1);
   }
 

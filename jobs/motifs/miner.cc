@@ -184,7 +184,51 @@ double UnrelatedCosine(const Matrix& x, const std::vector<Finding>& findings, ui
   return cosines[at];
 }
 
+// Prevalence, lift and their intervals from the members.
+void Measure(const Matrix& x, const Runs& runs, const Design& design, Finding& finding) {
+  finding.counts = design.Count(finding.members);
+  const Design::DesignEffects deff = design.DesignEffectsOf(finding.members);
+  const double k = finding.counts.target_in, n = finding.counts.target;
+  finding.prevalence = k / n;
+  finding.prevalence_ci = k < 10 && deff.target == 1 ? ClopperPearson(finding.counts.target_in, finding.counts.target)
+                                                     : Wilson(k / deff.target, n / deff.target);
+  finding.lift.reset();
+  if (finding.counts.baseline > 0) finding.lift = KatzLift(finding.counts, deff.target, deff.baseline);
+  finding.mean_cosine = 0;
+  for (const uint32_t i : finding.members) {
+    if (runs.is_target[i]) finding.mean_cosine += CosineTo(x, i, finding.region.centre) / std::max(1.0, k);
+  }
+}
+
 }  // namespace
+
+void SortFindings(std::vector<Finding>& findings) {
+  std::stable_sort(findings.begin(), findings.end(), [](const Finding& l, const Finding& r) {
+    return l.tier != r.tier ? l.tier < r.tier : l.prevalence > r.prevalence;
+  });
+}
+
+Finding Combine(const Matrix& x, const Runs& runs, std::vector<Finding> parts) {
+  SortFindings(parts);
+  Finding whole = parts[0];
+  if (parts.size() == 1) return whole;
+  double weight = 0;
+  whole.stability = 0;
+  for (size_t p = 0; p < parts.size(); ++p) {
+    const Finding& part = parts[p];
+    whole.stability += part.stability * part.counts.target_in;
+    weight += part.counts.target_in;
+    if (p == 0) continue;
+    RowSet members;
+    std::set_union(whole.members.begin(), whole.members.end(), part.members.begin(), part.members.end(), std::back_inserter(members));
+    whole.members = std::move(members);
+    whole.looks.push_back(part.region);
+    if (part.q && (!whole.q || *part.q > *whole.q)) whole.q = part.q;
+  }
+  whole.stability /= weight;
+  Measure(x, runs, Design(runs), whole);
+  return whole;
+}
 
 Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options) {
   Mined mined;
@@ -228,20 +272,8 @@ Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options) 
   const double unrelated = tested ? 0 : UnrelatedCosine(x, findings, options.seed);
   for (size_t r = 0; r < findings.size(); ++r) {
     Finding& finding = findings[r];
-    finding.counts = design.Count(finding.members);
-    const Design::DesignEffects deff = design.DesignEffectsOf(finding.members);
-    const double k = finding.counts.target_in, n = finding.counts.target;
-    finding.prevalence = k / n;
-    finding.prevalence_ci = k < 10 && deff.target == 1 ? ClopperPearson(finding.counts.target_in, finding.counts.target)
-                                                       : Wilson(k / deff.target, n / deff.target);
-    uint64_t target_members = 0;
-    for (const uint32_t i : finding.members) {
-      if (!runs.is_target[i]) continue;
-      finding.mean_cosine += CosineTo(x, i, finding.region.centre);
-      ++target_members;
-    }
-    if (target_members == 0) continue;
-    finding.mean_cosine /= target_members;
+    Measure(x, runs, design, finding);
+    if (finding.counts.target_in == 0) continue;
     if (!tested) {
       finding.q.reset();
       if (finding.prevalence_ci.low < options.least_prevalence_descriptive || finding.stability < 0.75 ||
@@ -250,7 +282,6 @@ Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options) 
       }
       finding.tier = Tier::kDescriptive;
     } else {
-      finding.lift = KatzLift(finding.counts, deff.target, deff.baseline);
       // Held out it shrank to nothing, or it is another region each time.
       if (finding.lift->ratio < options.least_lift || finding.stability < kLeastStability) continue;
       const bool proven = *finding.q <= options.fdr && held_out_q[r] <= options.fdr && finding.lift->ci.low > 1 &&
@@ -259,9 +290,7 @@ Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options) 
     }
     mined.findings.push_back(std::move(finding));
   }
-  std::stable_sort(mined.findings.begin(), mined.findings.end(), [](const Finding& l, const Finding& r) {
-    return l.tier != r.tier ? l.tier < r.tier : l.prevalence > r.prevalence;
-  });
+  SortFindings(mined.findings);
   return mined;
 }
 

@@ -32,6 +32,8 @@ enum class Tier { kConfirmed, kCandidate, kDescriptive };
 
 struct Finding {
   Region region;
+  // Further regions counted together with it: other looks of the same thing. See Combine.
+  std::vector<Region> looks;
   Tier tier = Tier::kCandidate;
   // Rows inside, each judged by the region fitted without its fold; ascending.
   RowSet members;
@@ -56,5 +58,13 @@ struct Mined {
 
 // `x`: unit rows, one per run of `runs`. The same input gives the same bits for any number of threads.
 [[nodiscard]] Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options);
+
+// Findings of one tier that are the same thing to their reader (they got the same name) as one: a run is inside if it is
+// inside any. The largest gives the region, the others become looks; counts and intervals are those of the union, q is the
+// largest of theirs. `parts` is not empty.
+[[nodiscard]] Finding Combine(const Matrix& x, const Runs& runs, std::vector<Finding> parts);
+
+// Sets the order of Mined::findings.
+void SortFindings(std::vector<Finding>& findings);
 
 }  // namespace promptsweep::motifs

@@ -52,6 +52,7 @@ Json MotifJson(const v1::Motif& m) {
   json["separation"] = m.separation();
   json["stability"] = m.stability();
   json["source"] = m.source();
+  json["looks"] = 1 + m.looks_size();
   return json;
 }
 

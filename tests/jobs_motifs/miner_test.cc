@@ -296,6 +296,20 @@ TEST(Miner, CopiesOfEveryRowLeaveThePlantedMotifs) {
   }
 }
 
+TEST(Miner, CombinedLooksAreCountedAsTheUnionOfTheirRegions) {
+  const Synthetic s = MakeSynthetic({.target = 1000, .baseline = 1000, .seed = 4, .planted = {0.2, 0.1}, .planted_in_baseline = 0.01});
+  const auto parts = Confirmed(MineMotifs(s.x, s.runs, {.threads = 2}));
+  ASSERT_THAT(parts, SizeIs(2));
+  const Finding whole = Combine(s.x, s.runs, {parts[1], parts[0]});
+  EXPECT_EQ(whole.region.centre, parts[0].region.centre);
+  EXPECT_THAT(whole.looks, SizeIs(1));
+  EXPECT_EQ(whole.counts.target_in, parts[0].counts.target_in + parts[1].counts.target_in);
+  EXPECT_EQ(whole.counts.baseline_in, parts[0].counts.baseline_in + parts[1].counts.baseline_in);
+  EXPECT_LE(whole.prevalence_ci.low, 0.3);
+  EXPECT_GE(whole.prevalence_ci.high, 0.3);
+  EXPECT_EQ(*whole.q, std::max(*parts[0].q, *parts[1].q));
+}
+
 TEST(Miner, CountsAllRunsWhereDiscoverySeesASample) {
   const Synthetic s = MakeSynthetic({.target = 6000, .baseline = 3000, .dim = 32, .seed = 6, .planted = {0.1}});
   const auto confirmed = Confirmed(MineMotifs(s.x, s.runs, {.threads = 2, .discovery_runs = 1500}));
