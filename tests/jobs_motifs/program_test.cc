@@ -74,6 +74,27 @@ class FakeStore final : public v1::StoreService::Service {
     if (!cut_short) writer->Write(last);
     return grpc::Status::OK;
   }
+  // Rows of an imported sweep, with one more column.
+  grpc::Status GetResults(grpc::ServerContext*, const v1::GetResultsRequest* request,
+                          grpc::ServerWriter<v1::GetResultsResponse>* writer) override {
+    EXPECT_FALSE(request->with_images());
+    store::ScanDigest digest;
+    v1::GetResultsResponse message;
+    for (int64_t i = 0; i < data.x.rows; ++i) {
+      v1::Result& result = *message.mutable_result();
+      result.mutable_cell()->set_ordinal(i);
+      result.clear_imported();
+      v1::Setting& column = *result.add_imported();
+      column.set_name("group");
+      column.mutable_value()->set_string_value(i < 600 ? "new" : "old");
+      digest.Add(result);
+      writer->Write(message);
+    }
+    message.mutable_trailer()->set_rows(digest.rows());
+    message.mutable_trailer()->set_digest(digest.digest());
+    writer->Write(message);
+    return grpc::Status::OK;
+  }
   grpc::Status GetLabels(grpc::ServerContext*, const v1::GetLabelsRequest* request, v1::GetLabelsResponse* response) override {
     EXPECT_EQ(request->embedder_digest(), std::string(32, 'e'));
     if (!with_labels) return grpc::Status::OK;
@@ -209,6 +230,16 @@ TEST_F(Program, SidesFollowTheFilters) {
   EXPECT_EQ(json["target_runs"], 300);
   EXPECT_EQ(json["baseline_runs"], 300);
   for (const auto& motif : json["motifs"]) EXPECT_NE(motif["tier"], "confirmed");
+}
+
+TEST_F(Program, SidesMayBeNamedByAColumnOfAnImportedSweep) {
+  store_.info.mutable_manifest()->set_imported_from("rows.csv");
+  const Ended ended = Run("--sweep fake --target group=new --baseline group=old");
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const nlohmann::json json = nlohmann::json::parse(ended.out);
+  EXPECT_EQ(json["target_runs"], 600);
+  EXPECT_EQ(json["motifs"][0]["tier"], "confirmed");
+  EXPECT_EQ(Run("--sweep fake --target group=newer").code, 2);
 }
 
 TEST_F(Program, WithoutLabelsMotifsAreUnnamed) {
