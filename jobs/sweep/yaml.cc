@@ -8,7 +8,9 @@
 #include <set>
 #include <sstream>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "jobs/sweep/names.h"
 #include "jobs/sweep/spec.h"
 
@@ -26,9 +28,19 @@ class TreeBuilder final : public YAML::EventHandler {
   YamlNode root;
   bool any = false;
 
+  explicit TreeBuilder(const std::string& text) : lines_(absl::StrSplit(text, '\n')) {}
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { OnScalar(mark, "", anchor, ""); }
+  // yaml-cpp does not say how a null was spelled; here "null" can be a name.
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    absl::string_view rest;
+    if (mark.line >= 0 && static_cast<size_t>(mark.line) < lines_.size()) rest = lines_[mark.line];
+    rest = mark.column >= 0 && static_cast<size_t>(mark.column) < rest.size() ? rest.substr(mark.column) : "";
+    for (const char* spelling : {"null", "Null", "NULL", "~"}) {
+      if (absl::StartsWith(rest, spelling)) return OnScalar(mark, "", anchor, spelling);
+    }
+    OnScalar(mark, "", anchor, "");
+  }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { throw Refusal{mark, "aliases (*) are not allowed"}; }
   void OnAnchor(const YAML::Mark& mark, const std::string&) override { throw Refusal{mark, "anchors (&) are not allowed"}; }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
@@ -91,6 +103,7 @@ class TreeBuilder final : public YAML::EventHandler {
 
   static bool ExpectsKey(const YamlNode& node) { return node.kind == YamlNode::kMap && node.keys.size() == node.items.size(); }
 
+  std::vector<absl::string_view> lines_;
   int nodes_ = 0;
   std::vector<YamlNode> open_;
   std::vector<std::set<std::string>> seen_;  // keys of each open map
@@ -140,9 +153,9 @@ absl::StatusOr<YamlFile> ParseYaml(const std::string& text, const std::string& f
   try {
     std::istringstream stream(text);
     YAML::Parser parser(stream);
-    TreeBuilder builder;
+    TreeBuilder builder(text);
     if (!parser.HandleNextDocument(builder) || !builder.any) return file.Error({}, "the file is empty");
-    TreeBuilder second;
+    TreeBuilder second(text);
     if (parser.HandleNextDocument(second)) return file.Error(second.root, "a second document (---) is not allowed");
     file.root = std::move(builder.root);
     return file;
