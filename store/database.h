@@ -86,6 +86,9 @@ class Rows {
   Rows(Database& database, Family family, std::string begin, std::string end, const rocksdb::Snapshot* snapshot, Hints hints);
   Rows(Database& database, Family family, std::string begin, std::string end, const rocksdb::Snapshot* snapshot = nullptr)
       : Rows(database, family, std::move(begin), std::move(end), snapshot, Hints{}) {}
+  // The iterator points at end_slice_.
+  Rows(const Rows&) = delete;
+  Rows& operator=(const Rows&) = delete;
   bool Valid() const { return it_->Valid(); }
   void Next() { it_->Next(); }
   void Seek(absl::string_view key) { it_->Seek(ToSlice(key)); }

@@ -39,11 +39,11 @@ struct Sweep {
 };
 
 // Done ordinals: chunk (ordinal >> kChunkBits) -> bitmap of the low bits. No empty bitmaps.
-using Coverage = absl::btree_map<uint64_t, roaring::Roaring>;
+using Coverage = absl::btree_map<uint64_t, Roaring>;
 [[nodiscard]] uint64_t CountOf(const Coverage& coverage);
 // Bytes of a value of the coverage family, and back. DATA_LOSS where they are no bitmap, or one beyond 2^16.
-[[nodiscard]] std::string EncodeBitmap(const roaring::Roaring& bitmap);
-[[nodiscard]] absl::StatusOr<roaring::Roaring> DecodeBitmap(absl::string_view value);
+[[nodiscard]] std::string EncodeBitmap(const Roaring& bitmap);
+[[nodiscard]] absl::StatusOr<Roaring> DecodeBitmap(absl::string_view value);
 
 // Thread-safe where it says so; the Stage functions, Seal and Apply belong to the committer's thread.
 class Ledger {
@@ -111,7 +111,7 @@ class Ledger {
     std::map<uint32_t, Entry> sweeps;
     std::map<uint32_t, v1::SweepState> states;
     absl::flat_hash_map<std::pair<uint32_t, uint64_t>, StagedResult> results;
-    std::map<std::pair<uint32_t, uint64_t>, roaring::Roaring> chunks;  // merged with the durable ones by Seal
+    std::map<std::pair<uint32_t, uint64_t>, Roaring> chunks;  // merged with the durable ones by Seal
     absl::btree_map<std::pair<uint32_t, uint64_t>, std::optional<uint32_t>> failures;
     absl::flat_hash_map<std::string, uint32_t> divergent;  // duplicate key -> sweep
   };

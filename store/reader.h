@@ -54,7 +54,7 @@ class ResultReader {
   Database& database_;
   const std::shared_ptr<const Sweep> sweep_;
   const v1::GetResultsRequest request_;
-  const rocksdb::ManagedSnapshot snapshot_;
+  rocksdb::ManagedSnapshot snapshot_;
   std::unique_ptr<Rows> rows_;
   int range_ = 0;
   bool ended_ = false;
@@ -71,7 +71,7 @@ class EmbeddingReader {
 
  private:
   const std::shared_ptr<const Sweep> sweep_;
-  const rocksdb::ManagedSnapshot snapshot_;
+  rocksdb::ManagedSnapshot snapshot_;
   EmbeddingRows rows_;
   uint32_t dim_ = 0;
   bool ended_ = false;

@@ -111,6 +111,9 @@ struct DuplicateRow {
 [[nodiscard]] std::string Versioned(absl::string_view payload);
 [[nodiscard]] absl::StatusOr<absl::string_view> Unversioned(absl::string_view bytes);
 
+// The bytes of SweepRow::manifest: deterministic serialisation.
+[[nodiscard]] std::string CanonicalManifest(const v1::SweepManifest& manifest);
+
 // u32 of kSchemaVersionKey.
 [[nodiscard]] std::string EncodeU32(uint32_t value);
 [[nodiscard]] absl::StatusOr<uint32_t> DecodeU32(absl::string_view bytes);

@@ -97,13 +97,14 @@ class Store {
   struct PutJob;
   explicit Store(Options options);
 
+  void OnBackgroundError(absl::Status status) ABSL_LOCKS_EXCLUDED(background_mu_);
   absl::Status CheckFreeSpace();
   // Reserves room in the queue, or says that there is none.
   bool Reserve(size_t bytes);
   void Admit(const std::shared_ptr<PutJob>& job);
   void PreparePut(PutJob& job, rocksdb::WriteBatch& batch);
   absl::Status PrepareResult(PutJob& job, int index, rocksdb::WriteBatch& batch);
-  absl::StatusOr<uint32_t> InternProvenance(PutJob& job, rocksdb::WriteBatch& batch);
+  uint32_t InternProvenance(PutJob& job, rocksdb::WriteBatch& batch);
   void Put(rocksdb::WriteBatch& batch, Family family, absl::string_view key, absl::string_view value);
   void Delete(rocksdb::WriteBatch& batch, Family family, absl::string_view key);
   // Runs `prepare` on the committer's thread; `done` gets its reply once the group is durable.
@@ -117,6 +118,8 @@ class Store {
   const Options options_;
   std::unique_ptr<Database> database_;
   std::unique_ptr<Ledger> ledger_;
+  absl::Mutex background_mu_;
+  absl::Status background_error_ ABSL_GUARDED_BY(background_mu_);
   std::unique_ptr<Committer> committer_;
   Executor admit_;
   Executor reads_;

@@ -1,0 +1,279 @@
+#include "store/ledger.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "base/hash.h"
+#include "base/status.h"
+
+namespace promptsweep::store {
+namespace {
+
+constexpr size_t kMinDigestPrefix = 6;
+
+absl::Status NoSweep(uint32_t id) { return absl::NotFoundError(absl::StrCat("no sweep ", id)); }
+
+bool IsUnfinished(v1::SweepState state) { return state == v1::SWEEP_STATE_RUNNING || state == v1::SWEEP_STATE_PAUSED; }
+
+bool IsHex(absl::string_view text) { return std::all_of(text.begin(), text.end(), absl::ascii_isxdigit); }
+
+}  // namespace
+
+std::optional<uint16_t> Sweep::EmbedderIndex(absl::string_view id) const {
+  for (int i = 0; i < manifest().embedders_size(); ++i) {
+    if (manifest().embedders(i).id() == id) return static_cast<uint16_t>(i);
+  }
+  return std::nullopt;
+}
+
+uint64_t CountOf(const Coverage& coverage) {
+  uint64_t count = 0;
+  for (const auto& [chunk, bitmap] : coverage) count += bitmap.cardinality();
+  return count;
+}
+
+std::string EncodeBitmap(const Roaring& bitmap) {
+  std::string bytes(bitmap.getSizeInBytes(/*portable=*/true), '\0');
+  bitmap.write(bytes.data(), /*portable=*/true);
+  return Versioned(bytes);
+}
+
+absl::StatusOr<Roaring> DecodeBitmap(absl::string_view value) {
+  PS_ASSIGN_OR_RETURN(const absl::string_view bytes, Unversioned(value));
+  try {
+    Roaring bitmap = Roaring::readSafe(bytes.data(), bytes.size());
+    if (!bitmap.isEmpty() && bitmap.maximum() < (1u << kChunkBits)) return bitmap;
+  } catch (const std::exception&) {
+  }
+  return absl::DataLossError("unreadable coverage bitmap");
+}
+
+absl::StatusOr<std::shared_ptr<const Sweep>> Ledger::Find(uint32_t id) const {
+  absl::MutexLock lock(&mu_);
+  const auto it = entries_.find(id);
+  if (it == entries_.end()) return NoSweep(id);
+  return it->second.sweep;
+}
+
+absl::StatusOr<std::shared_ptr<const Sweep>> Ledger::Resolve(absl::string_view name) const {
+  absl::MutexLock lock(&mu_);
+  for (auto it = entries_.rbegin(); it != entries_.rend(); ++it) {
+    if (it->second.sweep->manifest().spec().name() == name) return it->second.sweep;
+  }
+  uint32_t id = 0;
+  if (absl::SimpleAtoi(name, &id)) {
+    if (const auto it = entries_.find(id); it != entries_.end()) return it->second.sweep;
+  }
+  std::shared_ptr<const Sweep> found;
+  if (name.size() >= kMinDigestPrefix && IsHex(name)) {
+    for (const auto& [key, entry] : entries_) {
+      if (!absl::StartsWith(ToHex(entry.sweep->digest), absl::AsciiStrToLower(name))) continue;
+      if (found) return absl::InvalidArgumentError(absl::StrCat("digest prefix ", name, " names more than one sweep"));
+      found = entry.sweep;
+    }
+  }
+  if (!found) return absl::NotFoundError(absl::StrCat("no sweep named '", name.substr(0, 128), "'"));
+  return found;
+}
+
+std::vector<std::shared_ptr<const Sweep>> Ledger::Sweeps() const {
+  absl::MutexLock lock(&mu_);
+  std::vector<std::shared_ptr<const Sweep>> sweeps;
+  for (const auto& [id, entry] : entries_) sweeps.push_back(entry.sweep);
+  return sweeps;
+}
+
+v1::SweepInfo Ledger::Info(const Sweep& sweep, bool with_cells) const {
+  v1::SweepInfo info;
+  info.set_sweep(sweep.id);
+  info.set_digest(sweep.digest);
+  info.set_created_at_ms(sweep.created_at_ms);
+  if (with_cells) {
+    *info.mutable_manifest() = sweep.manifest();
+  } else {
+    const v1::SweepManifest& from = sweep.manifest();
+    v1::SweepManifest& to = *info.mutable_manifest();
+    to.mutable_spec()->set_version(from.spec().version());
+    to.mutable_spec()->set_name(from.spec().name());
+    *to.mutable_spec()->mutable_embedders() = from.spec().embedders();
+    *to.mutable_spec()->mutable_defaults() = from.spec().defaults();
+    *to.mutable_models() = from.models();
+    *to.mutable_embedders() = from.embedders();
+    to.set_cell_count(from.cell_count());
+    to.set_noise_dtype(from.noise_dtype());
+    to.set_compute_dtype(from.compute_dtype());
+    to.set_imported_from(from.imported_from());
+  }
+  info.mutable_counts()->set_planned(sweep.cell_count());
+  absl::MutexLock lock(&mu_);
+  const Entry& entry = entries_.at(sweep.id);
+  info.set_state(entry.state);
+  info.mutable_counts()->set_done(entry.done_count);
+  info.mutable_counts()->set_failed(entry.failed.size());
+  info.mutable_counts()->set_divergent(entry.divergent);
+  return info;
+}
+
+Coverage Ledger::CopyCoverage(uint32_t sweep) const {
+  absl::MutexLock lock(&mu_);
+  const auto it = entries_.find(sweep);
+  return it == entries_.end() ? Coverage() : it->second.done;
+}
+
+bool Ledger::IsDone(uint32_t sweep, uint64_t ordinal) const {
+  if (FindStaged(sweep, ordinal)) return true;
+  absl::MutexLock lock(&mu_);
+  const auto it = entries_.find(sweep);
+  if (it == entries_.end()) return false;
+  const auto chunk = it->second.done.find(ordinal >> kChunkBits);
+  return chunk != it->second.done.end() && chunk->second.contains(static_cast<uint32_t>(ordinal & 0xffff));
+}
+
+const Ledger::StagedResult* Ledger::FindStaged(uint32_t sweep, uint64_t ordinal) const {
+  const auto it = staged_.results.find({sweep, ordinal});
+  return it == staged_.results.end() ? nullptr : &it->second;
+}
+
+std::optional<uint32_t> Ledger::FailedAttempts(uint32_t sweep, uint64_t ordinal) const {
+  if (const auto it = staged_.failures.find({sweep, ordinal}); it != staged_.failures.end()) return it->second;
+  absl::MutexLock lock(&mu_);
+  const auto entry = entries_.find(sweep);
+  if (entry == entries_.end()) return std::nullopt;
+  const auto it = entry->second.failed.find(ordinal);
+  if (it == entry->second.failed.end()) return std::nullopt;
+  return it->second;
+}
+
+std::vector<uint64_t> Ledger::FailedOrdinals(uint32_t sweep) const {
+  std::vector<uint64_t> ordinals;
+  {
+    absl::MutexLock lock(&mu_);
+    const auto entry = entries_.find(sweep);
+    if (entry != entries_.end()) {
+      for (const auto& [ordinal, attempts] : entry->second.failed) ordinals.push_back(ordinal);
+    }
+  }
+  for (auto it = staged_.failures.lower_bound({sweep, 0}); it != staged_.failures.end() && it->first.first == sweep; ++it) {
+    ordinals.push_back(it->first.second);
+  }
+  std::sort(ordinals.begin(), ordinals.end());
+  ordinals.erase(std::unique(ordinals.begin(), ordinals.end()), ordinals.end());
+  std::erase_if(ordinals, [&](uint64_t ordinal) { return !FailedAttempts(sweep, ordinal); });
+  return ordinals;
+}
+
+uint32_t Ledger::Dim(uint32_t sweep, uint16_t embedder) const {
+  const auto it = dims_.find({sweep, embedder});
+  return it == dims_.end() ? 0 : it->second;
+}
+
+std::shared_ptr<const Sweep> Ledger::FindByDigest(const std::string& digest) const {
+  for (const auto& [id, entry] : staged_.sweeps) {
+    if (entry.sweep->digest == digest) return entry.sweep;
+  }
+  absl::MutexLock lock(&mu_);
+  for (const auto& [id, entry] : entries_) {
+    if (entry.sweep->digest == digest) return entry.sweep;
+  }
+  return nullptr;
+}
+
+std::shared_ptr<const Sweep> Ledger::FindUnfinished(const std::string& name) const {
+  std::vector<std::shared_ptr<const Sweep>> named;
+  for (const auto& [id, entry] : staged_.sweeps) {
+    if (entry.sweep->manifest().spec().name() == name) named.push_back(entry.sweep);
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    for (const auto& [id, entry] : entries_) {
+      if (entry.sweep->manifest().spec().name() == name) named.push_back(entry.sweep);
+    }
+  }
+  for (const auto& sweep : named) {
+    if (IsUnfinished(State(sweep->id))) return sweep;
+  }
+  return nullptr;
+}
+
+v1::SweepState Ledger::State(uint32_t sweep) const {
+  if (const auto it = staged_.states.find(sweep); it != staged_.states.end()) return it->second;
+  if (const auto it = staged_.sweeps.find(sweep); it != staged_.sweeps.end()) return it->second.state;
+  absl::MutexLock lock(&mu_);
+  const auto it = entries_.find(sweep);
+  return it == entries_.end() ? v1::SWEEP_STATE_UNSPECIFIED : it->second.state;
+}
+
+uint32_t Ledger::NextSweepId() const {
+  if (!staged_.sweeps.empty()) return staged_.sweeps.rbegin()->first + 1;
+  absl::MutexLock lock(&mu_);
+  return entries_.empty() ? 1 : entries_.rbegin()->first + 1;
+}
+
+uint32_t Ledger::FindProvenance(const std::string& digest) const {
+  const auto it = provenance_.find(digest);
+  return it == provenance_.end() ? 0 : it->second;
+}
+
+bool Ledger::IsDivergentStaged(const std::string& duplicate_key) const { return staged_.divergent.contains(duplicate_key); }
+
+void Ledger::StageSweep(std::shared_ptr<const Sweep> sweep, v1::SweepState state) {
+  const uint32_t id = sweep->id;
+  Entry& entry = staged_.sweeps[id];
+  entry.sweep = std::move(sweep);
+  entry.state = state;
+}
+
+void Ledger::StageState(uint32_t sweep, v1::SweepState state) { staged_.states[sweep] = state; }
+
+void Ledger::StageResult(uint32_t sweep, uint64_t ordinal, StagedResult result) {
+  staged_.results[{sweep, ordinal}] = std::move(result);
+  staged_.chunks[{sweep, ordinal >> kChunkBits}].add(static_cast<uint32_t>(ordinal & 0xffff));
+  if (FailedAttempts(sweep, ordinal)) StageFailure(sweep, ordinal, std::nullopt);
+}
+
+void Ledger::StageDim(uint32_t sweep, uint16_t embedder, uint32_t dim) { dims_[{sweep, embedder}] = dim; }
+
+void Ledger::StageFailure(uint32_t sweep, uint64_t ordinal, std::optional<uint32_t> attempts) {
+  staged_.failures[{sweep, ordinal}] = attempts;
+}
+
+void Ledger::StageDivergent(uint32_t sweep, std::string duplicate_key) { staged_.divergent[std::move(duplicate_key)] = sweep; }
+
+uint32_t Ledger::StageProvenance(std::string digest) { return provenance_[std::move(digest)] = ++last_provenance_; }
+
+void Ledger::Seal(Database& database, rocksdb::WriteBatch& batch) {
+  for (auto& [key, bitmap] : staged_.chunks) {
+    {
+      absl::MutexLock lock(&mu_);
+      const Coverage& done = entries_.at(key.first).done;
+      if (const auto it = done.find(key.second); it != done.end()) bitmap |= it->second;
+    }
+    bitmap.runOptimize();
+    const std::string row_key = CoverageKey(key.first, key.second);
+    (void)batch.Put(database.family(Family::kCoverage), ToSlice(row_key), ToSlice(EncodeBitmap(bitmap)));
+  }
+}
+
+void Ledger::Apply() {
+  {
+    absl::MutexLock lock(&mu_);
+    for (auto& [id, entry] : staged_.sweeps) entries_[id] = std::move(entry);
+    for (const auto& [id, state] : staged_.states) entries_.at(id).state = state;
+    for (const auto& [cell, result] : staged_.results) ++entries_.at(cell.first).done_count;
+    for (auto& [key, bitmap] : staged_.chunks) entries_.at(key.first).done[key.second] = std::move(bitmap);
+    for (const auto& [cell, attempts] : staged_.failures) {
+      Entry& entry = entries_.at(cell.first);
+      if (attempts) {
+        entry.failed[cell.second] = *attempts;
+      } else {
+        entry.failed.erase(cell.second);
+      }
+    }
+    for (const auto& [key, sweep] : staged_.divergent) ++entries_.at(sweep).divergent;
+  }
+  staged_ = Staged();
+}
+
+}  // namespace promptsweep::store

@@ -1,0 +1,118 @@
+// Ledger::Load: the in-memory view rebuilt from the small families, and nothing else.
+#include "base/hash.h"
+#include "base/status.h"
+#include "store/ledger.h"
+
+namespace promptsweep::store {
+namespace {
+
+absl::Status Unreadable(Family family, absl::string_view key) {
+  return absl::DataLossError(absl::StrCat("unreadable row ", ToHex(key), " in ", FamilyName(family)));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Ledger>> Ledger::Load(Database& database) {
+  std::unique_ptr<Ledger> ledger(new Ledger());
+  PS_RETURN_IF_ERROR(ledger->LoadSweeps(database));
+  PS_RETURN_IF_ERROR(ledger->LoadCoverage(database));
+  PS_RETURN_IF_ERROR(ledger->LoadFailures(database));
+  PS_RETURN_IF_ERROR(ledger->LoadDuplicates(database));
+  PS_RETURN_IF_ERROR(ledger->LoadProvenance(database));
+  PS_RETURN_IF_ERROR(ledger->LoadDims(database));
+  return ledger;
+}
+
+absl::Status Ledger::LoadSweeps(Database& database) {
+  absl::MutexLock lock(&mu_);
+  Rows rows(database, Family::kSweeps, "", EndOfKeys());
+  for (; rows.Valid(); rows.Next()) {
+    uint32_t id = 0;
+    v1::SweepManifest manifest;
+    if (!ParseSweepKey(rows.key(), id)) return Unreadable(Family::kSweeps, rows.key());
+    PS_ASSIGN_OR_RETURN(const SweepRow row, DecodeSweepRow(rows.value()));
+    if (!manifest.ParseFromString(row.manifest) || sweep::ManifestDigest(manifest) != row.digest) {
+      return Unreadable(Family::kSweeps, rows.key());
+    }
+    auto plan = sweep::Plan::FromManifest(manifest);
+    if (!plan.ok()) return Annotate(plan.status(), absl::StrCat("sweep ", id));
+    Entry& entry = entries_[id];
+    entry.sweep = std::make_shared<const Sweep>(Sweep{id, row.digest, *std::move(plan), row.created_at_ms});
+    entry.state = row.state;
+  }
+  return rows.status();
+}
+
+absl::Status Ledger::LoadCoverage(Database& database) {
+  absl::MutexLock lock(&mu_);
+  Rows rows(database, Family::kCoverage, "", EndOfKeys());
+  for (; rows.Valid(); rows.Next()) {
+    uint32_t id = 0;
+    uint64_t chunk = 0;
+    if (!ParseCoverageKey(rows.key(), id, chunk)) return Unreadable(Family::kCoverage, rows.key());
+    const auto entry = entries_.find(id);
+    auto bitmap = DecodeBitmap(rows.value());
+    if (!bitmap.ok() || entry == entries_.end()) return Unreadable(Family::kCoverage, rows.key());
+    entry->second.done_count += bitmap->cardinality();
+    entry->second.done[chunk] = *std::move(bitmap);
+  }
+  return rows.status();
+}
+
+absl::Status Ledger::LoadFailures(Database& database) {
+  absl::MutexLock lock(&mu_);
+  Rows rows(database, Family::kFailures, "", EndOfKeys());
+  for (; rows.Valid(); rows.Next()) {
+    uint32_t id = 0;
+    uint64_t ordinal = 0;
+    if (!ParseCellKey(rows.key(), id, ordinal)) return Unreadable(Family::kFailures, rows.key());
+    const auto entry = entries_.find(id);
+    const auto bytes = Unversioned(rows.value());
+    v1::FailureRecord record;
+    if (entry == entries_.end() || !bytes.ok() || !record.ParseFromArray(bytes->data(), static_cast<int>(bytes->size()))) {
+      return Unreadable(Family::kFailures, rows.key());
+    }
+    entry->second.failed[ordinal] = record.attempts();
+  }
+  return rows.status();
+}
+
+absl::Status Ledger::LoadDuplicates(Database& database) {
+  absl::MutexLock lock(&mu_);
+  Rows rows(database, Family::kDuplicates, "", EndOfKeys());
+  for (; rows.Valid(); rows.Next()) {
+    uint32_t id = 0;
+    uint64_t ordinal = 0;
+    if (!ParseCellKey(rows.key().substr(0, 12), id, ordinal)) return Unreadable(Family::kDuplicates, rows.key());
+    const auto entry = entries_.find(id);
+    if (entry == entries_.end()) return Unreadable(Family::kDuplicates, rows.key());
+    ++entry->second.divergent;
+  }
+  return rows.status();
+}
+
+absl::Status Ledger::LoadProvenance(Database& database) {
+  Rows rows(database, Family::kProvenance, "", EndOfKeys());
+  for (; rows.Valid(); rows.Next()) {
+    uint32_t id = 0;
+    const auto bytes = Unversioned(rows.value());
+    if (!ParseProvenanceKey(rows.key(), id) || !bytes.ok()) return Unreadable(Family::kProvenance, rows.key());
+    provenance_[Sha256Of(*bytes)] = id;
+    last_provenance_ = id;
+  }
+  return rows.status();
+}
+
+absl::Status Ledger::LoadDims(Database& database) {
+  for (const auto& sweep : Sweeps()) {
+    for (int e = 0; e < sweep->manifest().embedders_size(); ++e) {
+      const uint16_t embedder = static_cast<uint16_t>(e);
+      Rows rows(database, Family::kEmbeddings, EmbeddingKey(embedder, sweep->id, 0), EmbeddingKeyEnd(embedder, sweep->id));
+      if (rows.Valid()) dims_[{sweep->id, embedder}] = static_cast<uint32_t>(rows.value().size() / 2);
+      PS_RETURN_IF_ERROR(rows.status());
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace promptsweep::store

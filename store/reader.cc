@@ -1,0 +1,181 @@
+#include "store/reader.h"
+
+#include <algorithm>
+
+#include "base/hash.h"
+#include "base/status.h"
+
+namespace promptsweep::store {
+namespace {
+
+constexpr size_t kBlockBytes = 512 << 10;
+constexpr int kBlockRows = 16'384;
+
+absl::Status Disagrees(const Sweep& sweep, uint64_t ordinal, absl::string_view what) {
+  return absl::DataLossError(absl::StrCat("sweep ", sweep.id, " cell ", ordinal, ": ", what));
+}
+
+// A missing row is corruption here, not an answer.
+template <typename T>
+absl::Status Missing(const absl::StatusOr<T>& value, const Sweep& sweep, uint64_t ordinal, absl::string_view what) {
+  if (absl::IsNotFound(value.status())) return Disagrees(sweep, ordinal, absl::StrCat(what, " is missing"));
+  return value.status();
+}
+
+}  // namespace
+
+EmbeddingRows::EmbeddingRows(Database& database, const Sweep& sweep, uint16_t embedder, uint64_t begin, uint64_t end,
+                             const rocksdb::Snapshot* snapshot)
+    : rows_(database, Family::kEmbeddings, EmbeddingKey(embedder, sweep.id, begin), EmbeddingKey(embedder, sweep.id, end), snapshot,
+            {.bulk = true}) {}
+
+absl::StatusOr<uint64_t> EmbeddingRows::ordinal() const {
+  uint16_t embedder = 0;
+  uint32_t sweep = 0;
+  uint64_t ordinal = 0;
+  if (!ParseEmbeddingKey(rows_.key(), embedder, sweep, ordinal)) {
+    return absl::DataLossError(absl::StrCat("unreadable key ", ToHex(rows_.key()), " in embeddings"));
+  }
+  return ordinal;
+}
+
+absl::StatusOr<std::string> EmbeddingRows::Get(Database& database, const Sweep& sweep, uint16_t embedder, uint64_t ordinal,
+                                               const rocksdb::Snapshot* snapshot) {
+  return database.Get(Family::kEmbeddings, EmbeddingKey(embedder, sweep.id, ordinal), snapshot);
+}
+
+absl::Status CheckRanges(const v1::GetResultsRequest& request) {
+  uint64_t end = 0;
+  for (const v1::OrdinalRange& range : request.ranges()) {
+    if (range.begin() >= range.end() || range.begin() < end) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("range [", range.begin(), ", ", range.end(), ") is empty or not after the one before it"));
+    }
+    end = range.end();
+  }
+  return absl::OkStatus();
+}
+
+ResultReader::ResultReader(Database& database, std::shared_ptr<const Sweep> sweep, v1::GetResultsRequest request)
+    : database_(database), sweep_(std::move(sweep)), request_([this, &request] {
+        if (request.ranges().empty()) request.add_ranges()->set_end(sweep_->cell_count());
+        return std::move(request);
+      }()),
+      snapshot_(&database.db()) {}
+
+bool ResultReader::NextRange() {
+  if (range_ >= request_.ranges_size()) return false;
+  const v1::OrdinalRange& range = request_.ranges(range_++);
+  const uint64_t end = std::min(range.end(), sweep_->cell_count());
+  rows_ = std::make_unique<Rows>(database_, Family::kResults, CellKey(sweep_->id, std::min(range.begin(), end)),
+                                 CellKey(sweep_->id, end), snapshot_.snapshot());
+  return true;
+}
+
+absl::StatusOr<bool> ResultReader::Next(v1::GetResultsResponse& message) {
+  message.Clear();
+  if (ended_) return false;
+  const bool full = request_.limit() != 0 && digest_.rows() >= request_.limit();
+  while (!full) {
+    if (rows_ && rows_->Valid()) {
+      uint32_t sweep = 0;
+      uint64_t ordinal = 0;
+      if (!ParseCellKey(rows_->key(), sweep, ordinal)) {
+        return absl::DataLossError(absl::StrCat("unreadable key ", ToHex(rows_->key()), " in results"));
+      }
+      PS_RETURN_IF_ERROR(Fill(ordinal, rows_->value(), *message.mutable_result()));
+      rows_->Next();
+      digest_.Add(message.result());
+      return true;
+    }
+    if (rows_) PS_RETURN_IF_ERROR(rows_->status());
+    if (!NextRange()) break;
+  }
+  ended_ = true;
+  message.mutable_trailer()->set_rows(digest_.rows());
+  message.mutable_trailer()->set_digest(digest_.digest());
+  return true;
+}
+
+absl::StatusOr<v1::Provenance> ResultReader::ProvenanceOf(uint32_t id) {
+  if (const auto it = provenances_.find(id); it != provenances_.end()) return it->second;
+  v1::Provenance provenance;
+  PS_ASSIGN_OR_RETURN(const std::string value, database_.Get(Family::kProvenance, ProvenanceKey(id), snapshot_.snapshot()));
+  PS_ASSIGN_OR_RETURN(const absl::string_view bytes, Unversioned(value));
+  if (!provenance.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return absl::DataLossError("unreadable provenance");
+  // A sweep has a handful; a hostile one must not fill the memory.
+  if (provenances_.size() < 1024) provenances_[id] = provenance;
+  return provenance;
+}
+
+absl::Status ResultReader::Fill(uint64_t ordinal, absl::string_view value, v1::Result& result) {
+  PS_ASSIGN_OR_RETURN(const ResultRow row, DecodeResultRow(value));
+  PS_ASSIGN_OR_RETURN(*result.mutable_cell(), sweep_->plan.CellAt(ordinal));
+  if (result.cell().fingerprint() != row.fingerprint) return Disagrees(*sweep_, ordinal, "its fingerprint is not the manifest's");
+  result.set_image_format(row.format);
+  result.set_width(row.width);
+  result.set_height(row.height);
+  result.set_image_digest(row.image_digest);
+  result.set_generate_us(row.generate_us);
+  result.set_embed_us(row.embed_us);
+  result.set_encode_us(row.encode_us);
+  result.set_stored_at_ms(row.stored_at_ms);
+  if (!row.rest.empty()) {
+    v1::Result rest;
+    if (!rest.ParseFromString(row.rest)) return Disagrees(*sweep_, ordinal, "its imported columns are unreadable");
+    *result.mutable_imported() = rest.imported();
+  }
+  auto provenance = ProvenanceOf(row.provenance);
+  if (!provenance.ok()) return Missing(provenance, *sweep_, ordinal, "its provenance");
+  *result.mutable_provenance() = *std::move(provenance);
+  if (request_.with_images() && row.format != v1::IMAGE_FORMAT_UNSPECIFIED) {
+    auto image = database_.Get(Family::kImages, CellKey(sweep_->id, ordinal), snapshot_.snapshot());
+    if (!image.ok()) return Missing(image, *sweep_, ordinal, "its image");
+    if (Sha256Of(*image) != row.image_digest) return Disagrees(*sweep_, ordinal, "its image is not the one that was stored");
+    result.set_image(*std::move(image));
+  }
+  if (request_.with_embeddings()) {
+    for (uint16_t e = 0; e < row.embedders; ++e) {
+      auto vector = EmbeddingRows::Get(database_, *sweep_, e, ordinal, snapshot_.snapshot());
+      if (!vector.ok()) return Missing(vector, *sweep_, ordinal, "an embedding");
+      v1::Embedding& embedding = *result.add_embeddings();
+      if (e < sweep_->manifest().embedders_size()) embedding.set_embedder(sweep_->manifest().embedders(e).id());
+      embedding.set_fp16(*std::move(vector));
+    }
+    if (EmbeddingsDigest(result) != row.embeddings_digest) {
+      return Disagrees(*sweep_, ordinal, "its embeddings are not the ones that were stored");
+    }
+  }
+  return absl::OkStatus();
+}
+
+EmbeddingReader::EmbeddingReader(Database& database, std::shared_ptr<const Sweep> sweep, uint16_t embedder, uint64_t begin,
+                                 uint64_t end)
+    : sweep_(std::move(sweep)), snapshot_(&database.db()), rows_(database, *sweep_, embedder, begin, end, snapshot_.snapshot()) {}
+
+absl::StatusOr<bool> EmbeddingReader::Next(v1::ScanEmbeddingsResponse& message) {
+  message.Clear();
+  if (ended_) return false;
+  v1::EmbeddingBlock& block = *message.mutable_block();
+  for (; rows_.Valid() && block.fp16().size() < kBlockBytes && block.ordinals_size() < kBlockRows; rows_.Next()) {
+    PS_ASSIGN_OR_RETURN(const uint64_t ordinal, rows_.ordinal());
+    const absl::string_view vector = rows_.vector();
+    if (dim_ == 0) dim_ = static_cast<uint32_t>(vector.size() / 2);
+    if (vector.empty() || vector.size() != size_t{2} * dim_) return Disagrees(*sweep_, ordinal, "its embedding has another size");
+    block.add_ordinals(ordinal);
+    block.mutable_fp16()->append(vector.data(), vector.size());
+  }
+  // Checked at every block: an iterator that met corruption just looks like one at its end.
+  PS_RETURN_IF_ERROR(rows_.status());
+  if (block.ordinals_size() > 0) {
+    block.set_dim(dim_);
+    digest_.Add(block);
+    return true;
+  }
+  ended_ = true;
+  message.mutable_trailer()->set_rows(digest_.rows());
+  message.mutable_trailer()->set_digest(digest_.digest());
+  return true;
+}
+
+}  // namespace promptsweep::store
