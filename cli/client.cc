@@ -1,0 +1,99 @@
+#include "cli/client.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/rpc.h"
+#include "base/status.h"
+
+namespace promptsweep::cli {
+namespace {
+
+constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
+
+std::string FromEnvironment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+std::string ShellQuoted(const std::string& text) {
+  if (!text.empty() && text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=@%+,[]") == std::string::npos) {
+    return text;
+  }
+  std::string quoted = "'";
+  for (char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+}  // namespace
+
+void Source::Complete() {
+  if (!store.empty() || !server.empty()) return;
+  server = FromEnvironment("PROMPTSWEEP_SERVER");
+  if (!server.empty()) return;
+  store = FromEnvironment("PROMPTSWEEP_STORE");
+  if (store.empty()) store = kDefaultStore;
+}
+
+std::string Source::Flags() const {
+  if (remote()) return absl::StrCat("--server ", ShellQuoted(server), insecure ? " --insecure" : "");
+  return absl::StrCat("--store ", ShellQuoted(store));
+}
+
+absl::StatusOr<std::unique_ptr<Client>> Client::Open(Options options) {
+  options.source.Complete();
+  std::unique_ptr<Client> client(new Client(std::move(options)));
+  const Source& source = client->options_.source;
+  std::shared_ptr<grpc::Channel> channel;
+  if (source.remote()) {
+    PS_ASSIGN_OR_RETURN(channel, Connect(source.server, *InsecureRpc(source.insecure)));
+    if (!channel->WaitForConnected(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kConnectTimeout))) {
+      return absl::UnavailableError(absl::StrCat("no answer from ", source.server));
+    }
+    // A coordinator says where its store is; a server that has no coordinator is a store.
+    auto sweeps = v1::SweepService::NewStub(channel);
+    const auto listed = Call<v1::SweepService::StubInterface>(*sweeps, &v1::SweepService::StubInterface::ListSweepStatus, v1::ListSweepStatusRequest());
+    if (listed.ok()) {
+      client->sweeps_ = std::move(sweeps);
+      client->address_ = listed->store_address();
+      if (!client->address_.empty()) {
+        PS_ASSIGN_OR_RETURN(channel, Connect(client->address_, *InsecureRpc(source.insecure)));
+      }
+    } else if (!absl::IsUnimplemented(listed.status())) {
+      return listed.status();
+    }
+    if (client->address_.empty()) client->address_ = source.server;
+  } else {
+    store::StoreHost::Options host;
+    host.store.folder = source.store;
+    host.store.create_if_missing = client->options_.create;
+    if (client->options_.listen) {
+      host.address = "127.0.0.1:0";
+      host.security = InsecureRpc(false);
+    }
+    PS_ASSIGN_OR_RETURN(client->host_, store::StoreHost::Start(std::move(host)));
+    channel = client->host_->InProcessChannel();
+    client->address_ = absl::StrCat("127.0.0.1:", client->host_->port());
+  }
+  client->store_ = v1::StoreService::NewStub(channel);
+  return client;
+}
+
+Client::~Client() {
+  if (host_) host_->Shutdown();
+}
+
+absl::StatusOr<v1::SweepInfo> Client::FindSweep(const std::string& key) {
+  v1::GetSweepRequest request;
+  request.set_name(key);
+  auto response = Call(*store_, &v1::StoreService::StubInterface::GetSweep, request);
+  if (absl::IsNotFound(response.status())) {
+    return absl::NotFoundError(absl::StrCat("no sweep \"", key, "\" in ", remote() ? source().server : source().store));
+  }
+  PS_RETURN_IF_ERROR(response.status());
+  return std::move(*response->mutable_info());
+}
+
+}  // namespace promptsweep::cli

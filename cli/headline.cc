@@ -1,0 +1,97 @@
+#include "cli/headline.h"
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "cli/text.h"
+
+namespace promptsweep::cli {
+namespace {
+
+using Filters = google::protobuf::RepeatedPtrField<v1::AxisFilter>;
+
+bool IsBlankOnly(const Filters& filters) {
+  if (filters.empty()) return false;
+  for (const v1::AxisFilter& filter : filters) {
+    if (filter.axis() != "prompt" || !filter.value().empty()) return false;
+  }
+  return true;
+}
+
+std::string FiltersInWords(const Filters& filters) {
+  std::vector<std::string> others;
+  std::vector<std::string> prompts;
+  bool blank = false;
+  for (const v1::AxisFilter& filter : filters) {
+    if (filter.axis() != "prompt") {
+      others.push_back(absl::StrCat(filter.axis(), "=", filter.value()));
+    } else if (filter.value().empty()) {
+      blank = true;
+    } else {
+      prompts.push_back(absl::StrCat("“", Truncate(OneLine(filter.value()), 80), "”"));
+    }
+  }
+  std::string words = blank && prompts.empty() ? "blank runs" : "runs";
+  if (!prompts.empty()) absl::StrAppend(&words, " of ", blank ? "blank or " : "", absl::StrJoin(prompts, " or "));
+  if (!others.empty()) absl::StrAppend(&words, " with ", OneLine(absl::StrJoin(others, ", ")));
+  return words;
+}
+
+}  // namespace
+
+std::string RunsInWords(const Filters& filters) { return filters.empty() ? "runs" : FiltersInWords(filters); }
+
+std::string BaselineInWords(const v1::MotifReport& report) {
+  if (report.baseline().empty()) return IsBlankOnly(report.target()) ? "prompts" : "the other runs";
+  return FiltersInWords(report.baseline());
+}
+
+std::string MotifInWords(const v1::Motif& motif) {
+  const std::string label = OneLine(absl::StripAsciiWhitespace(motif.label()));
+  if (label.empty()) return absl::StrCat("one kind of picture (motif ", motif.id(), ", unnamed)");
+  return Plural(label);
+}
+
+std::string TierName(v1::MotifTier tier) {
+  return absl::AsciiStrToLower(absl::StripPrefix(v1::MotifTier_Name(tier), "MOTIF_TIER_"));
+}
+
+std::string TierInWords(v1::MotifTier tier) {
+  switch (tier) {
+    case v1::MOTIF_TIER_CONFIRMED:
+      return "Confirmed: more frequent than in the baseline, and again so on runs that played no part in finding it.";
+    case v1::MOTIF_TIER_CANDIDATE:
+      return "Candidate: it was found, but that it is more frequent than in the baseline is not proven.";
+    case v1::MOTIF_TIER_DESCRIPTIVE:
+      return "Descriptive: it recurs, but there is no baseline to say whether it would elsewhere, too.";
+    default:
+      return "Unknown tier.";
+  }
+}
+
+std::string Headline(const v1::MotifReport& report, size_t models) {
+  const bool one = models <= 1;
+  const std::string subject = one ? "this model" : "these models";
+  const std::string runs = RunsInWords(report.target());
+  if (report.target_runs() == 0) return absl::StrCat("there are no ", runs, " to look at");
+  if (report.motifs().empty()) {
+    return absl::StrCat("nothing recurs: no motif stands out in ", Grouped(report.target_runs()), " ", runs);
+  }
+  const v1::Motif& motif = report.motifs(0);
+  const std::string share = absl::StrCat(Percent(motif.prevalence()), " of ", runs, " (95 % CI ",
+                                         PercentRange(motif.ci_low(), motif.ci_high()), ")");
+  const std::string what = MotifInWords(motif);
+  switch (motif.tier()) {
+    case v1::MOTIF_TIER_CONFIRMED:
+      return absl::StrCat(subject, one ? " keeps drawing " : " keep drawing ", what, ": ", share, ", ", Times(motif.lift()),
+                          " more than on ", BaselineInWords(report));
+    case v1::MOTIF_TIER_CANDIDATE:
+      return absl::StrCat("nothing is confirmed; ", subject, " may keep drawing ", what, ": ", share,
+                          ", not proven to be more than on ", BaselineInWords(report));
+    default:
+      return absl::StrCat(subject, one ? " draws " : " draw ", what, " in ", share, "; there is no baseline to compare with");
+  }
+}
+
+}  // namespace promptsweep::cli

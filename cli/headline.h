@@ -1,0 +1,27 @@
+// One honest sentence about what a model keeps drawing.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "promptsweep/v1/motifs.pb.h"
+#include "promptsweep/v1/sweep.pb.h"
+
+namespace promptsweep::cli {
+
+// "blank runs", "runs of “a cat”", "runs with model=x".
+[[nodiscard]] std::string RunsInWords(const google::protobuf::RepeatedPtrField<v1::AxisFilter>& filters);
+// What the target is compared with, after "more than on": "prompts", "blank prompts", "the other runs", ...
+[[nodiscard]] std::string BaselineInWords(const v1::MotifReport& report);
+// The motif's subject: "saris" for label "sari", "one picture (motif 2, unnamed)" without one.
+[[nodiscard]] std::string MotifInWords(const v1::Motif& motif);
+// "confirmed", "candidate", "descriptive".
+[[nodiscard]] std::string TierName(v1::MotifTier tier);
+// What a tier means, for someone who never met the word.
+[[nodiscard]] std::string TierInWords(v1::MotifTier tier);
+
+// "this model keeps drawing saris: 31 % of blank runs (95 % CI 29–33 %), 14x more than on prompts". About the first motif;
+// weaker words for weaker tiers; says so where there is none. `models`: how many models the target covers.
+[[nodiscard]] std::string Headline(const v1::MotifReport& report, size_t models);
+
+}  // namespace promptsweep::cli

@@ -1,0 +1,351 @@
+// promptsweep import: what another system made, as a finished sweep. Pictures are embedded by promptsweep-worker; ready-made vectors
+// are stored as they are, scaled to unit length.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <set>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "base/half.h"
+#include "base/hash.h"
+#include "base/status.h"
+#include "cli/command.h"
+#include "cli/csv.h"
+#include "cli/import.h"
+#include "cli/npy.h"
+#include "cli/process.h"
+#include "cli/progress.h"
+#include "cli/rows.h"
+#include "cli/text.h"
+#include "jobs/sweep/catalog.h"
+#include "jobs/sweep/names.h"
+#include "jobs/sweep/plan.h"
+
+namespace promptsweep::cli {
+namespace {
+
+using StoreStub = v1::StoreService::StubInterface;
+
+struct Options {
+  std::string folder;
+  std::string embeddings;
+  std::string rows;
+  std::string name;
+  std::string embedder;
+  std::vector<std::string> models;
+  int threads = 0;
+};
+
+constexpr uint64_t kMaxRowsFile = uint64_t{4} << 30;
+constexpr uint64_t kVectorsPerPut = 4096;
+constexpr size_t kPutBytes = 2 << 20;
+constexpr char kImportedEmbedder[] = "imported";
+
+// A sweep found or made for an import, and what is still missing of it.
+struct Target {
+  uint32_t sweep = 0;
+  std::vector<v1::OrdinalRange> done;
+  bool Has(uint64_t ordinal) const {
+    const auto after = std::upper_bound(done.begin(), done.end(), ordinal, [](uint64_t o, const v1::OrdinalRange& r) { return o < r.end(); });
+    return after != done.end() && after->begin() <= ordinal;
+  }
+};
+
+// Paused until it is full: nobody else has anything to run in it.
+absl::StatusOr<Target> Create(Client& client, const v1::SweepManifest& manifest) {
+  v1::CreateSweepRequest request;
+  *request.mutable_manifest() = manifest;
+  request.set_state(v1::SWEEP_STATE_PAUSED);
+  PS_ASSIGN_OR_RETURN(const auto created, Call(client.store(), &StoreStub::CreateSweep, request));
+  Target target;
+  target.sweep = created.sweep();
+  PS_ASSIGN_OR_RETURN(target.done, DoneRanges(client.store(), target.sweep));
+  return target;
+}
+
+absl::StatusOr<int> Finish(Client& client, const Target& target, const Common& common) {
+  v1::GetSweepRequest get;
+  get.set_sweep(target.sweep);
+  PS_ASSIGN_OR_RETURN(auto response, Call(client.store(), &StoreStub::GetSweep, get));
+  const v1::SweepCounts& counts = response.info().counts();
+  v1::SetSweepStateRequest set;
+  set.set_sweep(target.sweep);
+  set.set_state(counts.failed() > 0 ? v1::SWEEP_STATE_DONE_WITH_FAILURES : v1::SWEEP_STATE_DONE);
+  if (counts.done() + counts.failed() < counts.planned()) {
+    return absl::InternalError(absl::StrCat("only ", counts.done(), " of ", counts.planned(), " rows are stored; the same command goes on"));
+  }
+  PS_RETURN_IF_ERROR(Call(client.store(), &StoreStub::SetSweepState, set).status());
+  const std::string& name = response.info().manifest().spec().name();
+  Table table({{"sweep", true}, {"name", false, true}, {"rows", true}, {"done", true}, {"failed", true}});
+  table.Add({absl::StrCat(target.sweep), name, absl::StrCat(counts.planned()), absl::StrCat(counts.done()), absl::StrCat(counts.failed())});
+  PS_RETURN_IF_ERROR(Print(common.output, table,
+                           Json{{"sweep", target.sweep}, {"name", name}, {"rows", counts.planned()}, {"done", counts.done()}, {"failed", counts.failed()}}));
+  return counts.failed() > 0 ? kWorkFailed : kOk;
+}
+
+absl::StatusOr<ImportedRows> ReadRows(const std::string& path, uint64_t rows) {
+  PS_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxRowsFile));
+  PS_ASSIGN_OR_RETURN(CsvFile csv, ParseCsv(text, path));
+  if (rows > 0 && csv.rows.size() != rows) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", csv.rows.size(), " rows for ", rows, " vectors"));
+  }
+  if (csv.rows.empty()) return absl::InvalidArgumentError(absl::StrCat(path, ": no rows"));
+  return ImportedRows::FromCsv(std::move(csv), path);
+}
+
+// Sends results in batches the store takes, waiting where it is busy.
+class Sender {
+ public:
+  Sender(Client& client, uint32_t sweep) : client_(client) { Reset(sweep); }
+
+  absl::Status Add(v1::Result result) {
+    bytes_ += result.ByteSizeLong() + 16;
+    *request_.add_results() = std::move(result);
+    return bytes_ >= kPutBytes ? Send() : absl::OkStatus();
+  }
+  absl::Status Send() {
+    if (request_.results().empty()) return absl::OkStatus();
+    absl::Duration pause = absl::Milliseconds(50);
+    while (true) {
+      auto response = Call(client_.store(), &StoreStub::PutResults, request_);
+      if (response.ok()) {
+        for (const v1::PutOutcome& outcome : response->outcomes()) {
+          if (outcome.code() == v1::PutOutcome::CODE_REJECTED) {
+            return absl::InvalidArgumentError(absl::StrCat("the store rejected row ", outcome.ordinal(), ": ", outcome.reason()));
+          }
+        }
+        Reset(request_.sweep());
+        return absl::OkStatus();
+      }
+      // A full queue empties; a full disk does not.
+      if (!absl::IsResourceExhausted(response.status()) || absl::StrContains(response.status().message(), "disk") || pause > absl::Seconds(20)) {
+        return response.status();
+      }
+      if (IsStopSignal(WaitForSignal(pause))) return absl::CancelledError("interrupted; the same command goes on where this one stopped");
+      pause *= 2;
+    }
+  }
+
+ private:
+  void Reset(uint32_t sweep) {
+    request_.Clear();
+    request_.set_sweep(sweep);
+    request_.mutable_provenance()->set_worker("import");
+    request_.mutable_provenance()->set_program_version(PROMPTSWEEP_VERSION);
+    bytes_ = 0;
+  }
+  Client& client_;
+  v1::PutResultsRequest request_;
+  size_t bytes_ = 0;
+};
+
+// Scales `row` to unit length. False where it has none.
+bool Normalise(float* row, uint32_t dim) {
+  double square = 0;
+  for (uint32_t i = 0; i < dim; ++i) square += static_cast<double>(row[i]) * row[i];
+  if (!(square > 0) || !std::isfinite(square)) return false;
+  const double scale = 1 / std::sqrt(square);
+  for (uint32_t i = 0; i < dim; ++i) row[i] = static_cast<float>(row[i] * scale);
+  return true;
+}
+
+absl::StatusOr<v1::ModelRef> EmbedderRef(const Options& options, uint32_t dim, bool must_exist) {
+  const std::string id = options.embedder.empty() ? kImportedEmbedder : options.embedder;
+  PS_ASSIGN_OR_RETURN(const sweep::ModelCatalog catalog, sweep::ModelCatalog::Open(ModelFolders(options.models)));
+  auto folder = catalog.Find(id);
+  if (folder.ok()) {
+    if (!folder->embeds) return absl::InvalidArgumentError(absl::StrCat("model \"", id, "\" makes no embeddings"));
+    if (dim > 0 && folder->dimensions > 0 && folder->dimensions != dim) {
+      return absl::InvalidArgumentError(absl::StrCat("embedder \"", id, "\" makes vectors of ", folder->dimensions, " values, the file has ", dim));
+    }
+    return folder->Ref();
+  }
+  if (must_exist || !absl::IsNotFound(folder.status())) return AsBadInput(folder.status());
+  if (!sweep::IsName(id)) return absl::InvalidArgumentError(absl::StrCat("\"", id, "\" is not an embedder name (a-z, 0-9, ., _, -)"));
+  v1::ModelRef ref;
+  ref.set_id(id);
+  ref.set_architecture("imported");
+  ref.set_digest(Sha256Of(absl::StrCat("promptsweep.imported-embedder ", id, " ", dim)));
+  return ref;
+}
+
+absl::StatusOr<int> ImportVectors(const Options& options, const Common& common) {
+  PS_ASSIGN_OR_RETURN(NpyReader npy, NpyReader::Open(options.embeddings));
+  PS_ASSIGN_OR_RETURN(const ImportedRows rows, ReadRows(options.rows, npy.rows()));
+  PS_ASSIGN_OR_RETURN(const v1::ModelRef embedder, EmbedderRef(options, npy.cols(), false));
+  // Checked whole before anything is stored.
+  for (uint64_t row = 0; row < npy.rows();) {
+    PS_ASSIGN_OR_RETURN(std::vector<float> values, npy.Read(kVectorsPerPut));
+    for (uint64_t i = 0; i * npy.cols() < values.size(); ++i, ++row) {
+      if (!Normalise(&values[i * npy.cols()], npy.cols())) {
+        return absl::InvalidArgumentError(absl::StrCat(options.embeddings, ": row ", row, " is zero or not finite"));
+      }
+    }
+  }
+  auto digest_of = [](const std::string& path) { return Sha256OfFile(path); };
+  PS_ASSIGN_OR_RETURN(const std::string vectors_digest, digest_of(options.embeddings));
+  PS_ASSIGN_OR_RETURN(const std::string rows_digest, digest_of(options.rows));
+  const v1::SweepManifest manifest =
+      ImportManifest(options.name, npy.rows(), embedder, absl::StrCat("vectors ", std::filesystem::path(options.embeddings).filename().string()),
+                     Sha256Of(absl::StrCat(vectors_digest, rows_digest)));
+  PS_ASSIGN_OR_RETURN(const sweep::Plan plan, sweep::Plan::FromManifest(manifest));
+
+  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .create = true}));
+  PS_ASSIGN_OR_RETURN(const Target target, Create(*client, manifest));
+  PS_ASSIGN_OR_RETURN(npy, NpyReader::Open(options.embeddings));
+  Progress progress(Progress::DetectStyle(common.quiet), Clock::Real());
+  v1::SweepStatus status;
+  status.set_planned(npy.rows());
+  status.set_state(v1::SWEEP_STATE_RUNNING);
+  Sender sender(*client, target.sweep);
+  for (uint64_t row = 0; row < npy.rows();) {
+    PS_ASSIGN_OR_RETURN(std::vector<float> values, npy.Read(kVectorsPerPut));
+    for (uint64_t i = 0; i * npy.cols() < values.size(); ++i, ++row) {
+      if (target.Has(row)) continue;
+      float* vector = &values[i * npy.cols()];
+      if (!Normalise(vector, npy.cols())) return absl::InvalidArgumentError(absl::StrCat(options.embeddings, " changed while it was read"));
+      v1::Result result;
+      PS_ASSIGN_OR_RETURN(*result.mutable_cell(), plan.CellAt(row));
+      v1::Embedding& embedding = *result.add_embeddings();
+      embedding.set_embedder(embedder.id());
+      embedding.set_fp16(PackHalves(vector, npy.cols()));
+      rows.Fill(row, *result.mutable_imported());
+      PS_RETURN_IF_ERROR(sender.Add(std::move(result)));
+    }
+    status.set_done(row);
+    progress.Update(status);
+    if (IsStopSignal(WaitForSignal(absl::ZeroDuration()))) return absl::CancelledError("interrupted; the same command goes on where this one stopped");
+  }
+  PS_RETURN_IF_ERROR(sender.Send());
+  progress.Clear();
+  return Finish(*client, target, common);
+}
+
+bool IsPicture(const std::filesystem::path& path) {
+  const std::string suffix = absl::AsciiStrToLower(path.extension().string());
+  return suffix == ".png" || suffix == ".jpg" || suffix == ".jpeg" || suffix == ".webp";
+}
+
+// Paths below `folder`, sorted, with forward slashes.
+absl::StatusOr<std::vector<std::string>> PicturesIn(const std::string& folder) {
+  std::error_code error;
+  std::vector<std::string> files;
+  std::filesystem::recursive_directory_iterator it(folder, error), end;
+  if (error) return absl::InvalidArgumentError(absl::StrCat(folder, ": ", error.message()));
+  for (; it != end; it.increment(error)) {
+    if (error) return absl::InvalidArgumentError(absl::StrCat(folder, ": ", error.message()));
+    if (it->is_regular_file(error) && IsPicture(it->path())) files.push_back(std::filesystem::relative(it->path(), folder, error).generic_string());
+  }
+  std::sort(files.begin(), files.end());
+  if (files.empty()) return absl::InvalidArgumentError(absl::StrCat(folder, " holds no .png, .jpg, .jpeg or .webp files"));
+  for (const std::string& file : files) {
+    if (!IsUtf8(file)) return absl::InvalidArgumentError(absl::StrCat(folder, ": the file name ", OneLine(file), " is not UTF-8"));
+  }
+  return files;
+}
+
+absl::StatusOr<int> ImportPictures(const Options& options, const Common& common) {
+  PS_ASSIGN_OR_RETURN(const v1::ModelRef embedder, EmbedderRef(options, 0, true));
+  std::optional<ImportedRows> rows;
+  std::vector<std::string> files;
+  if (options.rows.empty()) {
+    PS_ASSIGN_OR_RETURN(files, PicturesIn(options.folder));
+    CsvFile csv;
+    csv.header = {"file"};
+    for (size_t i = 0; i < files.size(); ++i) {
+      csv.rows.push_back({files[i]});
+      csv.lines.push_back(static_cast<int>(i) + 1);
+    }
+    PS_ASSIGN_OR_RETURN(rows, ImportedRows::FromCsv(std::move(csv), options.folder));
+  } else {
+    PS_ASSIGN_OR_RETURN(rows, ReadRows(options.rows, 0));
+    PS_ASSIGN_OR_RETURN(files, rows->Files(options.folder));
+  }
+  // The sweep is named by what is in the files, so that the same import twice is one sweep.
+  Sha256 digest;
+  for (size_t i = 0; i < files.size(); ++i) {
+    PS_ASSIGN_OR_RETURN(const std::string content, Sha256OfFile(options.folder + "/" + files[i]));
+    digest.UpdateField(files[i]);
+    digest.Update(content);
+    digest.UpdateField(rows->JsonOf(i).dump(-1, ' ', false, Json::error_handler_t::replace));
+  }
+  const std::string source = std::filesystem::path(options.folder).lexically_normal().filename().string();
+  const v1::SweepManifest manifest = ImportManifest(options.name, files.size(), embedder, absl::StrCat("pictures in ", OneLine(source)), digest.Finish());
+
+  PS_ASSIGN_OR_RETURN(const std::string worker, FindProgram("promptsweep-worker"));
+  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .create = true, .listen = true}));
+  PS_ASSIGN_OR_RETURN(const Target target, Create(*client, manifest));
+  std::string list;
+  for (size_t i = 0; i < files.size(); ++i) {
+    std::error_code error;
+    const Json line = {{"ordinal", i}, {"path", std::filesystem::absolute(options.folder + "/" + files[i], error).string()}, {"imported", rows->JsonOf(i)}};
+    absl::StrAppend(&list, Dump(line, -1), "\n");
+  }
+  const std::string list_path = absl::StrCat(std::filesystem::temp_directory_path().string(), "/promptsweep-import-", getpid(), ".jsonl");
+  PS_RETURN_IF_ERROR(WriteFileAtomically(list_path, list));
+  ChildProcess::Options child;
+  child.argv = {worker, "import", "--store", client->address(), "--sweep", absl::StrCat(target.sweep), "--rows", list_path, "--embedder", embedder.id()};
+  for (const std::string& folder : ModelFolders(options.models)) child.argv.insert(child.argv.end(), {"--models", folder});
+  if (options.threads > 0) child.argv.insert(child.argv.end(), {"--threads", absl::StrCat(options.threads)});
+  if (common.source.insecure) child.argv.push_back("--insecure");
+  child.capture_stdout = true;
+  child.echo_stderr = common.verbose;
+  PS_ASSIGN_OR_RETURN(const auto process, ChildProcess::Start(std::move(child)));
+  bool interrupted = false;
+  while (!process->Poll()) {
+    if (!IsStopSignal(WaitForSignal(absl::Milliseconds(100)))) continue;
+    if (interrupted) break;
+    interrupted = true;
+    process->Signal(SIGTERM);
+  }
+  unlink(list_path.c_str());
+  if (interrupted) return absl::CancelledError("interrupted; the same command goes on where this one stopped");
+  const ExitInfo exit = process->exit_info();
+  constexpr int kSomeRowsFailed = 3;
+  if (exit.signal != 0 || (exit.code != 0 && exit.code != kSomeRowsFailed)) {
+    const std::vector<std::string> lines = process->last_lines();
+    const std::string why = lines.empty() || exit.signal != 0 ? absl::StrCat("promptsweep-worker ended with ", exit.InWords())
+                                                              : std::string(absl::StripPrefix(lines.back(), "promptsweep-worker: "));
+    return exit.code == kBadInput ? absl::InvalidArgumentError(why) : absl::InternalError(why);
+  }
+  return Finish(*client, target, common);
+}
+
+absl::StatusOr<int> Import(const Options& options, const Common& common) {
+  if (!sweep::IsName(options.name)) {
+    return absl::InvalidArgumentError(absl::StrCat("\"", options.name, "\" is not a sweep name (a-z, 0-9, ., _, - ; at most 64, a letter or digit first)"));
+  }
+  if (options.folder.empty() == options.embeddings.empty()) return absl::InvalidArgumentError("import takes either a FOLDER of pictures or --embeddings");
+  if (!options.embeddings.empty()) {
+    if (options.rows.empty()) return absl::InvalidArgumentError("--embeddings needs --rows: a CSV with a row for each vector");
+    return ImportVectors(options, common);
+  }
+  if (options.embedder.empty()) return absl::InvalidArgumentError("a FOLDER of pictures needs --embedder: the model that sees them");
+  return ImportPictures(options, common);
+}
+
+}  // namespace
+
+void AddImport(Commands& commands) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = commands.Add("import", "Make a finished sweep of pictures, or of vectors, that another system made", Commands::Needs::kSource,
+                               [options](const Common& common) { return Import(*options, common); });
+  app->add_option("FOLDER", options->folder, "Pictures: .png, .jpg, .webp, sub-folders too, in the order of their names");
+  app->add_option("--embeddings", options->embeddings, "Vectors instead: two-dimensional .npy, float32 or float16")->type_name("X.npy");
+  app->add_option("--rows", options->rows, "CSV with a row each: file (pictures), model, prompt, seed and any others; an empty prompt is the empty blank")
+      ->type_name("X.csv");
+  app->add_option("--name", options->name, "Name of the sweep")->required();
+  app->add_option("--embedder", options->embedder, "Model that embeds the pictures, or made the vectors")->type_name("ID");
+  app->add_option("--models", options->models, "Folders with models [$PROMPTSWEEP_MODELS, else those that come with the program]")->type_name("DIR");
+  app->add_option("--threads", options->threads, "Threads; 0: the machine's")->check(CLI::Range(0, 1024));
+}
+
+}  // namespace promptsweep::cli

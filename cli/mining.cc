@@ -1,0 +1,70 @@
+#include "cli/mining.h"
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
+#include "base/status.h"
+#include "cli/client.h"
+#include "cli/exit.h"
+#include "cli/headline.h"
+#include "cli/process.h"
+#include "cli/text.h"
+
+namespace promptsweep::cli {
+
+absl::StatusOr<std::string> RunMiner(const MiningRequest& request) {
+  PS_ASSIGN_OR_RETURN(const std::string program, FindProgram("promptsweep-motifs"));
+  ChildProcess::Options options;
+  options.argv = {program, "--server", request.address, "--sweep", absl::StrCat(request.sweep)};
+  options.capture_stdout = true;
+  options.echo_stderr = request.verbose;
+  if (request.insecure) options.argv.push_back("--insecure");
+  if (!request.embedder.empty()) options.argv.insert(options.argv.end(), {"--embedder", request.embedder});
+  for (const std::string& filter : request.target) options.argv.insert(options.argv.end(), {"--target", filter});
+  for (const std::string& filter : request.baseline) options.argv.insert(options.argv.end(), {"--baseline", filter});
+  PS_ASSIGN_OR_RETURN(const auto child, ChildProcess::Start(std::move(options)));
+  while (!child->Poll()) {
+    if (IsStopSignal(WaitForSignal(absl::Milliseconds(200)))) return absl::CancelledError("interrupted while mining");
+  }
+  const ExitInfo& exit = child->exit_info();
+  if (exit.signal == 0 && exit.code == 0) return child->stdout_text();
+  const std::vector<std::string> lines = child->last_lines();
+  std::string why = lines.empty() ? absl::StrCat("promptsweep-motifs ended with ", exit.InWords())
+                                  : std::string(absl::StripPrefix(lines.back(), "promptsweep-motifs: "));
+  if (exit.signal != 0) why = absl::StrCat("promptsweep-motifs died of ", exit.InWords());
+  switch (exit.code) {
+    case kBadInput:
+      return absl::InvalidArgumentError(why);
+    case kNotFound:
+      return absl::NotFoundError(why);
+    case kUnreachable:
+      return absl::UnavailableError(why);
+    default:
+      return absl::InternalError(why);
+  }
+}
+
+absl::StatusOr<v1::MotifReport> StoredMotifs(v1::StoreService::StubInterface& store, uint32_t sweep) {
+  v1::GetMotifsRequest request;
+  request.set_sweep(sweep);
+  PS_ASSIGN_OR_RETURN(const auto response, Call(store, &v1::StoreService::StubInterface::GetMotifs, request));
+  v1::MotifReport report;
+  if (response.report().empty()) return absl::NotFoundError(absl::StrCat("sweep ", sweep, " was not mined for motifs yet"));
+  if (!report.ParseFromString(response.report())) return absl::DataLossError("the stored motif report cannot be read");
+  return report;
+}
+
+Table MotifTable(const v1::MotifReport& report) {
+  Table table({{"id", true}, {"tier"}, {"motif", false, true}, {"prevalence", true}, {"ci_95", true}, {"lift", true}, {"lift_ci_95", true},
+               {"q", true}, {"members", true}, {"medoid", true}});
+  for (const v1::Motif& motif : report.motifs()) {
+    table.Add({absl::StrCat(motif.id()), TierName(motif.tier()), motif.label().empty() ? "(unnamed)" : motif.label(), Percent(motif.prevalence()),
+               PercentRange(motif.ci_low(), motif.ci_high()), motif.has_lift() ? Times(motif.lift()) : "",
+               motif.has_lift_low() ? absl::StrCat(Times(motif.lift_low()), "–", Times(motif.lift_high())) : "",
+               motif.has_q_value() ? absl::StrFormat("%.2g", motif.q_value()) : "", absl::StrCat(motif.members()), absl::StrCat(motif.medoid())});
+  }
+  return table;
+}
+
+}  // namespace promptsweep::cli

@@ -1,0 +1,36 @@
+// Mining motifs: the job runs in a process of its own (it needs libtorch, the command line does not) against a store it reaches
+// over gRPC.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cli/output.h"
+#include "promptsweep/v1/motifs.pb.h"
+#include "promptsweep/v1/store.grpc.pb.h"
+
+namespace promptsweep::cli {
+
+struct MiningRequest {
+  std::string address;  // of the store
+  bool insecure = false;
+  uint32_t sweep = 0;
+  std::vector<std::string> target;
+  std::vector<std::string> baseline;
+  std::string embedder;
+  bool verbose = false;
+};
+
+// Runs promptsweep-motifs to its end, which stores the report, and returns the JSON it printed. Its error line becomes the status:
+// INVALID_ARGUMENT where it ended with 2, NOT_FOUND with 3, UNAVAILABLE with 4, INTERNAL otherwise; CANCELLED on Ctrl-C.
+[[nodiscard]] absl::StatusOr<std::string> RunMiner(const MiningRequest& request);
+
+// The last report stored for a sweep. NOT_FOUND where there is none.
+[[nodiscard]] absl::StatusOr<v1::MotifReport> StoredMotifs(v1::StoreService::StubInterface& store, uint32_t sweep);
+
+// A row per motif.
+[[nodiscard]] Table MotifTable(const v1::MotifReport& report);
+
+}  // namespace promptsweep::cli

@@ -1,0 +1,57 @@
+// promptsweep motifs: what keeps being drawn.
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "cli/command.h"
+#include "cli/headline.h"
+#include "cli/mining.h"
+
+namespace promptsweep::cli {
+namespace {
+
+struct Options {
+  std::string sweep;
+  std::vector<std::string> target, baseline;
+  std::string embedder;
+};
+
+absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
+  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .listen = true}));
+  PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, client->FindSweep(options.sweep));
+  PS_ASSIGN_OR_RETURN(const std::string json, RunMiner({.address = client->address(),
+                                                        .insecure = common.source.insecure,
+                                                        .sweep = info.sweep(),
+                                                        .target = options.target,
+                                                        .baseline = options.baseline,
+                                                        .embedder = options.embedder,
+                                                        .verbose = common.verbose}));
+  if (common.output == OutputFormat::kJson) {
+    PS_RETURN_IF_ERROR(WriteStdout(json));
+    return kOk;
+  }
+  PS_ASSIGN_OR_RETURN(const v1::MotifReport report, StoredMotifs(client->store(), info.sweep()));
+  const Table table = MotifTable(report);
+  if (common.output == OutputFormat::kCsv) {
+    PS_RETURN_IF_ERROR(WriteStdout(table.Csv()));
+    return kOk;
+  }
+  std::string text = absl::StrCat(Headline(report, info.manifest().models_size()), "\n");
+  if (!table.empty()) absl::StrAppend(&text, "\n", table.Render());
+  for (const std::string& note : report.notes()) absl::StrAppend(&text, "\nnote: ", note);
+  if (!report.notes().empty()) text += "\n";
+  PS_RETURN_IF_ERROR(WriteStdout(text));
+  return kOk;
+}
+
+}  // namespace
+
+void AddMotifs(Commands& commands) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = commands.Add("motifs", "What a sweep's pictures keep showing, how often, and how surely", Commands::Needs::kSource,
+                               [options](const Common& common) { return Motifs(*options, common); });
+  app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest")->required();
+  app->add_option("--target", options->target, "Runs to look at, axis=value,...; prompt= is blank of any kind [blank runs]")->type_name("FILTER")->expected(1)->take_all();
+  app->add_option("--baseline", options->baseline, "Runs to compare with [all others]")->type_name("FILTER")->expected(1)->take_all();
+  app->add_option("--embedder", options->embedder, "Embedder whose vectors count [the sweep's first]")->type_name("ID");
+}
+
+}  // namespace promptsweep::cli

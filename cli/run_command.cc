@@ -1,0 +1,217 @@
+// promptsweep run: a spec from nothing to its motifs in one command, and the same command goes on after any end.
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "cli/cluster.h"
+#include "cli/command.h"
+#include "cli/headline.h"
+#include "cli/mining.h"
+#include "cli/progress.h"
+#include "cli/report_command.h"
+#include "cli/text.h"
+#include "jobs/sweep/freeze.h"
+#include "jobs/sweep/spec.h"
+
+namespace promptsweep::cli {
+namespace {
+
+struct Options {
+  std::string spec;
+  std::string store;
+  int workers = 1;
+  int threads = 0;
+  std::vector<std::string> models;
+  bool no_motifs = false;
+  std::string report;
+  std::string listen = "127.0.0.1:0";
+};
+
+constexpr absl::Duration kDrainPatience = absl::Seconds(30);
+
+class RunCommand {
+ public:
+  RunCommand(const Options& options, const Common& common)
+      : options_(options), common_(common), progress_(Progress::DetectStyle(common.quiet), Clock::Real()) {}
+
+  absl::StatusOr<int> Run() {
+    PS_ASSIGN_OR_RETURN(v1::SweepManifest manifest, Manifest());
+    PS_ASSIGN_OR_RETURN(const std::string worker, FindProgram("promptsweep-worker"));
+    // The server may not run beyond this machine: its workers are here.
+    PS_RETURN_IF_ERROR(InsecureRpc(false)->CheckAddress(options_.listen));
+    auto cluster = LocalCluster::Start(common_.source.store, options_.listen);
+    if (!cluster.ok()) return AsBadInput(cluster.status());
+    cluster_ = *std::move(cluster);
+    PS_RETURN_IF_ERROR(Submit(std::move(manifest)));
+    PS_ASSIGN_OR_RETURN(v1::SweepStatus status, Status());
+    if (HasEnded(status.state())) {
+      Note(absl::StrCat("sweep ", sweep_, " (", status.name(), ") is complete already: ", Grouped(status.done()), " of ", Grouped(status.planned()),
+                        " cells stored"));
+    } else {
+      Note(absl::StrCat("sweep ", sweep_, " (", status.name(), "), ", Grouped(status.planned()), " cells", status.done() > 0 ? absl::StrCat(", ", Grouped(status.done()), " stored already") : "",
+                        "; store ", common_.source.store, ", while it runs also --server ", cluster_->address()));
+      absl::StatusOr<v1::SweepStatus> end = Generate(worker);
+      progress_.Clear();
+      if (absl::IsCancelled(end.status())) return Interrupted();
+      PS_RETURN_IF_ERROR(end.status());
+      status = *end;
+    }
+    return Conclude(status);
+  }
+
+ private:
+  void Note(absl::string_view text) {
+    progress_.Clear();
+    if (!common_.quiet) PrintNote(text);
+  }
+
+  absl::StatusOr<v1::SweepManifest> Manifest() {
+    auto loaded = sweep::LoadSpec(options_.spec);
+    if (!loaded.ok()) return AsBadInput(loaded.status());
+    model_folders_ = ModelFolders(options_.models);
+    PS_ASSIGN_OR_RETURN(const sweep::ModelCatalog catalog, sweep::ModelCatalog::Open(model_folders_));
+    auto manifest = sweep::Freeze(loaded->spec, catalog, {.where = &loaded->where});
+    if (!manifest.ok()) return AsBadInput(manifest.status());
+    return manifest;
+  }
+
+  absl::Status Submit(v1::SweepManifest manifest) {
+    embeds_ = manifest.embedders_size() > 0;
+    v1::SubmitSweepRequest request;
+    request.mutable_manifest()->Swap(&manifest);
+    auto submitted = Call(cluster_->sweeps(), &v1::SweepService::StubInterface::SubmitSweep, request);
+    if (!submitted.ok()) return AsBadInput(submitted.status());
+    sweep_ = submitted->sweep();
+    PS_ASSIGN_OR_RETURN(const v1::SweepStatus status, Status());
+    if (status.state() == v1::SWEEP_STATE_CANCELLED) {
+      return absl::FailedPreconditionError(absl::StrCat("sweep ", sweep_, " (", status.name(), ") was cancelled; run it in another store, or change its spec"));
+    }
+    if (status.state() == v1::SWEEP_STATE_PAUSED) {
+      v1::ResumeSweepRequest resume;
+      resume.set_sweep(sweep_);
+      PS_RETURN_IF_ERROR(Call(cluster_->sweeps(), &v1::SweepService::StubInterface::ResumeSweep, resume).status());
+      Note(absl::StrCat("sweep ", sweep_, " was paused and goes on"));
+    }
+    PS_ASSIGN_OR_RETURN(const auto all, Call(cluster_->sweeps(), &v1::SweepService::StubInterface::ListSweepStatus, v1::ListSweepStatusRequest()));
+    for (const v1::SweepStatus& other : all.sweeps()) {
+      if (other.sweep() != sweep_ && other.state() == v1::SWEEP_STATE_RUNNING) {
+        Note(absl::StrCat("sweep ", other.sweep(), " (", other.name(), ") in the same store is unfinished, too, and shares the workers"));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<v1::SweepStatus> Status() {
+    v1::GetSweepStatusRequest request;
+    request.set_sweep(sweep_);
+    PS_ASSIGN_OR_RETURN(auto response, Call(cluster_->sweeps(), &v1::SweepService::StubInterface::GetSweepStatus, request));
+    return response.status();
+  }
+
+  // Runs workers until the sweep has ended. CANCELLED on Ctrl-C.
+  absl::StatusOr<v1::SweepStatus> Generate(const std::string& worker) {
+    WorkerPool::Options pool_options;
+    pool_options.workers = options_.workers;
+    pool_options.name_prefix = absl::StrCat("run-", getpid());
+    pool_options.echo_stderr = common_.verbose;
+    pool_options.arguments = {worker, "--coordinator", cluster_->address()};
+    for (const std::string& folder : model_folders_) pool_options.arguments.insert(pool_options.arguments.end(), {"--models", folder});
+    int threads = options_.threads;
+    if (threads == 0 && options_.workers > 1) threads = std::max(1u, std::thread::hardware_concurrency() / options_.workers);
+    if (threads > 0) pool_options.arguments.insert(pool_options.arguments.end(), {"--threads", absl::StrCat(threads)});
+    WorkerPool pool(cluster_.get(), std::move(pool_options));
+    while (true) {
+      PS_RETURN_IF_ERROR(cluster_->health());
+      PS_ASSIGN_OR_RETURN(const v1::SweepStatus status, Status());
+      if (HasEnded(status.state())) {
+        pool.Stop(kDrainPatience);
+        return status;
+      }
+      PS_RETURN_IF_ERROR(pool.Tend(status.done() + status.failed()));
+      for (const std::string& line : pool.TakeNews()) Note(line);
+      progress_.Update(status);
+      if (IsStopSignal(WaitForSignal(absl::Milliseconds(200)))) {
+        Note("stopping: waiting for the workers to store what they have (again to stop at once)");
+        pool.Stop(kDrainPatience);
+        return absl::CancelledError("interrupted");
+      }
+    }
+  }
+
+  int Interrupted() {
+    Note("interrupted; the same command goes on where this one stopped");
+    return kInterrupted;
+  }
+
+  absl::StatusOr<int> Conclude(const v1::SweepStatus& status) {
+    v1::GetSweepRequest get;
+    get.set_sweep(sweep_);
+    PS_ASSIGN_OR_RETURN(auto found, Call(cluster_->store(), &v1::StoreService::StubInterface::GetSweep, get));
+    const v1::SweepInfo& info = found.info();
+    Json json = {{"sweep", sweep_}, {"name", status.name()}, {"state", StateName(status.state())}, {"planned", status.planned()},
+                 {"done", status.done()}, {"failed", status.failed()}, {"store", common_.source.store}};
+    std::string text;
+    if (status.failed() > 0) {
+      absl::StrAppend(&text, Grouped(status.failed()), " of ", Grouped(status.planned()), " cells failed: promptsweep query ", sweep_, " ",
+                      common_.source.Flags(), " --failed\n");
+    }
+    if (embeds_ && status.done() > 0 && !options_.no_motifs) {
+      Note(absl::StrCat("looking for motifs in ", Grouped(status.done()), " pictures"));
+      auto mined = RunMiner({.address = cluster_->address(), .sweep = sweep_, .verbose = common_.verbose});
+      if (absl::IsCancelled(mined.status())) return Interrupted();
+      PS_RETURN_IF_ERROR(mined.status());
+      PS_ASSIGN_OR_RETURN(const v1::MotifReport report, StoredMotifs(cluster_->store(), sweep_));
+      const std::string headline = Headline(report, std::max(1, info.manifest().models_size()));
+      json["headline"] = headline;
+      json["motifs"] = Json::parse(*mined, nullptr, false);
+      const Table table = MotifTable(report);
+      absl::StrAppend(&text, headline, "\n", table.empty() ? "" : "\n", table.empty() ? "" : table.Render());
+    }
+    const std::string page_path = options_.report.empty() ? absl::StrCat(common_.source.store, "/report-", info.manifest().spec().name(), ".html") : options_.report;
+    PS_ASSIGN_OR_RETURN(const std::string page, BuildReport(cluster_->store(), info, common_.source.Flags()));
+    PS_RETURN_IF_ERROR(WriteFileAtomically(page_path, page));
+    json["report"] = page_path;
+    absl::StrAppend(&text, text.empty() ? "" : "\n", "pictures: ", page_path, "\n");
+    absl::StrAppend(&text, "files:    promptsweep export ", sweep_, " ", common_.source.Flags(), " --out DIR\n");
+    if (progress_.overall_rate() > 0) json["images_per_second"] = progress_.overall_rate();
+
+    Table summary({{"sweep", true}, {"name", false, true}, {"state"}, {"planned", true}, {"done", true}, {"failed", true}});
+    summary.Add({absl::StrCat(sweep_), status.name(), StateName(status.state()), absl::StrCat(status.planned()), absl::StrCat(status.done()),
+                 absl::StrCat(status.failed())});
+    PS_RETURN_IF_ERROR(common_.output == OutputFormat::kTable ? WriteStdout(text) : Print(common_.output, summary, json));
+    return status.state() == v1::SWEEP_STATE_DONE ? kOk : kWorkFailed;
+  }
+
+  const Options& options_;
+  const Common& common_;
+  Progress progress_;
+  std::vector<std::string> model_folders_;
+  std::unique_ptr<LocalCluster> cluster_;
+  uint32_t sweep_ = 0;
+  bool embeds_ = false;
+};
+
+}  // namespace
+
+void AddRun(Commands& commands) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = commands.Add("run", "Run a spec on this machine to its end, motifs included; run it again to go on", Commands::Needs::kSource,
+                               [options](const Common& common) -> absl::StatusOr<int> {
+                                 if (common.source.remote()) {
+                                   return absl::InvalidArgumentError("run works in a store folder of this machine; submit hands a spec to a server");
+                                 }
+                                 return RunCommand(*options, common).Run();
+                               });
+  app->add_option("SPEC", options->spec, "Experiment in YAML")->required();
+  app->add_option("--workers", options->workers, "Worker processes")->check(CLI::Range(1, 256))->capture_default_str();
+  app->add_option("--threads", options->threads, "Threads of each worker; 0: the machine's, shared out")->check(CLI::Range(0, 1024))->capture_default_str();
+  app->add_option("--models", options->models, "Folders with models [$PROMPTSWEEP_MODELS, else those that come with the program]")->type_name("DIR");
+  app->add_flag("--no-motifs", options->no_motifs, "Stop when every cell has run");
+  app->add_option("--report", options->report, "Where to write the page [STORE/report-NAME.html]")->type_name("FILE");
+  app->add_option("--listen", options->listen, "Loopback address for workers, and for other commands meanwhile")->type_name("HOST:PORT")->capture_default_str();
+}
+
+}  // namespace promptsweep::cli

@@ -1,0 +1,267 @@
+// The operator's verbs: submit, status, watch, pause, resume, cancel, retry, explain, workers. With a store folder, where nobody
+// schedules anything, they change what is stored and the next run goes by it.
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "base/hash.h"
+#include "base/status.h"
+#include "cli/command.h"
+#include "cli/process.h"
+#include "cli/progress.h"
+#include "cli/text.h"
+#include "jobs/sweep/freeze.h"
+#include "jobs/sweep/spec.h"
+
+namespace promptsweep::cli {
+namespace {
+
+using SweepStub = v1::SweepService::StubInterface;
+using StoreStub = v1::StoreService::StubInterface;
+
+v1::SweepStatus StatusOf(const v1::SweepInfo& info) {
+  v1::SweepStatus status;
+  status.set_sweep(info.sweep());
+  status.set_name(info.manifest().spec().name());
+  status.set_state(info.state());
+  status.set_digest(info.digest());
+  status.set_planned(info.counts().planned());
+  status.set_done(info.counts().done());
+  status.set_failed(info.counts().failed());
+  status.set_pending(status.planned() - std::min(status.planned(), status.done() + status.failed()));
+  return status;
+}
+
+absl::StatusOr<v1::SweepStatus> GetStatus(Client& client, const std::string& key) {
+  PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, client.FindSweep(key));
+  if (!client.sweeps()) return StatusOf(info);
+  v1::GetSweepStatusRequest request;
+  request.set_sweep(info.sweep());
+  PS_ASSIGN_OR_RETURN(const v1::GetSweepStatusResponse response, Call(*client.sweeps(), &SweepStub::GetSweepStatus, request));
+  return response.status();
+}
+
+absl::Status PrintStatuses(const Common& common, const std::vector<v1::SweepStatus>& statuses, bool one) {
+  Table table({{"id", true}, {"name", false, true}, {"state"}, {"planned", true}, {"done", true}, {"failed", true}, {"leased", true},
+               {"pending", true}, {"per_second", true}, {"workers", true}, {"digest", false, false, 13}});
+  Json json = Json::array();
+  for (const v1::SweepStatus& status : statuses) {
+    const bool people = common.output == OutputFormat::kTable;
+    const auto number = [&](uint64_t n) { return people ? Grouped(n) : absl::StrCat(n); };
+    table.Add({absl::StrCat(status.sweep()), status.name(), StateName(status.state()), number(status.planned()), number(status.done()),
+               number(status.failed()), number(status.leased()), number(status.pending()), absl::StrFormat("%.1f", status.cells_per_second()),
+               absl::StrCat(status.workers()), ToHex(status.digest())});
+    json.push_back(ToJson(status));
+  }
+  return Print(common.output, table, one ? json[0] : json);
+}
+
+absl::StatusOr<int> Status(const std::string& key, const Common& common) {
+  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
+  if (!key.empty()) {
+    PS_ASSIGN_OR_RETURN(const v1::SweepStatus status, GetStatus(*client, key));
+    PS_RETURN_IF_ERROR(PrintStatuses(common, {status}, true));
+    return kOk;
+  }
+  std::vector<v1::SweepStatus> statuses;
+  if (client->sweeps()) {
+    PS_ASSIGN_OR_RETURN(const auto response, Call(*client->sweeps(), &SweepStub::ListSweepStatus, v1::ListSweepStatusRequest()));
+    statuses.assign(response.sweeps().begin(), response.sweeps().end());
+  } else {
+    PS_ASSIGN_OR_RETURN(const auto response, Call(client->store(), &StoreStub::ListSweeps, v1::ListSweepsRequest()));
+    for (const v1::SweepInfo& info : response.sweeps()) statuses.push_back(StatusOf(info));
+  }
+  PS_RETURN_IF_ERROR(PrintStatuses(common, statuses, false));
+  return kOk;
+}
+
+absl::StatusOr<int> Watch(const std::string& key, const Common& common) {
+  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
+  Progress progress(Progress::DetectStyle(common.quiet), Clock::Real());
+  while (true) {
+    PS_ASSIGN_OR_RETURN(const v1::SweepStatus status, GetStatus(*client, key));
+    if (HasEnded(status.state())) {
+      progress.Clear();
+      PS_RETURN_IF_ERROR(PrintStatuses(common, {status}, true));
+      return status.state() == v1::SWEEP_STATE_DONE ? kOk : kWorkFailed;
+    }
+    if (!client->remote()) {
+      return absl::FailedPreconditionError(absl::StrCat("nothing works on sweep ", status.sweep(), " (", status.name(), ", ", StateName(status.state()),
+                                                        ", ", status.pending(), " cells to do): promptsweep run with its spec goes on with it"));
+    }
+    progress.Update(status);
+    if (IsStopSignal(WaitForSignal(absl::Seconds(1)))) return kInterrupted;
+  }
+}
+
+struct SubmitOptions {
+  std::string spec;
+  std::vector<std::string> models;
+};
+
+absl::StatusOr<int> Submit(const SubmitOptions& options, const Common& common) {
+  auto loaded = sweep::LoadSpec(options.spec);
+  if (!loaded.ok()) return AsBadInput(loaded.status());
+  PS_ASSIGN_OR_RETURN(const sweep::ModelCatalog catalog, sweep::ModelCatalog::Open(ModelFolders(options.models)));
+  // The workers of a server may have models that are not on this machine; its coordinator knows.
+  auto manifest = sweep::Freeze(loaded->spec, catalog, {.allow_unknown_models = common.source.remote(), .where = &loaded->where});
+  if (!manifest.ok()) return AsBadInput(manifest.status());
+  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .create = true}));
+  v1::SubmitSweepResponse response;
+  if (client->sweeps()) {
+    v1::SubmitSweepRequest request;
+    *request.mutable_manifest() = *std::move(manifest);
+    auto submitted = Call(*client->sweeps(), &SweepStub::SubmitSweep, request);
+    if (absl::IsNotFound(submitted.status())) return AsBadInput(submitted.status());
+    PS_RETURN_IF_ERROR(submitted.status());
+    response = *submitted;
+  } else {
+    v1::CreateSweepRequest request;
+    *request.mutable_manifest() = *std::move(manifest);
+    request.set_state(v1::SWEEP_STATE_RUNNING);
+    PS_ASSIGN_OR_RETURN(const auto created, Call(client->store(), &StoreStub::CreateSweep, request));
+    response.set_sweep(created.sweep());
+    response.set_existed(created.existed());
+  }
+  Table table({{"sweep", true}, {"name", false, true}, {"existed"}});
+  table.Add({absl::StrCat(response.sweep()), loaded->spec.name(), response.existed() ? "true" : "false"});
+  PS_RETURN_IF_ERROR(Print(common.output, table, Json{{"sweep", response.sweep()}, {"name", loaded->spec.name()}, {"existed", response.existed()}}));
+  return kOk;
+}
+
+enum class Verb { kPause, kResume, kCancel, kRetry };
+
+// The same rules as the coordinator's, on a store that nobody schedules from.
+absl::StatusOr<uint64_t> ChangeStored(Client& client, const v1::SweepInfo& info, Verb verb) {
+  const v1::SweepState state = info.state();
+  const auto refuse = [&](absl::string_view what) {
+    return absl::FailedPreconditionError(absl::StrCat("sweep ", info.sweep(), " is ", StateName(state), ": it cannot be ", what));
+  };
+  v1::SetSweepStateRequest request;
+  request.set_sweep(info.sweep());
+  uint64_t retried = 0;
+  switch (verb) {
+    case Verb::kPause:
+      if (state == v1::SWEEP_STATE_PAUSED) return 0;
+      if (state != v1::SWEEP_STATE_RUNNING) return refuse("paused");
+      request.set_state(v1::SWEEP_STATE_PAUSED);
+      break;
+    case Verb::kResume:
+      if (state == v1::SWEEP_STATE_RUNNING) return 0;
+      if (state != v1::SWEEP_STATE_PAUSED) return refuse("resumed");
+      request.set_state(v1::SWEEP_STATE_RUNNING);
+      break;
+    case Verb::kCancel:
+      if (state == v1::SWEEP_STATE_CANCELLED) return 0;
+      if (HasEnded(state)) return refuse("cancelled");
+      request.set_state(v1::SWEEP_STATE_CANCELLED);
+      break;
+    case Verb::kRetry: {
+      if (state == v1::SWEEP_STATE_CANCELLED) return refuse("retried");
+      v1::ClearFailuresRequest clear;
+      clear.set_sweep(info.sweep());
+      PS_ASSIGN_OR_RETURN(const auto cleared, Call(client.store(), &StoreStub::ClearFailures, clear));
+      retried = cleared.cleared();
+      if (state != v1::SWEEP_STATE_DONE_WITH_FAILURES) return retried;
+      request.set_state(v1::SWEEP_STATE_RUNNING);
+      break;
+    }
+  }
+  PS_RETURN_IF_ERROR(Call(client.store(), &StoreStub::SetSweepState, request).status());
+  return retried;
+}
+
+template <typename Request, typename Response>
+absl::StatusOr<Response> Ask(Client& client, uint32_t sweep,
+                             grpc::Status (SweepStub::*method)(grpc::ClientContext*, const Request&, Response*)) {
+  Request request;
+  request.set_sweep(sweep);
+  return Call(*client.sweeps(), method, request);
+}
+
+absl::StatusOr<int> Change(Verb verb, const std::string& key, const Common& common) {
+  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
+  PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, client->FindSweep(key));
+  uint64_t retried = 0;
+  if (!client->sweeps()) {
+    PS_ASSIGN_OR_RETURN(retried, ChangeStored(*client, info, verb));
+  } else if (verb == Verb::kPause) {
+    PS_RETURN_IF_ERROR(Ask(*client, info.sweep(), &SweepStub::PauseSweep).status());
+  } else if (verb == Verb::kResume) {
+    PS_RETURN_IF_ERROR(Ask(*client, info.sweep(), &SweepStub::ResumeSweep).status());
+  } else if (verb == Verb::kCancel) {
+    PS_RETURN_IF_ERROR(Ask(*client, info.sweep(), &SweepStub::CancelSweep).status());
+  } else {
+    PS_ASSIGN_OR_RETURN(const auto response, Ask(*client, info.sweep(), &SweepStub::RetryFailed));
+    retried = response.retried();
+  }
+  if (verb == Verb::kRetry && !common.quiet) PrintNote(absl::StrCat(retried, " failed cells will run again"));
+  PS_ASSIGN_OR_RETURN(const v1::SweepStatus status, GetStatus(*client, absl::StrCat(info.sweep())));
+  PS_RETURN_IF_ERROR(PrintStatuses(common, {status}, true));
+  return kOk;
+}
+
+absl::StatusOr<int> Explain(const std::string& key, const Common& common) {
+  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
+  PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, client->FindSweep(key));
+  std::vector<std::string> reasons;
+  if (client->sweeps()) {
+    PS_ASSIGN_OR_RETURN(const auto response, Ask(*client, info.sweep(), &SweepStub::ExplainSweep));
+    reasons.assign(response.reasons().begin(), response.reasons().end());
+  } else {
+    reasons.push_back(HasEnded(info.state()) ? absl::StrCat("it has ended: ", StateName(info.state()))
+                                             : "no process works on this store: promptsweep run with its spec goes on with it");
+  }
+  Table table({{"reason", false, true, 0}});
+  for (const std::string& reason : reasons) table.Add({reason});
+  PS_RETURN_IF_ERROR(Print(common.output, table, Json{{"sweep", info.sweep()}, {"reasons", reasons}}));
+  return kOk;
+}
+
+absl::StatusOr<int> Workers(const Common& common) {
+  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
+  v1::ListWorkersResponse response;
+  if (client->sweeps()) {
+    PS_ASSIGN_OR_RETURN(response, Call(*client->sweeps(), &SweepStub::ListWorkers, v1::ListWorkersRequest()));
+  }
+  Table table({{"worker", false, true}, {"state"}, {"device", false, true}, {"leases", true}, {"stored", true}, {"per_second", true},
+               {"heartbeat_s", true}, {"loaded", false, true}, {"models", false, true}});
+  Json json = Json::array();
+  for (const v1::WorkerInfo& worker : response.workers()) {
+    const double since = static_cast<double>(worker.since_heartbeat().seconds()) + worker.since_heartbeat().nanos() * 1e-9;
+    table.Add({worker.worker(), worker.state(), worker.device(), absl::StrCat(worker.leases()), absl::StrCat(worker.stored()),
+               absl::StrFormat("%.1f", worker.cells_per_second()), absl::StrFormat("%.1f", since), worker.loaded_model(),
+               absl::StrJoin(worker.models(), " ")});
+    json.push_back(ToJson(worker));
+  }
+  PS_RETURN_IF_ERROR(Print(common.output, table, json));
+  return kOk;
+}
+
+}  // namespace
+
+void AddSweepCommands(Commands& commands) {
+  const auto with_key = [&](const std::string& name, const std::string& description, bool required, auto action) {
+    auto key = std::make_shared<std::string>();
+    CLI::App* app = commands.Add(name, description, Commands::Needs::kSource,
+                                 [key, action](const Common& common) { return action(*key, common); });
+    app->add_option("SWEEP", *key, "Id, name or at least 6 digits of the digest")->required(required);
+  };
+  auto submit = std::make_shared<SubmitOptions>();
+  CLI::App* app = commands.Add("submit", "Hand a spec to a server; asking again attaches to the same sweep", Commands::Needs::kSource,
+                               [submit](const Common& common) { return Submit(*submit, common); });
+  app->add_option("SPEC", submit->spec, "Experiment in YAML")->required();
+  app->add_option("--models", submit->models, "Folders with models; the server's workers may have others")->type_name("DIR");
+  with_key("status", "Progress of every sweep, or of one", false, &Status);
+  with_key("watch", "Progress until the sweep ends; exit code 1 where it failed", true, &Watch);
+  const std::tuple<const char*, const char*, Verb> kVerbs[] = {{"pause", "Grant no more work; what runs finishes", Verb::kPause},
+                                                               {"resume", "Undo pause", Verb::kResume},
+                                                               {"cancel", "Give a sweep up; its results stay", Verb::kCancel},
+                                                               {"retry", "Run failed cells again", Verb::kRetry}};
+  for (const auto& [name, description, verb] : kVerbs) {
+    with_key(name, description, true, [verb = verb](const std::string& key, const Common& common) { return Change(verb, key, common); });
+  }
+  with_key("explain", "Why a sweep is not moving", true, &Explain);
+  commands.Add("workers", "Workers the server knows", Commands::Needs::kSource, &Workers);
+}
+
+}  // namespace promptsweep::cli

@@ -1,0 +1,135 @@
+// Proves that the report page is self-contained and inert: everything escaped, its policy matches its own style and script,
+// pictures veiled unless every card says harmless, and pages without motifs or baseline are whole.
+#include "cli/report/page.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "base/hash.h"
+
+namespace promptsweep::cli {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr char kEvil[] = "<script>alert(1)</script>\"'&{{style}}";
+
+std::string Between(const std::string& text, const std::string& open, const std::string& close) {
+  const size_t begin = text.find(open);
+  if (begin == std::string::npos) return "(missing)";
+  return text.substr(begin + open.size(), text.find(close, begin) - begin - open.size());
+}
+
+ReportInput Input() {
+  ReportInput input;
+  input.sweep.set_sweep(1);
+  input.sweep.set_digest(std::string(32, 'd'));
+  input.sweep.mutable_counts()->set_planned(10);
+  input.sweep.mutable_counts()->set_done(10);
+  input.sweep.mutable_manifest()->mutable_spec()->set_name(kEvil);
+  auto* model = input.sweep.mutable_manifest()->add_models();
+  model->set_id(kEvil);
+  model->set_harmless(true);
+  input.mined = true;
+  input.motifs.set_target_runs(10);
+  input.motifs.set_baseline_runs(5);
+  input.motifs.add_notes(kEvil);
+  input.motifs.set_embedder(kEvil);
+  auto* filter = input.motifs.add_target();
+  filter->set_axis("prompt");
+  filter->set_value(kEvil);
+  auto* motif = input.motifs.add_motifs();
+  motif->set_id(1);
+  motif->set_tier(v1::MOTIF_TIER_CONFIRMED);
+  motif->set_label(kEvil);
+  motif->set_prevalence(0.4);
+  motif->set_ci_low(0.3);
+  motif->set_ci_high(0.5);
+  motif->set_baseline_prevalence(0.1);
+  motif->set_lift(4);
+  motif->set_q_value(1e-9);
+  motif->set_medoid(7);
+  motif->add_exemplars(7);
+  motif->add_exemplars(3);
+  motif->add_borderline(9);
+  motif->set_source(kEvil);
+  motif->add_labels()->set_label(kEvil);
+  input.pictures[7] = {"image/png", "medoid", 64, 64, kEvil, kEvil, "1"};
+  input.pictures[3] = {"image/png", "other", 64, 64, "m", "p", "2"};
+  input.baseline = {3};
+  input.command_prefix = "--store 'it''s'";
+  return input;
+}
+
+TEST(Page, NothingFromASweepBecomesMarkup) {
+  const std::string page = RenderReport(Input());
+  EXPECT_THAT(page, Not(HasSubstr("<script>alert")));
+  EXPECT_THAT(page, HasSubstr("&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;&amp;{{style}}"));
+  EXPECT_EQ(EscapeHtml("a\x01\xff\n<"), "a\\x01\\xff &lt;");
+}
+
+TEST(Page, PolicyAllowsItsOwnStyleAndScriptOnly) {
+  const std::string page = RenderReport(Input());
+  const std::string policy = Between(page, "Content-Security-Policy\" content=\"", "\"");
+  EXPECT_TRUE(absl::StartsWith(policy, "default-src 'none'; img-src data:;")) << policy;
+  for (const char* tag : {"style", "script"}) {
+    const std::string content = Between(page, absl::StrCat("<", tag, ">"), absl::StrCat("</", tag, ">"));
+    EXPECT_THAT(policy, HasSubstr(absl::StrCat(tag, "-src 'sha256-", absl::Base64Escape(Sha256Of(content)), "'")));
+  }
+  EXPECT_THAT(page, Not(HasSubstr(" style=\""))) << "inline styles are not allowed by the policy";
+  EXPECT_THAT(page, Not(HasSubstr("http:")));
+  EXPECT_THAT(page, Not(HasSubstr("https:")));
+  EXPECT_THAT(page, Not(HasSubstr("src=\"//")));
+}
+
+TEST(Page, VeiledUnlessEveryCardSaysHarmless) {
+  ReportInput input = Input();
+  EXPECT_FALSE(NeedsVeil(input.sweep.manifest()));
+  EXPECT_THAT(RenderReport(input), Not(HasSubstr("<button")));
+  input.sweep.mutable_manifest()->add_models()->set_id("other");
+  EXPECT_TRUE(NeedsVeil(input.sweep.manifest()));
+  const std::string page = RenderReport(input);
+  EXPECT_THAT(page, HasSubstr("<button type=\"button\" class=\"picture\" aria-pressed=\"false\"><img"));
+  for (absl::string_view part : absl::StrSplit(page, "<img ")) {
+    if (absl::StartsWith(part, "src=")) {
+      EXPECT_THAT(std::string(part), HasSubstr(" alt=\"Picture "));
+    }
+  }
+  EXPECT_TRUE(NeedsVeil(v1::SweepManifest())) << "nothing known is not harmless";
+}
+
+TEST(Page, MedoidFirstAndOnce) {
+  const std::string page = RenderReport(Input());
+  const size_t medoid = page.find(absl::Base64Escape("medoid"));
+  ASSERT_NE(medoid, std::string::npos);
+  EXPECT_EQ(page.find(absl::Base64Escape("medoid"), medoid + 1), std::string::npos);
+  EXPECT_LT(medoid, page.find(absl::Base64Escape("other")));
+  EXPECT_THAT(page, HasSubstr("no picture stored for ordinal 9"));
+}
+
+TEST(Page, WithoutBaselineMotifsOrMining) {
+  ReportInput input = Input();
+  input.motifs.set_baseline_runs(0);
+  input.motifs.mutable_motifs(0)->set_tier(v1::MOTIF_TIER_DESCRIPTIVE);
+  input.motifs.mutable_motifs(0)->clear_lift();
+  input.motifs.mutable_motifs(0)->clear_q_value();
+  input.motifs.mutable_motifs(0)->clear_baseline_prevalence();
+  EXPECT_THAT(RenderReport(input), HasSubstr("There is no baseline"));
+  EXPECT_THAT(RenderReport(input), Not(HasSubstr(">Lift")));
+  input.motifs.clear_motifs();
+  input.motifs.set_candidates_tested(12);
+  EXPECT_THAT(RenderReport(input), HasSubstr("12 candidate regions were tested"));
+  input.mined = false;
+  input.motifs.Clear();
+  const std::string page = RenderReport(input);
+  EXPECT_THAT(page, HasSubstr("not mined"));
+  EXPECT_THAT(page, Not(HasSubstr("{{h")));
+}
+
+}  // namespace
+}  // namespace promptsweep::cli

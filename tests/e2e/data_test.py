@@ -1,0 +1,170 @@
+"""Proves that what is exported can be read by others and imported again unchanged, and that bad data is refused whole."""
+import csv
+import os
+import random
+import struct
+import unittest
+
+from harness import Case, null_spec
+
+
+def npy(path, rows, descr="<f4", fortran=False):
+    code = {"<f4": "f", "<f2": "e", "<f8": "d"}[descr]
+    shape = f"({len(rows)}, {len(rows[0])})"
+    header = f"{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}"
+    header += " " * (63 - (10 + len(header)) % 64) + "\n"
+    with open(path, "wb") as file:
+        file.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode())
+        for row in rows:
+            file.write(struct.pack(f"<{len(row)}{code}", *row))
+
+
+def read_npy(path):
+    with open(path, "rb") as file:
+        data = file.read()
+    size, = struct.unpack_from("<H", data, 8)
+    header = eval(data[10:10 + size], {})  # of our own making
+    assert header["descr"] == "<f2" and not header["fortran_order"]
+    rows, cols = header["shape"]
+    values = struct.unpack_from(f"<{rows * cols}e", data, 10 + size)
+    assert len(data) == 10 + size + 2 * rows * cols
+    return [values[i * cols:(i + 1) * cols] for i in range(rows)]
+
+
+def read_csv(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class DataTest(Case):
+    def setUp(self):
+        super().setUp()
+        self.store = ["--store", self.path("store")]
+
+    def generate(self):
+        spec = self.write("s.yaml", null_spec(seeds="0..9", prompts='[{blank: empty}, {blank: "null"}, "=2+3", "a \\"b\\", c", "<blank:empty>"]',
+                                              period="[0, 4]"))
+        self.cli("run", spec, *self.store, "--no-motifs", "-q")
+
+    def test_export_is_complete_and_resumes(self):
+        self.generate()
+        out = self.path("out")
+        self.assertEqual(self.json("export", "t", *self.store, "--out", out, "--embeddings"),
+                         {"folder": out, "rows": 100, "images_written": 100, "vectors": 100})
+        rows = read_csv(os.path.join(out, "results.csv"))
+        self.assertEqual(len(rows), 100)
+        for row in rows:
+            self.assertEqual(row["file"], f"images/{row['ordinal']}.webp")
+            self.assertTrue(os.path.getsize(os.path.join(out, row["file"])))
+        vectors = read_npy(os.path.join(out, "embeddings-null-embed.npy"))
+        self.assertEqual(len(vectors), 100)
+        for vector in vectors:
+            self.assertAlmostEqual(sum(v * v for v in vector), 1, places=2)
+        for file in random.Random(3).sample(os.listdir(os.path.join(out, "images")), 7):
+            os.remove(os.path.join(out, "images", file))
+        self.assertEqual(self.json("export", "t", *self.store, "--out", out)["images_written"], 7)
+        self.assertFalse([f for _, _, files in os.walk(out) for f in files if f.endswith(".part")])
+        part = self.json("export", "t", *self.store, "--out", self.path("part"), "--where", "prompt==2+3,period=4", "--images", "png")
+        self.assertEqual((part["rows"], part["images_written"]), (10, 10))
+        self.cli("run", self.write("other.yaml", null_spec(name="other", seeds="0..1")), *self.store, "--no-motifs", "-q")
+        self.cli("export", "other", *self.store, "--out", out, code=2)
+
+    def test_pictures_come_back(self):
+        self.generate()
+        out = self.path("out")
+        self.cli("export", "t", *self.store, "--out", out, "--images", "png")
+        imported = self.json("import", out, "--rows", os.path.join(out, "results.csv"), "--name", "back", "--embedder", "null-embed", *self.store)
+        self.assertEqual((imported["rows"], imported["done"], imported["failed"]), (100, 100, 0))
+        self.assertEqual(self.json("status", "back", *self.store)["state"], "done")
+        self.verify(100, 100, sweep="back", source=self.store)
+        asked = lambda sweep: sorted((r["prompt"], r["blank"] or "", r["seed"], r["settings"]["period"]) for r in self.rows(sweep).values())
+        self.assertEqual(asked("back"), asked("t"))
+        # Lossless pictures give the same vectors: what was found in one is found in the other.
+        self.cli("export", "back", *self.store, "--out", self.path("again"), "--embeddings")
+        self.cli("export", "t", *self.store, "--out", self.path("first"), "--embeddings")
+        self.assertEqual(sorted(read_npy(self.path("again", "embeddings-null-embed.npy"))), sorted(read_npy(self.path("first", "embeddings-null-embed.npy"))))
+        # The same import again is the same sweep.
+        self.assertEqual(self.json("import", out, "--rows", os.path.join(out, "results.csv"), "--name", "back", "--embedder", "null-embed", *self.store), imported)
+
+    def test_a_folder_without_rows(self):
+        self.generate()
+        self.cli("export", "t", *self.store, "--out", self.path("out"))
+        with open(self.path("out", "images", "7.webp"), "wb") as file:
+            file.write(b"RIFF\x08\x00\x00\x00WEBPnot really")
+        imported = self.json("import", self.path("out"), "--name", "folder", "--embedder", "null-embed", *self.store, code=1)
+        self.assertEqual((imported["rows"], imported["done"], imported["failed"]), (100, 99, 1))
+        self.verify(100, 99, failed=1, sweep="folder", source=self.store)
+        self.assertEqual(len(self.json("query", "folder", *self.store, "--where", "file=images/10.webp")), 1)
+
+    def test_vectors_are_mined_like_our_own(self):
+        rng = random.Random(11)
+        centre = [rng.gauss(0, 1) for _ in range(24)]
+        rows, asked = [], []
+        for i in range(1200):
+            blank = i % 2 == 0
+            planted = blank and rng.random() < 0.4
+            base = centre if planted else [rng.gauss(0, 1) for _ in range(24)]
+            rows.append([3 * b + 0.25 * rng.gauss(0, 1) for b in base])
+            asked.append(["m-1", "" if blank else rng.choice(["a cat", "=danger", "a, b"]), i, f"x{i % 3}"])
+        npy(self.path("x.npy"), rows)
+        with open(self.path("x.csv"), "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["model", "prompt", "seed", "Style Name"])
+            writer.writerows(asked)
+        imported = self.json("import", "--embeddings", self.path("x.npy"), "--rows", self.path("x.csv"), "--name", "vectors", *self.store)
+        self.assertEqual((imported["done"], imported["failed"]), (1200, 0))
+        self.verify(1200, 1200, sweep="vectors", source=self.store)
+        got = self.rows("vectors")
+        for i, (model, prompt, seed, style) in enumerate(asked):
+            row = got[i]
+            self.assertEqual((row["model"], row["blank"], row["seed"], row["settings"]), (model, None if prompt else "empty", seed, {"style_name": style}))
+            if prompt:
+                self.assertEqual(row["prompt"], prompt)
+        self.assertEqual(len(self.json("query", "vectors", *self.store, "--where", "prompt=,style_name=x0")), 200)
+        mined = self.json("motifs", "vectors", *self.store)
+        self.assertEqual((mined["target_runs"], mined["baseline_runs"]), (600, 600))
+        self.assertEqual(mined["motifs"][0]["tier"], "confirmed")
+        self.assertAlmostEqual(mined["motifs"][0]["prevalence"], 0.4, delta=0.08)
+        self.cli("report", "vectors", *self.store, "--out", self.path("v.html"))
+
+        self.cli("export", "vectors", *self.store, "--out", self.path("out"), "--embeddings")
+        again = self.json("import", "--embeddings", self.path("out", "embeddings-imported.npy"), "--rows", self.path("out", "rows-imported.csv"),
+                          "--name", "again", *self.store)
+        self.assertEqual(again["done"], 1200)
+        strip = lambda rows: [(r["model"], r["prompt"], r["blank"], r["seed"], r["settings"]) for _, r in sorted(rows.items())]
+        self.assertEqual(strip(self.rows("again")), strip(got))
+
+    def test_bad_vectors_are_refused_whole(self):
+        good = [[1.0, 2.0], [3.0, 4.0]]
+        rows = "model,prompt,seed\nm,a,1\nm,,2\n"
+        cases = {
+            "float64": (dict(descr="<f8"), good, rows, "float32"),
+            "fortran": (dict(fortran=True), good, rows, "Fortran"),
+            "nan": ({}, [[1.0, float("nan")], [1.0, 2.0]], rows, "row 0"),
+            "zero": ({}, [[1.0, 2.0], [0.0, 0.0]], rows, "row 1"),
+            "too few rows": ({}, good, "model,prompt\nm,a\n", "1 rows for 2 vectors"),
+            "ragged": ({}, good, "model,prompt\nm,a\nm\n", "x.csv:3"),
+            "bad seed": ({}, good, "model,seed\nm,1\nm,two\n", "x.csv:3"),
+            "bad blank": ({}, good, "model,prompt\nm,<blank:what>\nm,b\n", "x.csv:2"),
+            "no model": ({}, good, "model,seed\nm,1\n,2\n", "x.csv:3"),
+            "not UTF-8": ({}, good, b"model,prompt\nm,\xff\nm,b\n", "x.csv:2"),
+        }
+        for name, (how, vectors, text, says) in cases.items():
+            with self.subTest(name):
+                npy(self.path("x.npy"), vectors, **how)
+                self.write("x.csv", text)
+                out, err = self.cli("import", "--embeddings", "x.npy", "--rows", "x.csv", "--name", "bad", *self.store, code=2)
+                self.assertEqual(err.count("\n"), 1, err)
+                self.assertIn(says, err)
+        with open(self.path("x.npy"), "wb") as file:
+            file.write(b"\x93NUMPY\x01\x00\x10")
+        self.cli("import", "--embeddings", "x.npy", "--rows", "x.csv", "--name", "bad", *self.store, code=2)
+        self.cli("import", "--name", "bad", *self.store, code=2)
+        self.cli("import", self.path("nowhere"), "--name", "bad", "--embedder", "null-embed", *self.store, code=2)
+        self.write("up.csv", "file\n../secret.png\n")
+        self.cli("import", self.folder, "--rows", "up.csv", "--name", "bad", "--embedder", "null-embed", *self.store, code=2)
+        self.assertFalse(os.path.exists(self.path("store")), "nothing of a bad import is stored")
+
+
+if __name__ == "__main__":
+    unittest.main()
