@@ -1,0 +1,306 @@
+// Proves that cells computed from their ordinal are those of a naive expansion, for random trees of every kind of node.
+#include "jobs/sweep/algebra.h"
+
+#include <algorithm>
+#include <ctime>
+#include <functional>
+#include <limits>
+#include <map>
+#include <optional>
+#include <random>
+
+#include "jobs/sweep/fingerprint.h"
+#include "tests/jobs_sweep/testing.h"
+
+namespace promptsweep::sweep {
+namespace {
+
+using Cell = std::map<std::string, std::string>;  // axis -> canonical value
+using Random = std::mt19937_64;
+
+// The definition of the algebra, by expansion.
+std::vector<Cell> Expand(const v1::CellNode& node) {
+  std::vector<Cell> cells;
+  if (node.has_axis()) {
+    const v1::Axis& axis = node.axis();
+    for (const v1::Value& value : axis.list().values()) cells.push_back({{axis.name(), CanonicalValue(value)}});
+    for (uint64_t k = 0; k < axis.range().count(); ++k) {
+      cells.push_back({{axis.name(), CanonicalValue(Int(axis.range().first() + axis.range().step() * static_cast<int64_t>(k)))}});
+    }
+  } else if (node.has_product()) {
+    cells = {{}};
+    for (const v1::CellNode& factor : node.product().factors()) {
+      std::vector<Cell> longer;
+      for (const Cell& left : cells) {
+        for (Cell right : Expand(factor)) {
+          right.insert(left.begin(), left.end());
+          longer.push_back(right);
+        }
+      }
+      cells = longer;
+    }
+  } else if (node.has_zip()) {
+    for (const v1::CellNode& part : node.zip().parts()) {
+      std::vector<Cell> own = Expand(part);
+      cells.resize(own.size());
+      for (size_t i = 0; i < own.size(); ++i) cells[i].insert(own[i].begin(), own[i].end());
+    }
+  } else if (node.has_chain()) {
+    for (const v1::CellNode& part : node.chain().parts()) {
+      for (const Cell& cell : Expand(part)) cells.push_back(cell);
+    }
+  } else {
+    for (const Cell& cell : Expand(node.exclude().from())) {
+      bool excluded = false;
+      for (const v1::ExcludeRule& rule : node.exclude().rules()) {
+        bool all = true;
+        for (const v1::Condition& condition : rule.all_of()) {
+          bool any = false;
+          auto own = cell.find(condition.axis());
+          for (const v1::Value& value : condition.any_of().values()) any |= own != cell.end() && own->second == CanonicalValue(value);
+          all &= any;
+        }
+        excluded |= all;
+      }
+      if (!excluded) cells.push_back(cell);
+    }
+  }
+  return cells;
+}
+
+int Below(Random& random, int end) { return static_cast<int>(random() % end); }
+
+v1::Value RandomValue(Random& random, const std::string& axis) {
+  if (axis == "prompt") return Below(random, 4) == 0 ? BlankOf(static_cast<v1::BlankKind>(1 + Below(random, 4))) : PromptOf(std::string(1, static_cast<char>('a' + Below(random, 3))));
+  if (axis == "model") return Text(std::string(1, static_cast<char>('a' + Below(random, 3))));
+  return Below(random, 2) ? Int(Below(random, 5)) : Double(Below(random, 5));
+}
+
+v1::CellNode RandomAxis(Random& random, const std::string& name, int count) {
+  if (name != "prompt" && name != "model" && Below(random, 2)) return Range(name, Below(random, 3), 1 + Below(random, 2), count);
+  std::vector<v1::Value> values;
+  for (int i = 0; i < count; ++i) values.push_back(RandomValue(random, name));
+  if (name == "seed") {
+    for (v1::Value& value : values) value = Int(Below(random, 5));
+  }
+  return List(name, values);
+}
+
+std::vector<RuleOf> RandomRules(Random& random, const std::vector<std::string>& axes) {
+  std::vector<RuleOf> rules(1 + Below(random, 3));
+  for (RuleOf& rule : rules) {
+    for (int c = 1 + Below(random, 3); c > 0; --c) {
+      const std::string& axis = axes[Below(random, static_cast<int>(axes.size()))];
+      std::vector<v1::Value> values;
+      for (int v = 1 + Below(random, 2); v > 0; --v) values.push_back(axis == "seed" ? Int(Below(random, 5)) : RandomValue(random, axis));
+      rule.emplace_back(axis, values);
+    }
+  }
+  return rules;
+}
+
+// A tree whose cells have (some of) these axes. May be refused, when an exclusion leaves nothing.
+v1::CellNode RandomTree(Random& random, std::vector<std::string> axes, int depth, int count);
+
+v1::CellNode RandomZip(Random& random, const std::vector<std::string>& axes) {
+  std::vector<v1::CellNode> parts;
+  int count = 1 + Below(random, 6);
+  for (const std::string& axis : axes) parts.push_back(RandomAxis(random, axis, count));
+  return Zip(parts);
+}
+
+v1::CellNode RandomTree(Random& random, std::vector<std::string> axes, int depth, int count) {
+  std::shuffle(axes.begin(), axes.end(), random);
+  if (depth == 0 || (axes.size() == 1 && Below(random, 2))) {
+    std::vector<v1::CellNode> factors;
+    for (const std::string& axis : axes) factors.push_back(RandomAxis(random, axis, 1 + Below(random, count)));
+    return factors.size() == 1 ? factors[0] : Product(factors);
+  }
+  switch (Below(random, 4)) {
+    case 0: {
+      if (axes.size() == 1) return RandomTree(random, axes, depth - 1, count);
+      size_t split = 1 + Below(random, static_cast<int>(axes.size()) - 1);
+      return Product({RandomTree(random, {axes.begin(), axes.begin() + split}, depth - 1, count),
+                      RandomTree(random, {axes.begin() + split, axes.end()}, depth - 1, count)});
+    }
+    case 1: {
+      std::vector<v1::CellNode> parts;
+      for (int p = 1 + Below(random, 3); p > 0; --p) {
+        std::vector<std::string> own = axes;
+        if (own.size() > 1 && Below(random, 3) == 0) own.pop_back();
+        parts.push_back(RandomTree(random, own, depth - 1, count));
+      }
+      return Chain(parts);
+    }
+    case 2: return RandomZip(random, axes);
+    default: {
+      v1::CellNode from = RandomTree(random, axes, depth - 1, count);
+      std::vector<std::string> present;
+      ForEachAxis(from, [&](const v1::Axis& axis) { present.push_back(axis.name()); });
+      return Exclude(from, RandomRules(random, present));
+    }
+  }
+}
+
+Cell CellOf(const CellTree& tree, uint64_t position) {
+  Cell cell;
+  tree.Visit(position, [&](const std::string& axis, const v1::Value& value) { EXPECT_TRUE(cell.emplace(axis, CanonicalValue(value)).second); });
+  return cell;
+}
+
+TEST(Algebra, RandomTreesEqualTheirExpansion) {
+  Random random(20240);
+  int compiled = 0, excluding = 0;
+  for (int round = 0; round < 20000; ++round) {
+    v1::CellNode node = RandomTree(random, {"model", "prompt", "seed", "top_k"}, 4, 3);
+    std::vector<Cell> expected = Expand(node);
+    if (expected.size() > 5000) continue;
+    auto tree = CellTree::Compile(node);
+    if (!tree.ok()) {
+      // The only thing wrong with these trees can be that an exclusion leaves nothing.
+      ASSERT_EQ(tree.status().message(), "exclusion leaves no cell") << node.ShortDebugString();
+      continue;
+    }
+    ASSERT_EQ((*tree)->count(), expected.size()) << node.ShortDebugString();
+    for (size_t i = 0; i < expected.size(); ++i) ASSERT_EQ(CellOf(**tree, i), expected[i]) << i << " of " << node.ShortDebugString();
+    if ((*tree)->AlwaysHasAxis("model")) {
+      uint64_t at = Below(random, static_cast<int>(expected.size()));
+      uint64_t end = (*tree)->ModelRunEnd(at);
+      ASSERT_GT(end, at);
+      ASSERT_LE(end, expected.size());
+      for (uint64_t i = at; i < end; ++i) ASSERT_EQ((*tree)->Model(i), (*tree)->Model(at)) << i << " of " << node.ShortDebugString();
+      ASSERT_EQ("s" + (*tree)->Model(at), expected[at]["model"]);
+    }
+    for (const char* axis : {"model", "prompt", "seed", "top_k"}) {
+      size_t having = std::count_if(expected.begin(), expected.end(), [&](const Cell& cell) { return cell.contains(axis); });
+      ASSERT_TRUE(having == 0 || (*tree)->HasAxis(axis)) << node.ShortDebugString();
+      ASSERT_TRUE(!(*tree)->AlwaysHasAxis(axis) || having == expected.size()) << node.ShortDebugString();
+    }
+    ++compiled;
+    excluding += node.ShortDebugString().find("exclude") != std::string::npos;
+  }
+  EXPECT_GT(compiled, 10000);
+  EXPECT_GT(excluding, 3000);
+}
+
+TEST(Algebra, SixteenOverlappingRulesEqualTheirExpansion) {
+  Random random(5);
+  for (int round = 0; round < 30; ++round) {
+    std::vector<RuleOf> rules;
+    for (int r = 0; r < 16; ++r) {
+      rules.push_back({{"model", {Text(std::string(1, static_cast<char>('a' + Below(random, 4))))}},
+                       {"seed", {Int(Below(random, 12)), Int(Below(random, 12))}},
+                       {"top_k", {Int(Below(random, 6)), Int(Below(random, 6)), Int(Below(random, 6))}}});
+    }
+    v1::CellNode node = Exclude(Product({List("model", {Text("a"), Text("b"), Text("c"), Text("d")}), Range("top_k", 0, 1, 6), Range("seed", 0, 1, 12)}), rules);
+    auto tree = CellTree::Compile(node);
+    ASSERT_TRUE(tree.ok()) << tree.status();
+    std::vector<Cell> expected = Expand(node);
+    ASSERT_EQ((*tree)->count(), expected.size());
+    for (size_t i = 0; i < expected.size(); ++i) ASSERT_EQ(CellOf(**tree, i), expected[i]);
+  }
+}
+
+TEST(Algebra, CountsThatDoNotFitAreRefused) {
+  auto count = [](const v1::CellNode& node) -> std::optional<uint64_t> {
+    auto tree = CellTree::Compile(node);
+    if (tree.ok()) return (*tree)->count();
+    EXPECT_EQ(tree.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_NE(tree.status().message().find("2^64"), absl::string_view::npos) << tree.status();
+    return std::nullopt;
+  };
+  const uint64_t giga = 1'000'000'000;
+  v1::CellNode a = Range("a", 0, 1, giga), b = Range("b", 0, 1, giga), c = Range("c", 0, 1, 18), d = Range("d", 0, 1, 19);
+  EXPECT_EQ(count(Product({a, b})), giga * giga);
+  EXPECT_EQ(count(Product({a, b, c})), 18 * giga * giga);
+  EXPECT_EQ(count(Product({a, b, d})), std::nullopt);
+  v1::CellNode half = Range("a", std::numeric_limits<int64_t>::min(), 1, uint64_t{1} << 63);
+  EXPECT_EQ(count(Chain({half, half})), std::nullopt);
+  EXPECT_EQ(count(Chain({half, Range("a", 0, 1, (uint64_t{1} << 63) - 1)})), std::numeric_limits<uint64_t>::max());
+}
+
+TEST(Algebra, LastCellOfTheLargestRangesIsExact) {
+  v1::CellNode node = Range("a", std::numeric_limits<int64_t>::min(), 3, 6148914691236517205ull);
+  auto tree = CellTree::Compile(node);
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  EXPECT_EQ(CellOf(**tree, (*tree)->count() - 1)["a"], CanonicalValue(Int(std::numeric_limits<int64_t>::max() - 3)));
+  EXPECT_FALSE(CellTree::Compile(Range("a", std::numeric_limits<int64_t>::min(), 3, 6148914691236517207ull)).ok());
+  v1::CellNode down = Range("a", 10, -5, 3);
+  auto falling = CellTree::Compile(down);
+  ASSERT_TRUE(falling.ok());
+  EXPECT_EQ(CellOf(**falling, 2)["a"], CanonicalValue(Int(0)));
+}
+
+TEST(Algebra, ExclusionFromABillionCellsIsByRandomAccess) {
+  v1::CellNode node = Exclude(Product({List("model", {Text("a"), Text("b")}), List("prompt", {PromptOf("x"), PromptOf("y"), BlankOf(v1::BLANK_KIND_EMPTY)}), Range("seed", 0, 1, 200'000'000)}),
+                              {{{"model", {Text("a")}}, {"prompt", {PromptOf("x")}}}, {{"model", {Text("b")}}, {"seed", {Int(5), Int(199'999'999)}}}});
+  auto tree = CellTree::Compile(node);
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  ASSERT_EQ((*tree)->count(), 5ull * 200'000'000 - 6);
+  EXPECT_EQ(CellOf(**tree, 0), (Cell{{"model", "sa"}, {"prompt", "pty"}, {"seed", CanonicalValue(Int(0))}}));
+  EXPECT_EQ(CellOf(**tree, 400'000'005)["seed"], CanonicalValue(Int(6)));
+  EXPECT_EQ(CellOf(**tree, (*tree)->count() - 1)["seed"], CanonicalValue(Int(199'999'998)));
+  EXPECT_EQ((*tree)->ModelRunEnd(17), 400'000'000u);
+  const std::clock_t start = std::clock();
+  Random random(1);
+  for (int i = 0; i < 1000; ++i) CellOf(**tree, random() % (*tree)->count());
+  EXPECT_LT(std::clock() - start, CLOCKS_PER_SEC);
+}
+
+TEST(Algebra, WhatMakesNoSenseIsRefused) {
+  auto message = [](const v1::CellNode& node) {
+    auto tree = CellTree::Compile(node);
+    return tree.ok() ? std::string("ok") : std::string(tree.status().message());
+  };
+  v1::CellNode seed = Range("seed", 0, 1, 3), model = List("model", {Text("m")});
+  EXPECT_NE(message(Product({seed, seed})).find("appears twice"), std::string::npos);
+  EXPECT_NE(message(Zip({seed, model})).find("differ in length"), std::string::npos);
+  EXPECT_NE(message(List("seed", {})).find("empty"), std::string::npos);
+  EXPECT_NE(message(Range("seed", -1, 1, 3)).find("below 0"), std::string::npos);
+  EXPECT_NE(message(Range("seed", 2, -1, 4)).find("below 0"), std::string::npos);
+  EXPECT_NE(message(Range("seed", 0, 0, 4)).find("step 0"), std::string::npos);
+  EXPECT_NE(message(Range("seed", 0, 1, 0)).find("empty"), std::string::npos);
+  EXPECT_NE(message(Range("prompt", 0, 1, 2)).find("cannot be a range"), std::string::npos);
+  EXPECT_NE(message(List("prompt", {PromptOf("")})).find("neither text nor a typed blank"), std::string::npos);
+  EXPECT_NE(message(List("prompt", {BlankOf(v1::BLANK_KIND_UNSPECIFIED)})).find("neither"), std::string::npos);
+  EXPECT_NE(message(List("Bad name", {Int(1)})).find("identifier"), std::string::npos);
+  EXPECT_NE(message(List("a", {Double(std::numeric_limits<double>::infinity())})).find("wrong kind"), std::string::npos);
+  EXPECT_NE(message(v1::CellNode()).find("empty"), std::string::npos);
+  EXPECT_NE(message(Product({})).find("nothing"), std::string::npos);
+  EXPECT_NE(message(Exclude(seed, {{{"sede", {Int(1)}}}})).find("\"seed\""), std::string::npos);
+  EXPECT_NE(message(Exclude(seed, {{{"seed", {Int(0), Int(1), Int(2)}}}})).find("no cell"), std::string::npos);
+  EXPECT_NE(message(Exclude(seed, std::vector<RuleOf>(17, {{"seed", {Int(1)}}}))).find("at most 16"), std::string::npos);
+  v1::CellNode deep = seed;
+  for (int i = 0; i < 200; ++i) deep = Chain({deep});
+  EXPECT_NE(message(deep).find("deep"), std::string::npos);
+}
+
+TEST(Algebra, OrderIsSlowAxesFirstWhateverWasWritten) {
+  std::vector<std::string> names = {"model", "width", "steps", "top_k", "prompt", "seed"};
+  Random random(3);
+  std::optional<std::string> first;
+  for (int round = 0; round < 50; ++round) {
+    std::vector<std::string> shuffled = names;
+    std::shuffle(shuffled.begin(), shuffled.end(), random);
+    v1::CellNode inner = Product({}), node = Product({});
+    for (size_t i = 0; i < shuffled.size(); ++i) {
+      v1::CellNode axis = shuffled[i] == "model" ? List("model", {Text("m")}) : shuffled[i] == "prompt" ? List("prompt", {PromptOf("p")}) : Range(shuffled[i], 1, 1, 2);
+      *(i < 2 ? inner : node).mutable_product()->add_factors() = axis;
+    }
+    *node.mutable_product()->add_factors() = inner;
+    PutInOrder(node);
+    std::vector<std::string> order;
+    ForEachAxis(node, [&](const v1::Axis& axis) { order.push_back(axis.name()); });
+    EXPECT_EQ(order, names);
+    if (!first) first = node.SerializeAsString();
+    EXPECT_EQ(node.SerializeAsString(), *first);
+  }
+  v1::CellNode nested = Product({Range("seed", 0, 1, 2), List("prompt", {PromptOf("p")}), Zip({Range("height", 1, 1, 2), Range("width", 1, 1, 2)}), Chain({List("model", {Text("m")})})});
+  PutInOrder(nested);
+  EXPECT_TRUE(nested.product().factors(0).has_chain());
+  EXPECT_TRUE(nested.product().factors(1).has_zip());
+  EXPECT_EQ(nested.product().factors(2).axis().name(), "prompt");
+}
+
+}  // namespace
+}  // namespace promptsweep::sweep
