@@ -230,6 +230,11 @@ absl::Status Coordinator::CheckInvariantsForTest() {
   return state_.CheckInvariants();
 }
 
+size_t Coordinator::WaitingForTest() {
+  absl::MutexLock lock(&mu_);
+  return polls_.size();
+}
+
 void Coordinator::Tick() {
   Calls calls;
   {

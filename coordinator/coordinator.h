@@ -90,6 +90,8 @@ class Coordinator {
   bool RunStoreStepForTest() { return RunStoreStep(); }
   void TickForTest() { Tick(); }
   absl::Status CheckInvariantsForTest();
+  // Questions that wait now.
+  size_t WaitingForTest();
 
  private:
   struct Poll {

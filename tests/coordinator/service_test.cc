@@ -2,6 +2,7 @@
 // most, a caller that hangs up frees its place, and the store is reached through the in-process channel of the same server.
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <atomic>
@@ -25,6 +26,7 @@ class TinyStore final : public v1::StoreService::Service {
   explicit TinyStore(std::shared_ptr<FakeStore> store) : client_(std::move(store)) {}
   std::atomic<int> refuse{0};  // that many calls are answered UNAVAILABLE first
   std::atomic<bool> hang{false};
+  absl::Notification hanging;
 
   grpc::Status ListSweeps(grpc::ServerContext* context, const v1::ListSweepsRequest*, v1::ListSweepsResponse* response) override {
     if (Refuse(context)) return {grpc::StatusCode::UNAVAILABLE, "not yet"};
@@ -80,6 +82,7 @@ class TinyStore final : public v1::StoreService::Service {
 
  private:
   bool Refuse(grpc::ServerContext* context) {
+    if (hang && !hanging.HasBeenNotified()) hanging.Notify();
     while (hang && !context->IsCancelled()) std::this_thread::yield();
     return refuse.fetch_sub(1) > 0 || (refuse = 0, false);
   }
@@ -89,6 +92,7 @@ class TinyStore final : public v1::StoreService::Service {
 class ServiceTest : public ::testing::Test {
  protected:
   void SetUp() override {
+    spdlog::set_level(spdlog::level::off);
     Coordinator::Options options;
     options.tick = absl::Milliseconds(50);
     options.state.store_retry = absl::Milliseconds(50);
@@ -157,6 +161,13 @@ class ServiceTest : public ::testing::Test {
     return question;
   }
 
+  // Until so many questions wait in the coordinator.
+  void AwaitWaiting(size_t count) {
+    const absl::Time give_up = absl::Now() + absl::Seconds(20);
+    while (coordinator_->WaitingForTest() != count && absl::Now() < give_up) std::this_thread::yield();
+    ASSERT_EQ(coordinator_->WaitingForTest(), count);
+  }
+
   std::shared_ptr<FakeStore> store_ = std::make_shared<FakeStore>();
   TinyStore tiny_store_{store_};
   std::unique_ptr<Coordinator> coordinator_;
@@ -212,6 +223,7 @@ TEST_F(ServiceTest, ASweepRunsOverTheWire) {
 TEST_F(ServiceTest, Case41_ShutdownWithWaitingQuestionsTakesSeconds) {
   std::vector<std::unique_ptr<Question>> questions;
   for (int i = 0; i < 50; ++i) questions.push_back(Ask(Join(absl::StrCat("w", i)), 1));
+  AwaitWaiting(50);
   const absl::Time start = absl::Now();
   Stop();
   EXPECT_LT(absl::Now() - start, absl::Seconds(6));
@@ -234,6 +246,7 @@ TEST_F(ServiceTest, Case41_ShutdownWithAStoreThatHangsTakesSeconds) {
     v1::PauseSweepResponse response;
     EXPECT_EQ(admin_->PauseSweep(&context, request, &response).error_code(), grpc::StatusCode::UNAVAILABLE);
   });
+  ASSERT_TRUE(tiny_store_.hanging.WaitForNotificationWithTimeout(absl::Seconds(20)));
   const absl::Time start = absl::Now();
   coordinator_->Shutdown();
   EXPECT_LT(absl::Now() - start, absl::Seconds(6));
@@ -243,6 +256,7 @@ TEST_F(ServiceTest, Case41_ShutdownWithAStoreThatHangsTakesSeconds) {
 TEST_F(ServiceTest, Case42_ManyWaitingQuestionsDelayNobody) {
   std::vector<std::unique_ptr<Question>> questions;
   for (int i = 0; i < 200; ++i) questions.push_back(Ask(Join(absl::StrCat("w", i)), 1));
+  AwaitWaiting(200);
   const uint64_t session = Join("busy");
   const absl::Time start = absl::Now();
   for (int i = 1; i <= 50; ++i) {
@@ -260,23 +274,19 @@ TEST_F(ServiceTest, Case42_ManyWaitingQuestionsDelayNobody) {
 }
 
 TEST_F(ServiceTest, ACallerThatHungUpTakesNoLease) {
-  const uint64_t gone = Join("w1");
-  auto question = Ask(gone, 1);
-  const uint64_t stays = Join("w2");
-  // The same worker's next call tells that the server has seen the first.
-  grpc::ClientContext context;
-  v1::ListWorkersResponse list;
-  ASSERT_TRUE(admin_->ListWorkers(&context, {}, &list).ok());
+  const uint64_t session = Join("w1");
+  auto question = Ask(session, 1);
+  AwaitWaiting(1);
   question->context.TryCancel();
   ASSERT_TRUE(question->answered.WaitForNotificationWithTimeout(absl::Seconds(20)));
   EXPECT_EQ(question->status.error_code(), grpc::StatusCode::CANCELLED);
+  AwaitWaiting(0);
   v1::SubmitSweepResponse submitted;
   ASSERT_TRUE(Submit(Manifest("s", 10), &submitted).ok());
-  // Whatever the server still believed, the same question again and any other get all ten cells between them.
-  auto other = Ask(stays, 1);
-  auto again = Ask(gone, 1);
-  const bool first = other->answered.WaitForNotificationWithTimeout(absl::Seconds(5));
-  EXPECT_TRUE(first || again->answered.WaitForNotificationWithTimeout(absl::Seconds(20)));
+  EXPECT_EQ(coordinator_->ListSweepStatus({})->sweeps(0).leased(), 0u);
+  auto again = Ask(session, 1);
+  ASSERT_TRUE(again->answered.WaitForNotificationWithTimeout(absl::Seconds(20)));
+  EXPECT_TRUE(again->response.has_lease());
 }
 
 TEST_F(ServiceTest, UnknownSweepsAndSessionsHaveTheirCodes) {
