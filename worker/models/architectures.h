@@ -1,0 +1,23 @@
+// One function per architecture; registry.cc names them. All return INVALID_ARGUMENT, naming the file, for a broken folder.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "worker/models/generator.h"
+
+namespace promptsweep::worker {
+
+// DALL-E mini and its sizes. The folder holds config.json, encoder.safetensors, decoder.safetensors (min-dalle's names),
+// vocab.json, merges.txt, vqgan/config.json and vqgan/model.safetensors. Settings: temperature, top_k, top_p, supercondition.
+[[nodiscard]] absl::StatusOr<std::unique_ptr<Generator>> LoadDalle(const sweep::ModelFolder& folder, const LoadOptions& options);
+
+// CLIP in Hugging Face's layout: config.json, preprocessor_config.json, model.safetensors (or its shards and their index),
+// vocab.json, merges.txt; labels.txt where there is one.
+[[nodiscard]] absl::StatusOr<std::unique_ptr<Embedder>> LoadClip(const sweep::ModelFolder& folder, const LoadOptions& options);
+
+// No weights: a few coloured pixels from the seed, for tests and benches of everything around a model; see null_model.cc.
+[[nodiscard]] absl::StatusOr<std::unique_ptr<Generator>> LoadNull(const sweep::ModelFolder& folder, const LoadOptions& options);
+[[nodiscard]] absl::StatusOr<std::unique_ptr<Embedder>> LoadNullEmbedder(const sweep::ModelFolder& folder, const LoadOptions& options);
+
+}  // namespace promptsweep::worker

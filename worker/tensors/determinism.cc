@@ -1,0 +1,32 @@
+#include "worker/tensors/determinism.h"
+
+#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <torch/version.h>
+
+#include <cstdlib>
+
+#include "absl/strings/str_cat.h"
+
+namespace promptsweep::worker {
+
+void MakeDeterministic(int threads) {
+  ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  if (threads > 0) at::set_num_threads(threads);
+  auto& context = at::globalContext();
+  context.setBenchmarkCuDNN(false);
+  context.setDeterministicCuDNN(true);
+  context.setDeterministicMkldnn(true);
+  context.setDeterministicAlgorithms(true, /*warn_only=*/true);
+  // Filling fresh memory is for finding bugs and costs time.
+  context.setDeterministicFillUninitializedMemory(false);
+  context.setAllowTF32CuBLAS(false);
+  context.setAllowTF32CuDNN(false);
+  context.setAllowFP16ReductionCuBLAS(false, /*allow_splitk=*/false);
+  context.setAllowBF16ReductionCuBLAS(false, /*allow_splitk=*/false);
+}
+
+std::string LibraryVersions() { return absl::StrCat("torch ", TORCH_VERSION, " cpu ", at::get_cpu_capability()); }
+
+}  // namespace promptsweep::worker

@@ -1,0 +1,16 @@
+// Process-wide settings of libtorch that make equal inputs give equal bytes on one kind of device.
+#pragma once
+
+#include <string>
+
+namespace promptsweep::worker {
+
+// Call once, first thing in a program that runs models, before any tensor is made. `threads` is the number of CPU threads an
+// operation uses; 0 leaves it to the machine. Turns off autotuning, TF32 and reduced-precision sums, asks for deterministic
+// algorithms, and pins the CPU's math library to one code path whatever the number of threads.
+void MakeDeterministic(int threads);
+
+// What results depend on beside the weights, for provenance: "torch 2.11.0 cpu AVX512".
+std::string LibraryVersions();
+
+}  // namespace promptsweep::worker
