@@ -1,0 +1,302 @@
+// promptsweep-worker: takes leases from a coordinator, runs models, stores results. `import` fills an imported sweep instead.
+//
+// Exit codes: 0 done or drained; 1 internal error; 2 bad arguments or unusable models; 3 import: some rows failed; 4 coordinator or
+// store out of reach; 130 import interrupted.
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <iostream>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "base/rpc.h"
+#include "base/status.h"
+#include "jobs/sweep/catalog.h"
+#include "worker/pipeline/engine.h"
+#include "worker/pipeline/import.h"
+#include "worker/pipeline/model_host.h"
+#include "worker/pipeline/pipeline.h"
+#include "worker/pipeline/session.h"
+
+namespace promptsweep::worker {
+namespace {
+
+enum ExitCode { kOk = 0, kInternal = 1, kUnusable = 2, kRowsFailed = 3, kUnreachable = 4, kInterrupted = 130 };
+
+struct Flags {
+  std::string coordinator;
+  std::string store;
+  std::vector<std::string> models;
+  std::string name;
+  int threads = 0;
+  int encoder_threads = 0;
+  std::string device = "cpu";
+  int batch = 0;
+  std::string dtype;
+  bool exit_when_idle = false;
+  bool exit_with_parent = false;
+  bool insecure = false;
+  double connect_timeout = 60;
+  double drain_grace = 20;
+  size_t spool_mib = 256;
+  // import
+  std::string sweep;
+  std::string rows;
+  std::string embedder;
+};
+
+int Report(const absl::Status& status) {
+  std::cerr << "promptsweep-worker: " << status.message() << std::endl;
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kUnimplemented:
+      return kUnusable;
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDeadlineExceeded:
+      return kUnreachable;
+    case absl::StatusCode::kCancelled:
+      return kInterrupted;
+    default:
+      return kInternal;
+  }
+}
+
+std::string DefaultName() {
+  if (const char* pod = std::getenv("POD_NAME"); pod != nullptr && *pod != '\0') return pod;
+  char host[256] = "worker";
+  (void)gethostname(host, sizeof host - 1);
+  return absl::StrCat(host, "-", getpid());
+}
+
+// Waits for SIGTERM and SIGINT on a thread of its own; they are blocked everywhere else. The first calls `stop`, the second ends
+// the process. With `with_parent`, the parent's death counts as the first.
+class Signals {
+ public:
+  Signals(bool with_parent, std::function<void()> stop) {
+    thread_ = std::thread([this, with_parent, parent = getppid(), stop = std::move(stop)] {
+      sigset_t set = Set();
+      bool stopping = false;
+      while (!done_) {
+        const timespec wait{0, 200'000'000};
+        const bool orphaned = with_parent && getppid() != parent;
+        const int signal = sigtimedwait(&set, nullptr, &wait);
+        if (signal <= 0 && (!orphaned || stopping)) continue;
+        if (stopping) _exit(128 + signal);
+        stopping = true;
+        stop();
+      }
+    });
+  }
+  ~Signals() {
+    done_ = true;
+    thread_.join();
+  }
+  // Before any other thread starts.
+  static void Block() {
+    const sigset_t set = Set();
+    pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  }
+
+ private:
+  static sigset_t Set() {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    return set;
+  }
+  std::atomic<bool> done_ = false;
+  std::thread thread_;
+};
+
+absl::StatusOr<sweep::ModelCatalog> OpenCatalog(const Flags& flags) {
+  for (const std::string& folder : flags.models) {
+    std::error_code error;
+    if (!std::filesystem::is_directory(folder, error)) return absl::InvalidArgumentError(absl::StrCat(folder, " is not a folder"));
+  }
+  return sweep::ModelCatalog::Open(flags.models.empty() ? std::vector<std::string>{"models"} : flags.models);
+}
+
+// What this worker offers. A broken folder is named and left out; where that leaves nothing but what is built in, the worker is of
+// no use.
+absl::StatusOr<std::vector<v1::ModelRef>> UsableModels(const sweep::ModelCatalog& catalog) {
+  std::vector<v1::ModelRef> usable;
+  absl::Status broken;
+  bool any_folder = false;
+  for (const std::string& id : catalog.Ids()) {
+    const absl::StatusOr<sweep::ModelFolder> folder = catalog.Find(id);
+    if (!folder.ok()) {
+      spdlog::error("{} is left out: {}", id, std::string(folder.status().message()));
+      broken = folder.status();
+      continue;
+    }
+    any_folder |= !folder->path.empty();
+    v1::ModelRef& ref = usable.emplace_back();
+    ref.set_id(folder->id);
+    ref.set_architecture(folder->architecture);
+    ref.set_digest(folder->digest);
+    ref.set_harmless(folder->harmless);
+  }
+  if (!broken.ok() && !any_folder) return broken;
+  return usable;
+}
+
+absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const Flags& flags, ModelHost* host, const std::string& name) {
+  return Engine::Create({.models = host, .device = flags.device, .batch_shape = flags.batch, .threads = flags.threads, .worker = name});
+}
+
+int Work(const Flags& flags) {
+  const std::string name = flags.name.empty() ? DefaultName() : flags.name;
+  const auto security = InsecureRpc(flags.insecure);
+  const absl::StatusOr<sweep::ModelCatalog> catalog = OpenCatalog(flags);
+  if (!catalog.ok()) return Report(absl::InvalidArgumentError(catalog.status().message()));
+  const absl::StatusOr<std::vector<v1::ModelRef>> models = UsableModels(*catalog);
+  if (!models.ok()) return Report(absl::InvalidArgumentError(models.status().message()));
+  const std::unique_ptr<ModelHost> host = CatalogHost(&*catalog);
+  const auto engine = MakeEngine(flags, host.get(), name);
+  if (!engine.ok()) return Report(engine.status());
+  const auto channel = Connect(flags.coordinator, *security);
+  if (!channel.ok()) return Report(channel.status());
+  const auto coordinator = v1::CoordinatorService::NewStub(*channel);
+  const uint64_t seed = std::random_device()();
+  Session session({.coordinator = coordinator.get(),
+                   .worker = name,
+                   .device = (*engine)->device(),
+                   .models = *models,
+                   .give_up_after = std::max(absl::Minutes(10), absl::Seconds(flags.connect_timeout)),
+                   .jitter_seed = seed});
+  absl::Mutex mu;
+  Pipeline* running = nullptr;
+  bool stopped = false;
+  const Signals signals(flags.exit_with_parent, [&] {
+    spdlog::info("stopping: the batch on the device is finished, the rest given back");
+    absl::MutexLock lock(&mu);
+    stopped = true;
+    session.Drain();
+    if (running != nullptr) running->Drain();
+  });
+  if (const absl::Status connected = session.Connect(absl::Seconds(flags.connect_timeout)); !connected.ok()) {
+    return session.draining() ? kOk : Report(connected);
+  }
+  std::string store_address = !flags.store.empty() ? flags.store : session.store_address();
+  if (store_address.empty()) store_address = flags.coordinator;
+  const auto store_channel = store_address == flags.coordinator ? channel : Connect(store_address, *security);
+  if (!store_channel.ok()) return Report(store_channel.status());
+  const auto store = v1::StoreService::NewStub(*store_channel);
+  session.Start();
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  Pipeline pipeline({.session = &session,
+                     .store = store.get(),
+                     .models = host.get(),
+                     .engine = engine->get(),
+                     .compute_dtype = flags.dtype,
+                     .encoder_threads = flags.encoder_threads > 0 ? flags.encoder_threads : std::clamp(cores / 4, 1, 8),
+                     .spool_bytes = flags.spool_mib << 20,
+                     .exit_when_idle = flags.exit_when_idle,
+                     .drain_grace = absl::Seconds(flags.drain_grace),
+                     .jitter_seed = seed});
+  {
+    absl::MutexLock lock(&mu);
+    running = &pipeline;
+    if (stopped) pipeline.Drain();
+  }
+  const absl::Status status = pipeline.Run();
+  {
+    absl::MutexLock lock(&mu);
+    running = nullptr;
+  }
+  session.Stop();
+  return status.ok() ? kOk : Report(status);
+}
+
+int ImportRows(const Flags& flags) {
+  const absl::StatusOr<std::vector<ImportRow>> rows = ReadImportRows(flags.rows);
+  if (!rows.ok()) return Report(rows.status());
+  const absl::StatusOr<sweep::ModelCatalog> catalog = OpenCatalog(flags);
+  if (!catalog.ok()) return Report(absl::InvalidArgumentError(catalog.status().message()));
+  const std::unique_ptr<ModelHost> host = CatalogHost(&*catalog);
+  const auto engine = MakeEngine(flags, host.get(), flags.name.empty() ? DefaultName() : flags.name);
+  if (!engine.ok()) return Report(engine.status());
+  const auto channel = Connect(flags.store, *InsecureRpc(flags.insecure));
+  if (!channel.ok()) return Report(channel.status());
+  if (!(*channel)->WaitForConnected(std::chrono::system_clock::now() +
+                                    std::chrono::milliseconds(static_cast<int64_t>(flags.connect_timeout * 1000)))) {
+    return Report(absl::UnavailableError(absl::StrCat("no store at ", flags.store)));
+  }
+  const auto store = v1::StoreService::NewStub(*channel);
+  absl::Notification stop;
+  const Signals signals(flags.exit_with_parent, [&] { stop.Notify(); });
+  ImportOptions options{.store = store.get(),
+                        .models = host.get(),
+                        .engine = engine->get(),
+                        .sweep = flags.sweep,
+                        .embedder = flags.embedder,
+                        .stop = &stop};
+  if (flags.batch > 0) options.batch = flags.batch;
+  const absl::StatusOr<ImportCounts> counts = Import(*rows, options);
+  if (!counts.ok()) return Report(counts.status());
+  std::cout << "{\"present\":" << counts->present << ",\"stored\":" << counts->stored << ",\"failed\":" << counts->failed << "}"
+            << std::endl;
+  return counts->failed == 0 ? kOk : kRowsFailed;
+}
+
+int Main(int argc, char** argv) {
+  Signals::Block();
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("worker"));
+  Flags flags;
+  CLI::App app("Runs models for a promptsweep coordinator.", "promptsweep-worker");
+  app.set_version_flag("--version", PROMPTSWEEP_VERSION);
+  app.add_option("--coordinator", flags.coordinator, "HOST:PORT of the coordinator");
+  app.add_flag("--exit-when-idle", flags.exit_when_idle, "Stop once every sweep has ended");
+  app.add_option("--dtype", flags.dtype, "Only run sweeps that compute in this type")->check(CLI::IsMember({"float32", "bfloat16"}));
+  app.add_option("--encoder-threads", flags.encoder_threads, "Threads that encode images; default: a quarter of the cores")
+      ->check(CLI::Range(1, 256));
+  app.add_option("--drain-grace", flags.drain_grace, "Seconds for results on their way when stopping")->check(CLI::Range(0.0, 3600.0));
+  app.add_option("--spool-mib", flags.spool_mib, "MiB of results that may wait for the store")->check(CLI::Range(1, 1 << 20));
+  CLI::App* import = app.add_subcommand("import", "Embeds pictures made elsewhere and stores them in an imported sweep.");
+  import->add_option("--sweep", flags.sweep, "Id, name or digest of the sweep")->required();
+  import->add_option("--rows", flags.rows, "JSON lines or CSV: ordinal, path, further columns")->required();
+  import->add_option("--embedder", flags.embedder, "Must be among the sweep's embedders");
+  for (CLI::App* command : {&app, import}) {
+    command->add_option("--store", flags.store, "HOST:PORT of the store; default: what the coordinator says");
+    command->add_option("--models", flags.models, "Folder of model folders; may stand several times; default: models");
+    command->add_option("--name", flags.name, "Unique and stable; default: POD_NAME, or host name and process id");
+    command->add_option("--threads", flags.threads, "Threads of one operation; default: one per core")->check(CLI::Range(1, 1024));
+    command->add_option("--device", flags.device, "cpu, or cuda:N where libtorch has it");
+    command->add_option("--batch", flags.batch, "Images per batch; default: the model's own")->check(CLI::Range(1, 4096));
+    command->add_option("--connect-timeout", flags.connect_timeout, "Seconds to wait for a connection")->check(CLI::Range(0.0, 86400.0));
+    command->add_flag("--insecure", flags.insecure, "Allow unencrypted traffic beyond this machine");
+    command->add_flag("--exit-with-parent", flags.exit_with_parent, "Stop when the process that started this one ends");
+  }
+  try {
+    app.parse(argc, argv);
+    if (!import->parsed() && flags.coordinator.empty()) throw CLI::RequiredError("--coordinator");
+    if (import->parsed() && flags.store.empty()) throw CLI::RequiredError("--store");
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    std::cerr << "promptsweep-worker: " << error.what() << std::endl;
+    return kUnusable;
+  }
+  return import->parsed() ? ImportRows(flags) : Work(flags);
+}
+
+}  // namespace
+}  // namespace promptsweep::worker
+
+int main(int argc, char** argv) { return promptsweep::worker::Main(argc, argv); }

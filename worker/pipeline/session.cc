@@ -1,0 +1,422 @@
+#include "worker/pipeline/session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <spdlog/spdlog.h>
+
+#include "base/rpc.h"
+#include "base/status.h"
+#include "worker/pipeline/ranges.h"
+
+namespace promptsweep::worker {
+namespace {
+
+// A report stays far below the message limit however long its errors are.
+constexpr size_t kFailuresPerReport = 200;
+constexpr size_t kErrorBytes = 500;
+// How long the device may wait for a heartbeat that names the cell it is about to try again.
+constexpr absl::Duration kBlameTimeout = absl::Seconds(1);
+
+absl::Duration FromProto(const google::protobuf::Duration& duration, absl::Duration otherwise) {
+  const absl::Duration value = absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());
+  return value > absl::ZeroDuration() ? value : otherwise;
+}
+
+}  // namespace
+
+Session::Session(Options options)
+    : options_(std::move(options)), backoff_(options_.first_backoff, options_.longest_backoff, options_.jitter_seed) {
+  last_heartbeat_ = options_.clock->TimeNow();
+}
+
+Session::~Session() { Stop(); }
+
+absl::Status Session::Connect(absl::Duration timeout) {
+  const absl::Time deadline = options_.clock->TimeNow() + timeout;
+  while (true) {
+    const absl::Status status = Register();
+    if (status.ok() || !IsTransient(status)) return status;
+    absl::Duration pause;
+    {
+      absl::MutexLock lock(&mu_);
+      pause = backoff_.Next();
+    }
+    if (options_.clock->TimeNow() + pause >= deadline || stop_.WaitForNotificationWithTimeout(pause)) {
+      return absl::UnavailableError(absl::StrCat("no coordinator: ", status.message()));
+    }
+  }
+}
+
+void Session::Start() {
+  heartbeats_ = std::thread([this] {
+    absl::Duration pause = absl::ZeroDuration();
+    while (true) {
+      {
+        absl::MutexLock lock(&mu_);
+        mu_.AwaitWithTimeout(absl::Condition(&hurry_), pause);
+        hurry_ = false;
+      }
+      if (stop_.HasBeenNotified()) return;
+      pause = NextHeartbeat(HeartbeatOnce().ok());
+    }
+  });
+  reporter_ = std::thread([this] {
+    Backoff backoff(options_.first_backoff, options_.longest_backoff, options_.jitter_seed + 1);
+    absl::Duration pause = options_.report_interval;
+    while (!stop_.WaitForNotificationWithTimeout(pause)) {
+      if (ReportOnce().ok()) {
+        backoff.Reset();
+        pause = options_.report_interval;
+      } else {
+        pause = backoff.Next();
+      }
+    }
+  });
+}
+
+void Session::Stop() {
+  {
+    absl::MutexLock lock(&mu_);
+    draining_ = true;
+    hurry_ = true;
+    if (acquiring_ != nullptr) acquiring_->TryCancel();
+    if (!stop_.HasBeenNotified()) stop_.Notify();
+  }
+  if (heartbeats_.joinable()) heartbeats_.join();
+  if (reporter_.joinable()) reporter_.join();
+}
+
+absl::Duration Session::NextHeartbeat(bool ok) {
+  absl::MutexLock lock(&mu_);
+  if (!ok) return std::min(interval_, backoff_.Next());
+  backoff_.Reset();
+  return interval_;
+}
+
+absl::Status Session::Register() {
+  v1::RegisterWorkerRequest request;
+  request.set_worker(options_.worker);
+  request.set_device(options_.device);
+  request.set_program_version(PROMPTSWEEP_VERSION);
+  for (const v1::ModelRef& model : options_.models) *request.add_models() = model;
+  v1::RegisterWorkerResponse response;
+  grpc::ClientContext context;
+  SetTimeout(context, options_.rpc_timeout);
+  const absl::Time sent = options_.clock->TimeNow();
+  PS_RETURN_IF_ERROR(FromGrpc(options_.coordinator->RegisterWorker(&context, request, &response)));
+  absl::MutexLock lock(&mu_);
+  registered_ = true;
+  session_ = response.session();
+  acquired_sequence_ = 0;
+  interval_ = FromProto(response.heartbeat_interval(), absl::Seconds(5));
+  ttl_ = FromProto(response.lease_ttl(), absl::Seconds(30));
+  store_address_ = response.store_address();
+  last_heartbeat_ = sent;
+  return absl::OkStatus();
+}
+
+void Session::CheckLiveness() {
+  if (options_.clock->TimeNow() - last_heartbeat_ <= ttl_) return;
+  if (registered_ || !held_.empty()) {
+    spdlog::warn("no heartbeat has reached the coordinator for {}: {} leases given up", absl::FormatDuration(ttl_), held_.size());
+  }
+  held_.clear();
+  registered_ = false;
+}
+
+void Session::RegisterSoon() {
+  registered_ = false;
+  hurry_ = true;
+}
+
+absl::Status Session::HeartbeatOnce() {
+  absl::MutexLock serial(&heartbeat_mu_);
+  bool registered;
+  {
+    absl::MutexLock lock(&mu_);
+    registered = registered_;
+  }
+  if (registered) {
+    const absl::Status status = SendHeartbeat(options_.rpc_timeout);
+    absl::MutexLock lock(&mu_);
+    if (!status.ok()) {
+      CheckLiveness();
+      return status;
+    }
+    if (registered_) return status;
+  }
+  // Registering is not a heartbeat: the coordinator learns what is held from the one that follows.
+  if (const absl::Status status = Register(); !status.ok()) {
+    absl::MutexLock lock(&mu_);
+    CheckLiveness();
+    return status;
+  }
+  return SendHeartbeat(options_.rpc_timeout);
+}
+
+absl::Status Session::SendHeartbeat(absl::Duration timeout) {
+  v1::HeartbeatRequest request;
+  absl::Time sent;
+  {
+    absl::MutexLock lock(&mu_);
+    request.set_session(session_);
+    request.set_sequence(++heartbeat_sequence_);
+    for (const auto& [id, held] : held_) {
+      v1::HeldLease& entry = *request.add_held();
+      entry.set_lease(id);
+      entry.set_sweep(held.lease.sweep());
+      *entry.mutable_range() = held.lease.range();
+      entry.set_current_ordinal(held.current);
+      entry.set_stored(held.stored);
+    }
+    request.set_acquired_sequence(acquired_sequence_);
+    request.set_draining(draining_);
+    request.set_loaded_model(loaded_model_);
+    request.set_cells_per_second(cells_per_second_);
+    sent = options_.clock->TimeNow();
+  }
+  v1::HeartbeatResponse response;
+  grpc::ClientContext context;
+  SetTimeout(context, timeout);
+  const absl::Status status = FromGrpc(options_.coordinator->Heartbeat(&context, request, &response));
+  bool drain = false;
+  {
+    absl::MutexLock lock(&mu_);
+    if (request.session() != session_) return absl::OkStatus();  // registered again meanwhile
+    if (status.code() == absl::StatusCode::kNotFound) {
+      registered_ = false;
+      return absl::OkStatus();
+    }
+    PS_RETURN_IF_ERROR(status);
+    last_heartbeat_ = std::max(last_heartbeat_, sent);
+    for (const uint64_t lease : response.abandon()) {
+      if (held_.erase(lease) > 0) spdlog::info("lease {} is no longer this worker's", lease);
+    }
+    if (response.command() == v1::WORKER_COMMAND_RE_REGISTER) registered_ = false;
+    if (response.command() == v1::WORKER_COMMAND_DRAIN && !told_to_drain_) drain = told_to_drain_ = true;
+  }
+  if (drain) {
+    Drain();
+    absl::MutexLock lock(&drain_mu_);
+    if (on_drain_) on_drain_();
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Session::Acquired> Session::Acquire() {
+  v1::AcquireLeaseRequest request;
+  grpc::ClientContext context;
+  SetTimeout(context, options_.acquire_timeout);
+  {
+    absl::MutexLock lock(&mu_);
+    if (draining_) return absl::CancelledError("draining");
+    if (!registered_) return absl::UnavailableError("not registered");
+    request.set_session(session_);
+    request.set_sequence(acquire_sequence_);
+    request.set_loaded_model(loaded_model_);
+    request.set_cells_per_second(cells_per_second_);
+    acquiring_ = &context;
+  }
+  v1::AcquireLeaseResponse response;
+  const absl::Status status = FromGrpc(options_.coordinator->AcquireLease(&context, request, &response));
+  absl::MutexLock lock(&mu_);
+  acquiring_ = nullptr;
+  if (draining_) return absl::CancelledError("draining");  // ReleaseAll gives back what the reply may hold
+  if (status.code() == absl::StatusCode::kNotFound && request.session() == session_) RegisterSoon();
+  if (status.code() == absl::StatusCode::kNotFound) return absl::UnavailableError("the session has ended");
+  PS_RETURN_IF_ERROR(status);
+  if (request.session() != session_ || !registered_) return absl::UnavailableError("the session ended while waiting for a lease");
+  acquired_sequence_ = acquire_sequence_++;
+  Acquired acquired;
+  acquired.idle = response.idle();
+  if (!response.has_lease()) return acquired;
+  const v1::Lease& lease = response.lease();
+  if (lease.range().begin() >= lease.range().end()) return absl::InternalError("the coordinator granted an empty range");
+  const uint64_t cells = CellsOf(lease);
+  Held held{lease, cells, 0, lease.range().end()};
+  if (cells == 0) {  // every cell of it is to be skipped
+    Report& report = reports_[lease.lease()];
+    report.sweep = lease.sweep();
+    report.finished = true;
+  }
+  held_.emplace(lease.lease(), std::move(held));
+  acquired.lease = lease;
+  return acquired;
+}
+
+bool Session::Holds(uint64_t lease) const {
+  absl::MutexLock lock(&mu_);
+  return held_.count(lease) > 0;
+}
+
+size_t Session::held() const {
+  absl::MutexLock lock(&mu_);
+  return held_.size();
+}
+
+void Session::Begin(uint64_t lease, uint64_t ordinal) {
+  {
+    absl::MutexLock lock(&mu_);
+    const auto held = held_.find(lease);
+    if (held == held_.end()) return;
+    held->second.current = ordinal;
+    if (held->second.lease.attempt() <= 1 || !registered_) return;
+  }
+  // Heartbeats may overtake each other: each is a snapshot with its number, and the coordinator ignores the older.
+  (void)SendHeartbeat(kBlameTimeout);
+}
+
+void Session::End(uint64_t lease) {
+  absl::MutexLock lock(&mu_);
+  if (const auto held = held_.find(lease); held != held_.end()) held->second.current = held->second.lease.range().end();
+}
+
+void Session::Ended(const v1::Lease& lease) {
+  Report& report = reports_[lease.lease()];
+  report.sweep = lease.sweep();
+  const auto held = held_.find(lease.lease());
+  if (held == held_.end()) return;
+  if (held->second.remaining > 0) --held->second.remaining;
+  if (held->second.remaining == 0) report.finished = true;
+}
+
+void Session::Stored(const v1::Lease& lease, uint64_t ordinal) {
+  absl::MutexLock lock(&mu_);
+  Ended(lease);
+  reports_[lease.lease()].stored.push_back(ordinal);
+  if (const auto held = held_.find(lease.lease()); held != held_.end()) ++held->second.stored;
+}
+
+void Session::Failed(const v1::Lease& lease, v1::CellFailure failure) {
+  if (failure.error().size() > kErrorBytes) failure.mutable_error()->resize(kErrorBytes);
+  absl::MutexLock lock(&mu_);
+  Ended(lease);
+  reports_[lease.lease()].failures.push_back(std::move(failure));
+}
+
+void Session::SetLoad(std::string loaded_model, double cells_per_second) {
+  absl::MutexLock lock(&mu_);
+  loaded_model_ = std::move(loaded_model);
+  cells_per_second_ = cells_per_second;
+}
+
+absl::Status Session::ReportOnce() {
+  absl::MutexLock serial(&report_mu_);
+  absl::Status result;
+  std::map<uint64_t, Report> reports;
+  {
+    absl::MutexLock lock(&mu_);
+    if (reports_.empty()) return absl::OkStatus();
+    if (!registered_) return absl::UnavailableError("not registered");
+    reports.swap(reports_);
+    ++reporting_;
+  }
+  for (auto& [lease, report] : reports) {
+    absl::Status status = result;
+    if (status.ok()) status = SendReport(lease, report);
+    if (status.ok()) continue;
+    result = status;
+    if (!IsTransient(status)) {
+      spdlog::error("the coordinator refused a report on lease {}: {}", lease, std::string(status.message()));
+      continue;
+    }
+    absl::MutexLock lock(&mu_);
+    Report& again = reports_[lease];
+    again.sweep = report.sweep;
+    again.finished |= report.finished;
+    again.stored.insert(again.stored.end(), report.stored.begin(), report.stored.end());
+    std::move(report.failures.begin(), report.failures.end(), std::back_inserter(again.failures));
+  }
+  absl::MutexLock lock(&mu_);
+  --reporting_;
+  return result;
+}
+
+// Leaves in `report` what has not been sent.
+absl::Status Session::SendReport(uint64_t lease, Report& report) {
+  while (true) {
+    v1::ReportProgressRequest request;
+    const size_t failures = std::min(report.failures.size(), kFailuresPerReport);
+    for (size_t i = 0; i < failures; ++i) *request.add_failures() = report.failures[report.failures.size() - 1 - i];
+    AddRanges(report.stored, *request.mutable_stored());
+    request.set_lease(lease);
+    request.set_sweep(report.sweep);
+    request.set_finished(report.finished && failures == report.failures.size());
+    {
+      absl::MutexLock lock(&mu_);
+      request.set_session(session_);
+    }
+    v1::ReportProgressResponse response;
+    grpc::ClientContext context;
+    SetTimeout(context, options_.rpc_timeout);
+    const absl::Status status = FromGrpc(options_.coordinator->ReportProgress(&context, request, &response));
+    absl::MutexLock lock(&mu_);
+    if (status.code() == absl::StatusCode::kNotFound) {
+      if (request.session() == session_) RegisterSoon();
+      return absl::UnavailableError("the session has ended");
+    }
+    PS_RETURN_IF_ERROR(status);
+    report.stored.clear();
+    report.failures.resize(report.failures.size() - failures);
+    if (request.finished() || !response.lease_valid()) held_.erase(lease);
+    if (report.failures.empty()) return absl::OkStatus();
+  }
+}
+
+void Session::OnDrain(std::function<void()> handler) {
+  absl::MutexLock lock(&drain_mu_);
+  on_drain_ = std::move(handler);
+}
+
+void Session::Drain() {
+  absl::MutexLock lock(&mu_);
+  draining_ = true;
+  if (acquiring_ != nullptr) acquiring_->TryCancel();
+}
+
+absl::Status Session::Flush(absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
+  Backoff backoff(options_.first_backoff / 4, options_.longest_backoff, options_.jitter_seed + 2);
+  while (true) {
+    absl::Status status = ReportOnce();
+    {
+      absl::MutexLock lock(&mu_);
+      if (reports_.empty() && reporting_ == 0) return absl::OkStatus();
+    }
+    if (absl::Now() >= deadline) return absl::DeadlineExceededError(absl::StrCat("unreported cells remain: ", status.message()));
+    stop_.WaitForNotificationWithTimeout(std::min(backoff.Next(), deadline - absl::Now()));
+    if (stop_.HasBeenNotified()) return absl::CancelledError("stopped");
+  }
+}
+
+absl::Status Session::ReleaseAll() {
+  v1::ReleaseLeaseRequest request;
+  {
+    absl::MutexLock lock(&mu_);
+    held_.clear();
+    if (!registered_) return absl::OkStatus();
+    request.set_session(session_);
+  }
+  v1::ReleaseLeaseResponse response;
+  grpc::ClientContext context;
+  SetTimeout(context, options_.rpc_timeout);
+  return FromGrpc(options_.coordinator->ReleaseLease(&context, request, &response));
+}
+
+bool Session::gave_up() const {
+  absl::MutexLock lock(&mu_);
+  return !registered_ && options_.clock->TimeNow() - last_heartbeat_ > options_.give_up_after;
+}
+
+bool Session::draining() const {
+  absl::MutexLock lock(&mu_);
+  return draining_;
+}
+
+std::string Session::store_address() const {
+  absl::MutexLock lock(&mu_);
+  return store_address_;
+}
+
+}  // namespace promptsweep::worker
