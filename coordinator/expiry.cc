@@ -93,13 +93,15 @@ void State::LoseLease(uint64_t id, bool suspect, absl::string_view why, absl::Ti
   const uint32_t attempt = lease.attempt;
   uint64_t culprit = lease.current.value_or(lease.range.end);  // range.end: nobody
   OrdinalSet owned = DropLease(id);
-  if (owned.size() == 1) culprit = owned.intervals().begin()->first;
+  // With one cell left there is no doubt; else `current` may be seconds old.
+  const bool certain = owned.size() == 1;
+  if (certain) culprit = owned.intervals().begin()->first;
   const bool blame = owned.Remove(culprit, culprit + 1) > 0;
   sweep.progress->GiveBack(owned);
   sweep.progress->Halve(owned, attempt);
   if (blame) {
     sweep.progress->Isolate(culprit, attempt);
-    Blame(sweep, culprit, worker, why, now);
+    Blame(sweep, culprit, worker, why, certain, now);
   }
   ++sweep.refresh_wanted;
 }

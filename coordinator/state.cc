@@ -305,7 +305,7 @@ absl::StatusOr<v1::ReportProgressResponse> State::Report(const v1::ReportProgres
       const uint32_t attempts = trouble == sweep->progress->troubled().end() ? 0 : trouble->second.attempts;
       Fail(*sweep, failure.ordinal(), attempts + 1, failure.error(), worker->name);
     } else {
-      Blame(*sweep, failure.ordinal(), worker->name, failure.error(), now);
+      Blame(*sweep, failure.ordinal(), worker->name, failure.error(), true, now);
     }
     if (lease->owned.empty()) EndLease(lease->id);
   }
@@ -380,8 +380,8 @@ void State::Fail(Sweep& sweep, uint64_t ordinal, uint32_t attempts, absl::string
   sweep.progress->MarkFailed(ordinal);
 }
 
-void State::Blame(Sweep& sweep, uint64_t ordinal, absl::string_view worker, absl::string_view error, absl::Time now) {
-  const Trouble trouble = sweep.progress->MarkTrouble(ordinal, worker, error, now);
+void State::Blame(Sweep& sweep, uint64_t ordinal, absl::string_view worker, absl::string_view error, bool certain, absl::Time now) {
+  const Trouble trouble = sweep.progress->MarkTrouble(ordinal, worker, error, certain, now);
   const uint32_t limit = options_.retry.max_attempts;
   const bool spread = trouble.workers.size() >= std::min<size_t>(2, limit) || !several_workers_;
   // Where no second worker can be had, twice as many tries settle it.

@@ -9,8 +9,9 @@
 //   2. Acquire       (0x51, sequence 1)                                 -> lease 9, cells [0, 64) of sweep 1, attempt 1
 //   3. Heartbeat     holds lease 9, current_ordinal 17                  -> renewed for lease_ttl
 //   4. Report        stored [0, 40), failure of cell 33                 -> 40 done (33 among the waiting, back-off 1 s)
-//   5. ... silence for lease_ttl: the worker is lost. Cell 50, its last current_ordinal, is blamed and isolated; the rest becomes free
-//      in pieces of at most half of what was left; the store is asked what it holds before any of it is granted again.
+//   5. ... silence for lease_ttl: the worker is lost. Cell 50, its last current_ordinal, is suspected: it backs off and is granted alone
+//      next, and dying on it then uses up an attempt. The rest becomes free in pieces of at most half of what was left. The store is
+//      asked what it holds before any of it is granted again.
 //   6. Every cell done or failed: failures persisted -> coverage of the store compared -> sweep state persisted -> DONE.
 //
 // What only the store thread does (NextStoreAction, ApplyStoreOutcome and the functions marked so) never interleaves with itself;
@@ -220,7 +221,7 @@ class State {
   void Touch(Lease& lease, const v1::HeldLease& held, absl::Time now);
   void MarkDone(Sweep& sweep, uint32_t id, Range range, Worker* worker, absl::Time now);
   void Fail(Sweep& sweep, uint64_t ordinal, uint32_t attempts, absl::string_view error, absl::string_view worker);
-  void Blame(Sweep& sweep, uint64_t ordinal, absl::string_view worker, absl::string_view error, absl::Time now);
+  void Blame(Sweep& sweep, uint64_t ordinal, absl::string_view worker, absl::string_view error, bool certain, absl::Time now);
 
   // expiry.cc
   void Shift(absl::Duration gap);

@@ -123,10 +123,12 @@ absl::StatusOr<v1::ExplainSweepResponse> State::Explain(uint32_t id, absl::Time 
   for (const v1::ModelRef& model : manifest.models()) lacking(model, "the model");
   for (const v1::ModelRef& model : manifest.embedders()) lacking(model, "the embedder");
   if (progress.waiting_count() > 0) {
-    say(progress.waiting_count(), " failed cells wait for their next try; the first in ", InSeconds(progress.NextDue() - now));
-    for (const auto& [ordinal, trouble] : progress.troubled()) {
+    say(progress.waiting_count(), " cells wait for their next try; the first in ", InSeconds(progress.NextDue() - now));
+    const auto& [ordinal, trouble] = *progress.troubled().begin();
+    if (trouble.attempts > 0) {
       say("cell ", ordinal, " failed ", trouble.attempts, " times, last on ", trouble.workers.back(), ": ", trouble.error);
-      break;
+    } else {
+      say("cell ", ordinal, " is to be run alone: ", trouble.error);
     }
   }
   if (progress.troubled().size() >= options_.max_troubled) say("too many cells fail: new ones wait until those are settled");

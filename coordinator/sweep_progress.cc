@@ -45,12 +45,13 @@ void SweepProgress::MarkFailed(uint64_t ordinal) {
   DropSettledSuspects({ordinal, ordinal + 1});
 }
 
-const Trouble& SweepProgress::MarkTrouble(uint64_t ordinal, absl::string_view worker, absl::string_view error, absl::Time now) {
+const Trouble& SweepProgress::MarkTrouble(uint64_t ordinal, absl::string_view worker, absl::string_view error, bool certain,
+                                          absl::Time now) {
   PS_CHECK(taken_.Contains(ordinal)) << "cell " << ordinal << " was not leased";
   Trouble& trouble = troubled_[ordinal];
   waiting_.erase({trouble.not_before, ordinal});
-  ++trouble.attempts;
-  if (!absl::c_linear_search(trouble.workers, worker) && trouble.workers.size() < std::max<size_t>(2, policy_.max_attempts)) {
+  if (certain) ++trouble.attempts;
+  if (certain && !absl::c_linear_search(trouble.workers, worker) && trouble.workers.size() < std::max<size_t>(2, policy_.max_attempts)) {
     trouble.workers.emplace_back(worker);
   }
   trouble.error = std::string(error.substr(0, policy_.max_error_bytes));
@@ -169,7 +170,7 @@ absl::Status SweepProgress::CheckInvariants(const OrdinalSet& leased) const {
   if (!(all == taken_) || sum != taken_.size()) return absl::InternalError("taken differs from done + failed + leased + waiting");
   for (const auto& [ordinal, trouble] : troubled_) {
     if (done_.Contains(ordinal) || failed_.Contains(ordinal)) return absl::InternalError("a settled cell is still troubled");
-    if (trouble.attempts == 0) return absl::InternalError("trouble without an attempt");
+    if ((trouble.attempts == 0) != trouble.workers.empty()) return absl::InternalError("an attempt without a worker");
   }
   uint64_t last = 0;
   for (const auto& [begin, suspect] : suspects_) {

@@ -25,12 +25,12 @@ struct RetryPolicy {
   size_t max_error_bytes = 500;
 };
 
-// A cell that failed at least once and is not given up yet.
+// A cell that failed, or was being run when its worker died, and is not given up yet.
 struct Trouble {
-  uint32_t attempts = 0;
+  uint32_t attempts = 0;             // that were certainly this cell's fault
   absl::Time not_before;             // free again from then on
-  std::vector<std::string> workers;  // distinct names it failed on; a few are kept
-  std::string error;                 // of the last attempt
+  std::vector<std::string> workers;  // distinct names those attempts were on; a few are kept
+  std::string error;                 // the last one
 };
 
 // A stretch whose worker died: it is granted alone, never merged with its neighbours, so that a poison cell is cornered.
@@ -76,8 +76,8 @@ class SweepProgress {
   uint64_t MarkDone(Range range);
   // leased -> failed.
   void MarkFailed(uint64_t ordinal);
-  // leased -> waiting: one more attempt on `worker` is used up. Returns the cell's record.
-  const Trouble& MarkTrouble(uint64_t ordinal, absl::string_view worker, absl::string_view error, absl::Time now);
+  // leased -> waiting. `certain`: one more attempt on `worker` is used up; else it only backs off. Returns the cell's record.
+  const Trouble& MarkTrouble(uint64_t ordinal, absl::string_view worker, absl::string_view error, bool certain, absl::Time now);
   // waiting -> free, for all that are due. True where there were any.
   bool ReleaseDue(absl::Time now);
   // failed -> free, all of them. Returns how many.

@@ -118,7 +118,7 @@ TEST_P(SweepProgressProperty, KeepsEveryCellInOneClass) {
         if (cell < kCells) {
           leased.Remove(cell, cell + 1);
           progress.Isolate(cell, 1);
-          progress.MarkTrouble(cell, "w", "e", now);
+          progress.MarkTrouble(cell, "w", "e", below(2) == 0, now);
         }
         break;
       case 6:
