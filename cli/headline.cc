@@ -60,7 +60,7 @@ std::string TierName(v1::MotifTier tier) {
 std::string TierInWords(v1::MotifTier tier) {
   switch (tier) {
     case v1::MOTIF_TIER_CONFIRMED:
-      return "Confirmed: more frequent than in the baseline, and again so on runs that played no part in finding it.";
+      return "Confirmed: more frequent than in the baseline, counted on runs that played no part in drawing the line around it.";
     case v1::MOTIF_TIER_CANDIDATE:
       return "Candidate: it was found, but that it is more frequent than in the baseline is not proven.";
     case v1::MOTIF_TIER_DESCRIPTIVE:

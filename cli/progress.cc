@@ -13,7 +13,7 @@
 namespace promptsweep::cli {
 namespace {
 
-constexpr absl::Duration kWindow = absl::Seconds(30);
+constexpr absl::Duration kWindow = absl::Seconds(60);
 constexpr absl::Duration kRedraw = absl::Milliseconds(200);
 constexpr absl::Duration kLineEvery = absl::Seconds(5);
 constexpr int kBarWidth = 24;
@@ -21,14 +21,17 @@ constexpr int kBarWidth = 24;
 }  // namespace
 
 void RateMeter::Observe(absl::Time now, uint64_t done) {
+  now_ = now;
   if (!samples_.empty() && done < samples_.back().second) samples_.clear();
-  samples_.emplace_back(now, done);
+  if (samples_.empty() || done > samples_.back().second) samples_.emplace_back(now, done);
   while (samples_.size() > 2 && now - samples_[1].first >= kWindow) samples_.pop_front();
 }
 
 double RateMeter::per_second() const {
   if (samples_.size() < 2) return 0;
-  const double seconds = absl::ToDoubleSeconds(samples_.back().first - samples_.front().first);
+  // Results come in batches: measure from one batch's arrival to another's, unless the next is overdue.
+  const absl::Duration span = samples_.back().first - samples_.front().first;
+  const double seconds = absl::ToDoubleSeconds(std::max(span, now_ - samples_.back().first));
   return seconds > 0 ? static_cast<double>(samples_.back().second - samples_.front().second) / seconds : 0;
 }
 

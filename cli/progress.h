@@ -13,7 +13,7 @@
 
 namespace promptsweep::cli {
 
-// Images a second over the last half minute, and when the rest will be done.
+// Images a second over the last minute, and when the rest will be done.
 class RateMeter {
  public:
   void Observe(absl::Time now, uint64_t done);
@@ -23,7 +23,8 @@ class RateMeter {
   absl::Duration Eta(uint64_t remaining) const;
 
  private:
-  std::deque<std::pair<absl::Time, uint64_t>> samples_;
+  std::deque<std::pair<absl::Time, uint64_t>> samples_;  // when the number grew, and to what
+  absl::Time now_;
 };
 
 // "[#####.....]  50 %  2,000/4,000  13.2 images/s  ETA 2 min 31 s  3 failed". No bar where `bar_width` is 0.

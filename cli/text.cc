@@ -138,7 +138,10 @@ std::string PercentRange(double low, double high) {
   return absl::StrCat(WithDecimals(low, decimals), "–", WithDecimals(high, decimals), " %");
 }
 
-std::string Times(double ratio) { return absl::StrCat(WithDecimals(ratio, ratio < 9.95 ? 1 : 0), "x"); }
+std::string Times(double ratio) {
+  if (ratio >= 1000 && ratio < 1e15) return absl::StrCat(Grouped(static_cast<uint64_t>(ratio + 0.5)), "x");
+  return absl::StrCat(WithDecimals(ratio, ratio < 9.95 ? 1 : 0), "x");
+}
 
 std::string Bytes(uint64_t bytes) {
   if (bytes < 1000) return absl::StrCat(bytes, " B");

@@ -6,9 +6,11 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "base/hash.h"
 #include "cli/headline.h"
 #include "cli/report_resources.h"
@@ -38,6 +40,9 @@ std::string Capitalised(std::string text) {
   if (!text.empty() && text[0] >= 'a' && text[0] <= 'z') text[0] -= 32;
   return text;
 }
+
+// Keeps a number and its percent sign on one line.
+std::string Bind(const std::string& html) { return absl::StrReplaceAll(html, {{" %", "\u00a0%"}}); }
 
 // One picture of a sheet.
 class Pictures {
@@ -130,7 +135,7 @@ std::string SummaryTable(const v1::MotifReport& report) {
                  "<th scope=\"col\" class=\"number\">q</th>"
                : "",
       "<th scope=\"col\" class=\"number\">Members</th></tr></thead>\n<tbody>\n", rows, "</tbody></table></div>\n<p class=\"legend\">", legend,
-      "Prevalence: share of ", EscapeHtml(RunsInWords(report.target())), " inside the motif's region, on runs kept aside for counting.",
+      "Prevalence: share of ", EscapeHtml(RunsInWords(report.target())), " inside the motif's region, each counted by a region that was fitted without it.",
       compared ? " Lift: prevalence over that of the baseline (the hollow dot). q: p-value adjusted for all regions that were tested "
                  "(Benjamini–Hochberg)."
                : "",
@@ -142,7 +147,7 @@ std::string MotifCard(const v1::Motif& motif, const v1::MotifReport& report, con
                                   TierBadge(motif), "</h3>\n<p>In ", Percent(motif.prevalence()), " of ",
                                   EscapeHtml(RunsInWords(report.target())), " (95 % CI ", PercentRange(motif.ci_low(), motif.ci_high()));
   if (motif.heldout_runs() > 0) {
-    absl::StrAppend(&card, "; ", Grouped(motif.heldout_members()), " of ", Grouped(motif.heldout_runs()), " runs kept aside");
+    absl::StrAppend(&card, "; ", Grouped(motif.heldout_members()), " of ", Grouped(motif.heldout_runs()), " runs");
   }
   card += ")";
   if (motif.has_lift() && motif.has_baseline_prevalence()) {
@@ -153,6 +158,7 @@ std::string MotifCard(const v1::Motif& motif, const v1::MotifReport& report, con
     }
   }
   absl::StrAppend(&card, ".</p>\n");
+  card = Bind(card);
 
   std::string items;
   std::set<uint64_t> shown;
@@ -213,7 +219,9 @@ std::string Limits(const ReportInput& input) {
     limits.push_back(absl::StrCat(Grouped(input.sweep.counts().failed()), " cells failed and are missing from every count."));
   }
   std::string out;
-  for (const std::string& limit : limits) absl::StrAppend(&out, "<li>", EscapeHtml(limit), "</li>\n");
+  for (const std::string& limit : limits) {
+    absl::StrAppend(&out, "<li>", EscapeHtml(Capitalised(limit)), absl::EndsWith(limit, ".") ? "" : ".", "</li>\n");
+  }
   return out;
 }
 
@@ -336,13 +344,13 @@ std::string RenderReport(const ReportInput& input) {
                {"version", PROMPTSWEEP_VERSION},
                {"title", absl::StrCat(EscapeHtml(manifest.spec().name()), ": motifs")},
                {"eyebrow", absl::StrCat(EscapeHtml(manifest.spec().name()), " · sweep ", sweep)},
-               {"headline", EscapeHtml(headline)},
-               {"facts", absl::StrCat(facts, ".")},
+               {"headline", Bind(EscapeHtml(headline))},
+               {"facts", Bind(absl::StrCat(facts, "."))},
                {"veil_bar", veil ? "<div class=\"veil-bar\"><p>Pictures are blurred: no card says that everything this model draws is harmless. "
                                    "Choose one to see it.</p><button type=\"button\" class=\"action\" id=\"show-all\" hidden>Show all "
                                    "pictures</button></div>"
                                  : ""},
-               {"summary", SummaryTable(input.motifs)},
+               {"summary", Bind(SummaryTable(input.motifs))},
                {"motifs", Motifs(input, pictures)},
                {"baseline", Baseline(input, pictures)},
                {"limits", Limits(input)},

@@ -1,4 +1,4 @@
-// Proves that rate and remaining time follow the last half minute, and that the line shows what is known and nothing else.
+// Proves that rate and remaining time follow the last minute, and that the line shows what is known and nothing else.
 #include "cli/progress.h"
 
 #include <gtest/gtest.h>
@@ -13,10 +13,22 @@ TEST(Progress, RateForgetsThePast) {
   EXPECT_EQ(meter.Eta(5), absl::InfiniteDuration());
   for (int second = 0; second <= 60; ++second) meter.Observe(start + absl::Seconds(second), 10 * second);
   EXPECT_NEAR(meter.per_second(), 10, 1e-9);
-  for (int second = 61; second <= 120; ++second) meter.Observe(start + absl::Seconds(second), 600 + (second - 60));
+  for (int second = 61; second <= 121; ++second) meter.Observe(start + absl::Seconds(second), 600 + (second - 60));
   EXPECT_NEAR(meter.per_second(), 1, 1e-9);
   EXPECT_EQ(meter.Eta(30), absl::Seconds(30));
   EXPECT_EQ(meter.Eta(0), absl::ZeroDuration());
+}
+
+TEST(Progress, BatchesDoNotMakeTheRateJump) {
+  RateMeter meter;
+  for (int second = 0; second <= 100; ++second) {
+    meter.Observe(absl::UnixEpoch() + absl::Seconds(second), 64 * (second / 16));
+    if (second >= 32) {
+      EXPECT_NEAR(meter.per_second(), 4, 1e-9) << second;
+    }
+  }
+  for (int second = 101; second <= 400; ++second) meter.Observe(absl::UnixEpoch() + absl::Seconds(second), 384);
+  EXPECT_LT(meter.per_second(), 1) << "a stall shows";
 }
 
 TEST(Progress, Line) {

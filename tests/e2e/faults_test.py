@@ -41,7 +41,7 @@ class FaultsTest(Case):
             self.assertIn("in use", err)
         # Its own address serves meanwhile.
         self.assertEqual(self.json("status", "t", "--server", run.address)["planned"], 400)
-        self.assertEqual(len(self.json("workers", "--server", run.address)), 1)
+        self.wait_until(lambda: len(self.json("workers", "--server", run.address)) == 1, "the worker is listed")
         run.send(15)
         self.assertEqual(run.wait(), 130)
 
