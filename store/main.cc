@@ -35,12 +35,17 @@ int main(int argc, char** argv) {
   app.add_flag("--init", init, "Make the store where there is none; without it an empty folder is an error");
   app.add_flag("--insecure", insecure, "Serve without encryption beyond this machine");
   app.set_version_flag("--version", PROMPTSWEEP_VERSION);
+  bool check_arguments = false;
+  app.add_flag("--check-args", check_arguments, "Only check the arguments, then exit");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
+  if (check_arguments) return 0;
 
+  // What goes wrong is said here, once; gRPC's own log would say it again in its way.
+  ::setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   // Before any thread starts, so that all inherit it and only sigwait takes these.
   sigset_t signals;
   sigemptyset(&signals);

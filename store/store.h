@@ -86,6 +86,8 @@ class Store {
 
   // OK, or why every call is refused.
   [[nodiscard]] absl::Status health() const;
+  // OK, or RESOURCE_EXHAUSTED "disk full: ..." below low_water_bytes, where writes that grow the store are refused.
+  [[nodiscard]] absl::Status CheckFreeSpace();
   // Where reads are meant to run.
   Executor& reads() { return reads_; }
   // 16 random bytes, made with the store.
@@ -98,7 +100,6 @@ class Store {
   explicit Store(Options options);
 
   void OnBackgroundError(absl::Status status) ABSL_LOCKS_EXCLUDED(background_mu_);
-  absl::Status CheckFreeSpace();
   // Reserves room in the queue, or says that there is none.
   bool Reserve(size_t bytes);
   void Admit(const std::shared_ptr<PutJob>& job);

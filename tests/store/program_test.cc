@@ -119,7 +119,9 @@ TEST(StoreProgram, OneClearLineAndExitCodeTwo) {
   fails({"--folder", folder.path("none"), "--listen", "127.0.0.1:0"}, "no store folder");
   fails({"--folder", folder.path("store"), "--init", "--listen", "0.0.0.0:0"}, "--insecure");
   Program first({"--folder", folder.path("store"), "--init", "--listen", "127.0.0.1:0"});
-  ASSERT_THAT(first.Line(), HasSubstr("listening"));
+  const std::string line = first.Line();
+  ASSERT_THAT(line, HasSubstr("listening on "));
+  fails({"--folder", folder.path("other"), "--init", "--listen", line.substr(13)}, "cannot listen on");
   fails({"--folder", folder.path("store"), "--listen", "127.0.0.1:0"}, "is in use by another process");
   Program usage({"--no-such-flag"});
   EXPECT_NE(usage.Errors(), "");
