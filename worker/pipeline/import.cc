@@ -23,6 +23,8 @@ namespace {
 constexpr size_t kMaxFileBytes = size_t{256} << 20;
 // Encoded results waiting for the store.
 constexpr size_t kSpoolBytes = size_t{64} << 20;
+// Far below the message limit, however long the errors are.
+constexpr int kFailuresPerPut = 1000;
 constexpr absl::Duration kStoreOutage = absl::Minutes(1);
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
@@ -142,17 +144,21 @@ void Importer::EmbedAndSend(std::vector<Pending>& batch) {
 }
 
 absl::Status Importer::SendFailures() {
-  v1::PutFailuresRequest request;
+  v1::PutFailuresRequest all;
   {
     absl::MutexLock lock(&mu_);
-    request.Swap(&failures_);
+    all.Swap(&failures_);
   }
-  if (request.failures().empty()) return absl::OkStatus();
-  request.set_sweep(info_.sweep());
-  v1::PutFailuresResponse response;
-  grpc::ClientContext context;
-  SetTimeout(context, options_.rpc_timeout);
-  return FromGrpc(options_.store->PutFailures(&context, request, &response));
+  for (int begin = 0; begin < all.failures_size(); begin += kFailuresPerPut) {
+    v1::PutFailuresRequest request;
+    request.set_sweep(info_.sweep());
+    for (int i = begin; i < std::min(begin + kFailuresPerPut, all.failures_size()); ++i) request.add_failures()->Swap(all.mutable_failures(i));
+    v1::PutFailuresResponse response;
+    grpc::ClientContext context;
+    SetTimeout(context, options_.rpc_timeout);
+    PS_RETURN_IF_ERROR(FromGrpc(options_.store->PutFailures(&context, request, &response)));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<v1::OrdinalRange>> Importer::Coverage() {
