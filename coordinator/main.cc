@@ -116,11 +116,14 @@ int Main(int argc, char** argv) {
   app.add_option("--lease-target", flags.lease_target, "work to hand out at a time, at the worker's measured rate")->capture_default_str();
   app.add_option("--attempts", flags.attempts, "failures after which a cell is given up")->check(CLI::Range(1, 100))->capture_default_str();
   app.set_version_flag("--version", PROMPTSWEEP_VERSION);
+  bool check_arguments = false;
+  app.add_flag("--check-args", check_arguments, "Only check the arguments, then exit");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsage;
   }
+  if (check_arguments) return 0;
   // Before any thread starts, so that all of them leave these signals to sigwait.
   sigset_t signals;
   sigemptyset(&signals);

@@ -284,6 +284,8 @@ int Main(int argc, char** argv) {
     command->add_flag("--insecure", flags.insecure, "Allow unencrypted traffic beyond this machine");
     command->add_flag("--exit-with-parent", flags.exit_with_parent, "Stop when the process that started this one ends");
   }
+  bool check_arguments = false;
+  app.add_flag("--check-args", check_arguments, "Only check the arguments, then exit");
   try {
     app.parse(argc, argv);
     if (!import->parsed() && flags.coordinator.empty()) throw CLI::RequiredError("--coordinator");
@@ -293,6 +295,7 @@ int Main(int argc, char** argv) {
     std::cerr << "promptsweep-worker: " << error.what() << std::endl;
     return kUnusable;
   }
+  if (check_arguments) return 0;
   return import->parsed() ? ImportRows(flags) : Work(flags);
 }
 

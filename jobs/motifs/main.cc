@@ -94,11 +94,14 @@ int main(int argc, char** argv) {
   app.add_flag("--insecure", arguments.insecure, "Talk without encryption beyond this machine");
   app.set_version_flag("--version", PROMPTSWEEP_VERSION);
   app.footer("Exit codes: 0 done; 1 failed; 2 bad input or usage; 3 no such sweep or embedder; 4 store unreachable.");
+  bool check_arguments = false;
+  app.add_flag("--check-args", check_arguments, "Only check the arguments, then exit");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kOk : kBadInput;
   }
+  if (check_arguments) return 0;
   if (arguments.json.empty()) arguments.json = "-";
   absl::Status status;
   try {

@@ -27,8 +27,14 @@ std::vector<YAML::Node> Documents() {
   return all;
 }
 
+// The pod that a document makes; undefined for a kind that makes none.
+YAML::Node Pod(const YAML::Node& document) {
+  const YAML::Node pod_template = document["spec"]["template"];
+  return pod_template.IsDefined() && pod_template.IsMap() ? pod_template["spec"] : YAML::Node(YAML::NodeType::Undefined);
+}
+
 // Exit status of a program of this build run to its end.
-int Run(const std::string& program, std::vector<std::string> args) {
+int ExitStatus(const std::string& program, std::vector<std::string> args) {
   const std::string path = absl::StrCat(PROMPTSWEEP_BIN_DIR, "/", program);
   args.insert(args.begin(), path);
   std::vector<char*> argv;
@@ -53,8 +59,8 @@ bool Contains(const YAML::Node& labels, const YAML::Node& wanted) {
 TEST(Manifests, ArgumentsAreAcceptedByThePrograms) {
   int containers = 0;
   for (const YAML::Node& document : Documents()) {
-    const YAML::Node pod = document["spec"]["template"]["spec"];
-    if (!pod) continue;
+    const YAML::Node pod = Pod(document);
+    if (!pod.IsDefined()) continue;
     for (const YAML::Node& container : pod["containers"]) {
       ++containers;
       const std::string image = container["image"].as<std::string>();
@@ -62,9 +68,9 @@ TEST(Manifests, ArgumentsAreAcceptedByThePrograms) {
       std::vector<std::string> args;
       for (const YAML::Node& arg : container["args"]) args.push_back(arg.as<std::string>());
       args.push_back("--check-args");
-      EXPECT_EQ(Run(program, args), 0) << program;
+      EXPECT_EQ(ExitStatus(program, args), 0) << program;
       args.insert(args.begin(), "--no-such-argument");
-      EXPECT_EQ(Run(program, args), 2) << program << ": an unknown argument must be refused, or this test proves nothing";
+      EXPECT_EQ(ExitStatus(program, args), 2) << program << ": an unknown argument must be refused, or this test proves nothing";
     }
   }
   EXPECT_GE(containers, 4);
@@ -73,7 +79,7 @@ TEST(Manifests, ArgumentsAreAcceptedByThePrograms) {
 TEST(Manifests, SelectorsMatchTheirPods) {
   std::vector<YAML::Node> pods;
   for (const YAML::Node& document : Documents()) {
-    if (document["spec"]["template"]) pods.push_back(document["spec"]["template"]["metadata"]["labels"]);
+    if (Pod(document).IsDefined()) pods.push_back(document["spec"]["template"]["metadata"]["labels"]);
   }
   for (const YAML::Node& document : Documents()) {
     const std::string kind = document["kind"].as<std::string>();
@@ -84,7 +90,7 @@ TEST(Manifests, SelectorsMatchTheirPods) {
       EXPECT_TRUE(Contains(document["spec"]["template"]["metadata"]["labels"], selector));
     }
     if (kind == "NetworkPolicy") selector = document["spec"]["podSelector"]["matchLabels"];
-    if (!selector) continue;
+    if (!selector.IsMap()) continue;
     int matched = 0;
     for (const YAML::Node& labels : pods) matched += Contains(labels, selector);
     EXPECT_EQ(matched, 1) << kind << " " << document["metadata"]["name"].as<std::string>();
@@ -93,8 +99,8 @@ TEST(Manifests, SelectorsMatchTheirPods) {
 
 TEST(Manifests, ContainersAreConfined) {
   for (const YAML::Node& document : Documents()) {
-    const YAML::Node pod = document["spec"]["template"]["spec"];
-    if (!pod) continue;
+    const YAML::Node pod = Pod(document);
+    if (!pod.IsDefined()) continue;
     EXPECT_TRUE(pod["securityContext"]["runAsNonRoot"].as<bool>());
     for (const YAML::Node& container : pod["containers"]) {
       EXPECT_TRUE(container["securityContext"]["readOnlyRootFilesystem"].as<bool>());

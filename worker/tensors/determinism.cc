@@ -12,6 +12,9 @@
 namespace promptsweep::worker {
 
 void MakeDeterministic(int threads) {
+  // Without it MKL chooses kernels by the alignment of each row and by the number of threads, and sums in another order. Read at
+  // MKL's first use.
+  ::setenv("MKL_CBWR", "AVX2,STRICT", /*overwrite=*/0);
   ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   if (threads > 0) at::set_num_threads(threads);
   auto& context = at::globalContext();

@@ -1,0 +1,56 @@
+"""Compares the worker with the references at random small configurations: python compare.py BUILD_FOLDER [rounds] [seed].
+
+Needs requirements.txt and the built program tests/parity_live.
+"""
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import references as r
+
+
+def dalle_sizes(rng):
+    groups, levels = rng.choice([1, 2, 3, 4]), rng.choice([2, 3, 4])
+    side = rng.choice([2, 3, 4])
+    vqgan = {"ch": groups * rng.randint(1, 4), "ch_mult": [rng.randint(1, 3) for _ in range(levels)], "num_res_blocks": rng.choice([1, 2]),
+             "attn_resolutions": [side << rng.randrange(levels)], "z_channels": rng.randint(2, 9), "embed_dim": rng.randint(2, 9),
+             "n_embed": rng.randint(20, 60), "resolution": side << (levels - 1), "out_ch": 3, "norm_groups": groups,
+             "norm_eps": rng.choice([1e-5, 1e-6])}
+    heads = rng.choice([1, 2, 3, 5])
+    dalle = {"d_model": heads * rng.choice([4, 8, 10]), "encoder_layers": rng.randint(1, 3), "decoder_layers": rng.randint(1, 3),
+             "encoder_attention_heads": heads, "decoder_attention_heads": heads, "encoder_ffn_dim": rng.randint(5, 60),
+             "decoder_ffn_dim": rng.randint(5, 60), "max_text_length": rng.randint(4, 20),
+             "image_vocab_size": vqgan["n_embed"] + rng.choice([0, 3]), "image_length": side * side}
+    return dalle, vqgan
+
+
+def tower(rng, **more):
+    heads = rng.choice([1, 2, 3, 5])
+    return {"hidden_size": heads * rng.choice([4, 6, 8]), "intermediate_size": rng.randint(5, 60), "num_attention_heads": heads,
+            "hidden_act": rng.choice(["gelu", "quick_gelu"]), "num_hidden_layers": rng.randint(1, 3), "layer_norm_eps": 1e-5, **more}
+
+
+def main(program, rounds, seed):
+    rng = random.Random(seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        for i in range(rounds):
+            root = Path(scratch) / str(i)
+            prompts = [""] + [r.fuzz_text(rng) for _ in range(3)]
+            dalle, vqgan = dalle_sizes(rng)
+            r.write_dalle(root / "dalle", dalle, vqgan, prompts, rng.randrange(1 << 20),
+                          {"temperature": rng.uniform(.5, 3), "top_k": rng.randint(1, vqgan["n_embed"]), "supercondition": rng.uniform(1.1, 12)})
+            patch = rng.choice([2, 3, 4])
+            r.write_clip(root / "clip", tower(rng, max_position_embeddings=rng.randint(4, 20)),
+                         tower(rng, image_size=patch * rng.randint(2, 4), patch_size=patch), rng.randint(3, 20), prompts,
+                         rng.randrange(1 << 20), legacy_end=rng.random() < .5, pad_token=rng.choice([None, "!"]))
+            r.write_fuzz(root, root / "dalle", root / "clip", 1500, rng.randrange(1 << 20))
+            for arguments in (["dalle", root / "dalle"], ["clip", root / "clip"], ["tokens", root, root / "dalle", root / "clip"]):
+                subprocess.run([program, "--gtest_brief=1", *map(str, arguments)], check=True)
+    print(f"{rounds} random configurations agree (seed {seed})")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) / "tests" / "parity_live", int(sys.argv[2]) if len(sys.argv) > 2 else 5,
+         int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(1 << 20))

@@ -1,0 +1,45 @@
+// Reading what references.py wrote, and comparing with it.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "jobs/sweep/catalog.h"
+#include "jobs/sweep/safetensors.h"
+#include "worker/tensors/json_file.h"
+#include "worker/tensors/weights.h"
+
+namespace promptsweep::worker::parity {
+
+inline std::string FixtureFolder(const std::string& name) {
+  return std::string(PROMPTSWEEP_SOURCE_DIR) + "/tests/parity/fixtures/" + name;
+}
+
+// Every tensor of a file by name, whatever its shape.
+class Tensors {
+ public:
+  explicit Tensors(const std::string& path) : weights_({path}, {}), header_(sweep::ReadSafetensorsHeader(path).value()) {}
+  at::Tensor operator[](const std::string& name) const {
+    for (const auto& tensor : header_.tensors) {
+      if (tensor.name == name) return weights_.Get(name, tensor.shape);
+    }
+    ADD_FAILURE() << "no tensor " << name;
+    return {};
+  }
+
+ private:
+  Weights weights_;
+  sweep::SafetensorsHeader header_;
+};
+
+// max |a - b| <= tolerance * max |b|.
+inline void ExpectClose(const at::Tensor& found, const at::Tensor& expected, double tolerance, const std::string& what) {
+  ASSERT_EQ(found.sizes(), expected.sizes()) << what;
+  const double error = (found - expected).abs().max().item<double>();
+  const double scale = expected.abs().max().item<double>();
+  EXPECT_LE(error, tolerance * scale) << what << ": largest error " << error << ", largest value " << scale;
+}
+
+}  // namespace promptsweep::worker::parity

@@ -1,0 +1,31 @@
+"""Writes the committed fixtures: python make_fixtures.py [folder]. Needs requirements.txt; the tests need no Python."""
+import sys
+from pathlib import Path
+
+import references as r
+
+PROMPTS = ["", "a photo of a sari", "Magical mystery tour, it's 1984! 👩🏽‍🚒 ~ unknown", "many words " * 20]
+VQGAN = {"ch": 4, "ch_mult": [1, 2, 3], "num_res_blocks": 1, "attn_resolutions": [4], "z_channels": 5, "embed_dim": 7, "n_embed": 37,
+         "resolution": 16, "out_ch": 3, "norm_groups": 2, "norm_eps": 1e-5}
+# Odd on purpose: heads that are no power of two, feed-forward widths that divide by nothing, rows beyond the codebook.
+DALLE = {"d_model": 24, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 3, "decoder_attention_heads": 3,
+         "encoder_ffn_dim": 29, "decoder_ffn_dim": 31, "max_text_length": 11, "image_vocab_size": 41, "image_length": 16}
+
+
+def main(root):
+    r.write_dalle(root / "tiny-dalle", DALLE, VQGAN, PROMPTS, seed=3, sampling={"temperature": .8, "top_k": 9, "supercondition": 3.})
+    tower = lambda **k: {"num_hidden_layers": 2, "layer_norm_eps": 1e-5, **k}
+    texts = ["", " ", "a sari", "the ÅNGSTRÖM of 1984!", "word " * 40, "🥻 東京"]
+    r.write_clip(root / "tiny-clip-quick", tower(hidden_size=18, intermediate_size=29, num_attention_heads=3, hidden_act="quick_gelu",
+                                                 max_position_embeddings=13),
+                 tower(hidden_size=20, intermediate_size=33, num_attention_heads=5, hidden_act="quick_gelu", image_size=12, patch_size=4),
+                 10, texts, seed=5, legacy_end=True)
+    r.write_clip(root / "tiny-clip-gelu", tower(hidden_size=16, intermediate_size=21, num_attention_heads=2, hidden_act="gelu",
+                                                max_position_embeddings=15),
+                 tower(hidden_size=15, intermediate_size=34, num_attention_heads=3, hidden_act="gelu", image_size=10, patch_size=5),
+                 9, texts, seed=7, legacy_end=False, pad_token="!")
+    r.write_fuzz(root, root / "tiny-dalle", root / "tiny-clip-quick", 2500, seed=11)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "fixtures")
