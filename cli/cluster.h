@@ -28,8 +28,11 @@ class LocalCluster {
   v1::StoreService::StubInterface& store() { return *store_stub_; }
   v1::SweepService::StubInterface& sweeps() { return *sweep_stub_; }
   std::string address() const;
-  // OK, or why nothing can be stored any more (disk full, say).
-  absl::Status health() const { return host_->store().health(); }
+  // OK, or why nothing can be stored any more: a failed write, or a full disk.
+  absl::Status health() const {
+    const absl::Status health = host_->store().health();
+    return health.ok() ? host_->store().CheckFreeSpace() : health;
+  }
   void WorkerDied(const std::string& name) { coordinator_->WorkerDied(name); }
 
  private:

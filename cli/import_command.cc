@@ -190,14 +190,14 @@ absl::StatusOr<int> ImportVectors(const Options& options, const Common& common) 
       }
     }
   }
-  auto digest_of = [](const std::string& path) { return Sha256OfFile(path); };
-  PS_ASSIGN_OR_RETURN(const std::string vectors_digest, digest_of(options.embeddings));
-  PS_ASSIGN_OR_RETURN(const std::string rows_digest, digest_of(options.rows));
+  PS_ASSIGN_OR_RETURN(const std::string vectors_digest, Sha256OfFile(options.embeddings));
+  PS_ASSIGN_OR_RETURN(const std::string rows_digest, Sha256OfFile(options.rows));
   const v1::SweepManifest manifest =
       ImportManifest(options.name, npy.rows(), embedder, absl::StrCat("vectors ", std::filesystem::path(options.embeddings).filename().string()),
                      Sha256Of(absl::StrCat(vectors_digest, rows_digest)));
   PS_ASSIGN_OR_RETURN(const sweep::Plan plan, sweep::Plan::FromManifest(manifest));
 
+  TakeOverSignals();
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .create = true}));
   PS_ASSIGN_OR_RETURN(const Target target, Create(*client, manifest));
   PS_ASSIGN_OR_RETURN(npy, NpyReader::Open(options.embeddings));
@@ -281,6 +281,7 @@ absl::StatusOr<int> ImportPictures(const Options& options, const Common& common)
   const v1::SweepManifest manifest = ImportManifest(options.name, files.size(), embedder, absl::StrCat("pictures in ", OneLine(source)), digest.Finish());
 
   PS_ASSIGN_OR_RETURN(const std::string worker, FindProgram("promptsweep-worker"));
+  TakeOverSignals();
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .create = true, .listen = true}));
   PS_ASSIGN_OR_RETURN(const Target target, Create(*client, manifest));
   std::string list;

@@ -16,7 +16,7 @@ int Run(int argc, char** argv) {
   using namespace promptsweep::cli;
   // gRPC's own log lines would break the promise of one clear line an error.
   setenv("GRPC_VERBOSITY", "NONE", 0);
-  TakeOverSignals();
+  EndOnSignals();
   CLI::App app("Asks image models the same thing thousands of times and tells what they keep drawing.", "promptsweep");
   app.set_version_flag("--version", std::string("promptsweep ") + PROMPTSWEEP_VERSION);
   app.require_subcommand(1);

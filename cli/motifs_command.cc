@@ -4,6 +4,7 @@
 #include "cli/command.h"
 #include "cli/headline.h"
 #include "cli/mining.h"
+#include "cli/process.h"
 
 namespace promptsweep::cli {
 namespace {
@@ -15,6 +16,7 @@ struct Options {
 };
 
 absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
+  TakeOverSignals();
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .listen = true}));
   PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, client->FindSweep(options.sweep));
   PS_ASSIGN_OR_RETURN(const std::string json, RunMiner({.address = client->address(),

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/check.h"
+#include "cli/exit.h"
 
 namespace promptsweep::cli {
 namespace {
@@ -40,10 +41,19 @@ struct Pipe {
 
 }  // namespace
 
+void EndOnSignals() {
+  const auto end = [](int) {
+    constexpr char kText[] = "promptsweep: interrupted\n";
+    (void)!write(STDERR_FILENO, kText, sizeof kText - 1);
+    _exit(kInterrupted);
+  };
+  for (int number : {SIGINT, SIGTERM, SIGHUP}) signal(number, end);
+  signal(SIGPIPE, SIG_IGN);
+}
+
 void TakeOverSignals() {
   const sigset_t set = OurSignals();
   PS_CHECK(pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0);
-  signal(SIGPIPE, SIG_IGN);
 }
 
 int WaitForSignal(absl::Duration timeout) {
@@ -100,7 +110,7 @@ absl::StatusOr<std::unique_ptr<ChildProcess>> ChildProcess::Start(Options option
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);
-    signal(SIGPIPE, SIG_DFL);
+    for (int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) signal(number, SIG_DFL);
     const int null = open("/dev/null", O_RDONLY);
     dup2(null, STDIN_FILENO);
     dup2(err.write_end, STDERR_FILENO);

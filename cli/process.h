@@ -17,8 +17,11 @@
 
 namespace promptsweep::cli {
 
-// Blocks SIGINT, SIGTERM, SIGHUP and SIGCHLD in this thread and all it starts later, so that WaitForSignal can take them. Call
-// before any thread is started. SIGPIPE is ignored.
+// From here on SIGINT, SIGTERM and SIGHUP end the process at once with exit code 130 (a store needs no farewell), and SIGPIPE is
+// ignored.
+void EndOnSignals();
+// Blocks those signals and SIGCHLD in this thread and all it starts later, so that WaitForSignal can take them. For commands that have
+// something to put in order; call before any thread is started.
 void TakeOverSignals();
 // The next of those signals, or 0 when `timeout` has passed first. Main thread only.
 int WaitForSignal(absl::Duration timeout);

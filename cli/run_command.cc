@@ -31,6 +31,8 @@ struct Options {
 };
 
 constexpr absl::Duration kDrainPatience = absl::Seconds(30);
+// Where results cannot be stored, workers have nothing to finish.
+constexpr absl::Duration kHopelessPatience = absl::Seconds(2);
 
 class RunCommand {
  public:
@@ -39,6 +41,7 @@ class RunCommand {
 
   absl::StatusOr<int> Run() {
     PS_ASSIGN_OR_RETURN(v1::SweepManifest manifest, Manifest());
+    TakeOverSignals();
     PS_ASSIGN_OR_RETURN(const std::string worker, FindProgram("promptsweep-worker"));
     // The server may not run beyond this machine: its workers are here.
     PS_RETURN_IF_ERROR(InsecureRpc(false)->CheckAddress(options_.listen));
@@ -124,7 +127,10 @@ class RunCommand {
     if (threads > 0) pool_options.arguments.insert(pool_options.arguments.end(), {"--threads", absl::StrCat(threads)});
     WorkerPool pool(cluster_.get(), std::move(pool_options));
     while (true) {
-      PS_RETURN_IF_ERROR(cluster_->health());
+      if (absl::Status health = cluster_->health(); !health.ok()) {
+        pool.Stop(kHopelessPatience);
+        return absl::ResourceExhaustedError(absl::StrCat(health.message(), "; what is stored is safe, and the same command goes on once this is mended"));
+      }
       PS_ASSIGN_OR_RETURN(const v1::SweepStatus status, Status());
       if (HasEnded(status.state())) {
         pool.Stop(kDrainPatience);

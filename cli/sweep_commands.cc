@@ -75,6 +75,7 @@ absl::StatusOr<int> Status(const std::string& key, const Common& common) {
 }
 
 absl::StatusOr<int> Watch(const std::string& key, const Common& common) {
+  TakeOverSignals();
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
   Progress progress(Progress::DetectStyle(common.quiet), Clock::Real());
   while (true) {
