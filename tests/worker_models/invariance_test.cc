@@ -113,7 +113,7 @@ TEST_P(Invariance, NeighboursPlaceAndFillDoNotMatter) {
 
   std::mt19937 random(1);
   auto fresh = Load(Path(), batch);
-  for (int round = 0; round < 3; ++round) {
+  for (int round = 0; round < 2; ++round) {
     std::vector<int> which;
     for (const int i : probes) {
       if (static_cast<int>(which.size()) < batch) which.push_back(i);
@@ -129,7 +129,7 @@ TEST_P(Invariance, NeighboursPlaceAndFillDoNotMatter) {
     }
   }
 }
-INSTANTIATE_TEST_SUITE_P(Shapes, Invariance, testing::Values(1, 3, 16, 33));
+INSTANTIATE_TEST_SUITE_P(Shapes, Invariance, testing::Values(1, 16, 33));
 
 // Bytes and drawn tokens forgive small differences; these compare the numbers behind them, at every place of the batch, so that no
 // edge of a block in a matrix product goes unseen.
@@ -139,7 +139,7 @@ TEST_F(Invariance, NumbersAreEqualAtEveryPlace) {
   const VqganDecoder vqgan(VqganConfig(JsonFile(Path() + "/vqgan/config.json")), Weights({Path() + "/vqgan/model.safetensors"}, {}));
   const DalleDecoder decoder(config, Weights({Path() + "/decoder.safetensors"}, {}));
   constexpr int64_t kSteps = 5;
-  for (const int64_t batch : {5, 16, 33}) {
+  for (const int64_t batch : {5, 17}) {
     const at::Tensor probe_codes = at::randint(config.image_vocab, {config.image_length});
     const at::Tensor probe_text = at::randn({config.text_length, config.width});
     at::Tensor logits, pixels;
