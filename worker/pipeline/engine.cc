@@ -1,11 +1,12 @@
 #include "worker/pipeline/engine.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <exception>
 #include <fstream>
 #include <new>
@@ -19,6 +20,7 @@
 #include "base/half.h"
 #include "base/status.h"
 #include "worker/models/generator.h"
+#include "worker/tensors/determinism.h"
 
 namespace promptsweep::worker {
 namespace {
@@ -312,13 +314,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(Options options) {
     if (!impl->device.is_cpu() && !(impl->device.is_cuda() && at::hasCUDA())) {
       return absl::InvalidArgumentError(absl::StrCat("this build of libtorch has no device ", impl->options.device));
     }
-    auto& context = at::globalContext();
-    context.setBenchmarkCuDNN(false);
-    context.setDeterministicCuDNN(true);
-    context.setDeterministicAlgorithms(true, /*warn_only=*/true);
-    context.setDeterministicFillUninitializedMemory(false);
     const int cores = static_cast<int>(std::thread::hardware_concurrency());
-    at::set_num_threads(impl->options.threads > 0 ? impl->options.threads : std::max(1, cores));
+    MakeDeterministic(impl->options.threads > 0 ? impl->options.threads : std::max(1, cores));
     impl->device_words = DeviceWords(impl->device);
     return true;
   });

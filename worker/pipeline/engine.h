@@ -41,7 +41,8 @@ class Engine {
     std::string worker;          // for the provenance
   };
 
-  // INVALID_ARGUMENT for a device that is not there.
+  // Also sets the process up for equal bytes (MakeDeterministic), so it comes before any other use of torch. INVALID_ARGUMENT for a
+  // device that is not there.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Engine>> Create(Options options);
   ~Engine();
 
