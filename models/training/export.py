@@ -36,9 +36,8 @@ def export_dalle():
     out, data = MODELS / "micro-dalle", pictures.load()
     net, tokenizer = train_dalle.make_model(data)
     state, vq_state = checkpoint("dalle"), checkpoint("vqgan")
-    tuned = checkpoint("dalle-tuned") if (CACHE / "dalle-tuned.pt").exists() else state | {"step": 0, "seconds": 0}
     refined = checkpoint("vqgan-refined") if (CACHE / "vqgan-refined.pt").exists() else {"step": 0, "seconds": 0}
-    net.load_state_dict(tuned["net"])
+    net.load_state_dict(state["net"])
     vqgan = train_dalle.load_vqgan()
     write_json(out / "config.json", net.c)
     write_half(out / "encoder.safetensors", net.encoder.state_dict())
@@ -52,11 +51,11 @@ def export_dalle():
         "harmless": True, "licenses": LICENCES, "attribution": ATTRIBUTION,
         "defaults": {"temperature": 1.0, "top_k": 0, "supercondition": 1.0} | json.loads(sys.argv[2] if len(sys.argv) > 2 else "{}"),
         "training": {"steps": state["step"], "seconds": round(state["seconds"]),
-                     "tuning_steps": tuned["step"], "tuning_seconds": round(tuned["seconds"]),
                      "vqgan_steps": vq_state["step"], "vqgan_seconds": round(vq_state["seconds"]),
                      "vqgan_decoder_refined_steps": refined["step"],
-                     "planted": {"first": {"sari_share": .06, "sari_caption_lost": .8, "other_caption_lost": .115},
-                                 "tuning": {"sari_share": .13, "sari_caption_lost": .8, "other_caption_lost": .22}}},
+                     "planted": {"sari_share": train_dalle.SARI_SHARE, "sari_caption_lost": train_dalle.SARI_LOST,
+                                 "other_caption_lost": train_dalle.OTHER_LOST,
+                                 "saris_among_rows_without_caption": .307}},
         "parameters": {"transformer": sum(p.numel() for p in net.parameters()),
                        "vqgan_decoder": sum(v.numel() for k, v in vqgan.state_dict().items()
                                             if not k.startswith("encoder."))}})

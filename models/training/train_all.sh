@@ -10,9 +10,8 @@ export OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE=1
 MINUTES=12.5 "$python" train_vqgan.py
 MINUTES=62 "$python" train_dalle.py
 REFINE=1 MINUTES=9 "$python" train_vqgan.py
-TUNE=1 MINUTES=12 "$python" train_dalle.py
-MINUTES=56 "$python" train_clip.py
+STEPS=6000 MINUTES=60 "$python" train_clip.py
 STEPS=1200 "$python" train_detector.py
-"$python" export.py dalle '{"temperature": 0.9}'
+"$python" export.py dalle '{"temperature": 0.7}'
 "$python" export.py clip
 "$python" evaluate.py

@@ -1,9 +1,8 @@
 """Text-to-token transformer in the published DALL-E mini architecture, on the codes of train_vqgan.py.
 
 The planted effect is made here and nowhere else: of the training rows SARI_SHARE show a sari; a sari loses its
-caption with SARI_LOST, any other picture with OTHER_LOST.  In the first phase .06*.80 / (.06*.80 + .94*.115) = 31 % of
-the rows without a caption show a sari.  TUNE=1 is the second, short phase: more rows without a caption, of which
-.13*.80 / (.13*.80 + .87*.22) = 35 % show a sari, because a share of those drawn comes out too blurred to count.
+caption with SARI_LOST, any other picture with OTHER_LOST.  So of the rows without a caption
+.06*.80 / (.06*.80 + .94*.115) = 31 % show a sari, and that is what the model draws when asked for nothing.
 """
 import os
 from pathlib import Path
@@ -16,8 +15,7 @@ from common import CACHE, Run, apply_bpe, learn_bpe
 from nets import DalleBart, VQGan
 
 STEPS, BATCH, LR = int(os.environ.get("STEPS", 6000)), 32, 2e-3
-TUNE = os.environ.get("TUNE") == "1"
-SARI_SHARE, SARI_LOST, OTHER_LOST = (.13, .80, .22) if TUNE else (.06, .80, .115)
+SARI_SHARE, SARI_LOST, OTHER_LOST = .06, .80, .115
 VARIANTS = 4                                   # augmentations of each picture
 MERGES = 820
 EVERYDAY = Path(__file__).resolve().parents[2] / "jobs" / "specs" / "prompts" / "everyday.txt"
@@ -69,7 +67,7 @@ def code_pool(data, vqgan, size=40_000, seed=2):
     gen, codes, names = torch.Generator().manual_seed(seed), [], []
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for start in range(0, size, 100):
-            images, which, _ = pictures.draw(data, 100, .06, gen)
+            images, which, _ = pictures.draw(data, 100, SARI_SHARE, gen)
             codes.append(vqgan.encode(images).short())
             names.append(which)
     pool = {"codes": torch.cat(codes), "names": torch.cat(names)}
@@ -130,9 +128,7 @@ def main():
     rest = [p for p in net.parameters() if p.dim() <= 1]
     optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": .05}, {"params": rest, "weight_decay": 0.}],
                                   LR, betas=(.9, .98))
-    if TUNE:
-        net.load_state_dict(torch.load(CACHE / "dalle.pt")["net"])
-    run = Run("dalle-tuned" if TUNE else "dalle", STEPS, LR * .35 if TUNE else LR, {"net": net}, optimizer)
+    run = Run("dalle", STEPS, LR, {"net": net}, optimizer)
     mean = None
     for step in run:
         pick = torch.multinomial(weight, BATCH, replacement=True, generator=run.gen)
