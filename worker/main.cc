@@ -31,6 +31,7 @@
 #include "worker/pipeline/model_host.h"
 #include "worker/pipeline/pipeline.h"
 #include "worker/pipeline/session.h"
+#include "worker/tensors/determinism.h"
 
 namespace promptsweep::worker {
 namespace {
@@ -302,4 +303,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace promptsweep::worker
 
-int main(int argc, char** argv) { return promptsweep::worker::Main(argc, argv); }
+int main(int argc, char** argv) {
+  promptsweep::worker::SettleEnvironment(argv);
+  return promptsweep::worker::Main(argc, argv);
+}

@@ -133,19 +133,25 @@ def dalle_rows(tokenizer, text, length):
 
 # ---------------------------------------------------------------- DALL-E
 
-def small_vqgan(c):
-    """VQGanDetokenizer's blocks with c's sizes in the place of the hard-coded ones."""
+def vqgan_blocks(c, attention):
+    """The classes of min-dalle's vqgan_detokenizer with sizes freed; attention blocks have `attention` channels."""
     namespace = {"__name__": "small_vqgan"}
     source = inspect.getsource(vqgan_source)
     source = source.replace("m, n = 2 ** log2_count_in, 2 ** log2_count_out", "m, n = log2_count_in, log2_count_out")
     source = source.replace("n = 2 ** log2_count\n", "n = log2_count\n")
     source = source.replace("nn.GroupNorm(2 ** 5, m)", f"nn.GroupNorm({c['norm_groups']}, m, eps={c['norm_eps']})")
     source = source.replace("nn.GroupNorm(2 ** 5, n)", f"nn.GroupNorm({c['norm_groups']}, n, eps={c['norm_eps']})")
-    top = c["ch"] * c["ch_mult"][-1]
-    source = source.replace("n = 2 ** 9\n", f"n = {top}\n").replace("n, m = 2 ** 9, x.shape[0]", f"n, m = {top}, x.shape[0]")
-    source = source.replace("ResnetBlock(9, 9)", f"ResnetBlock({top}, {top})")
+    source = source.replace("n = 2 ** 9\n", f"n = {attention}\n").replace("n, m = 2 ** 9, x.shape[0]", f"n, m = {attention}, x.shape[0]")
+    source = source.replace("ResnetBlock(9, 9)", f"ResnetBlock({attention}, {attention})")
     assert "2 ** log2" not in source
     exec(compile(source, "small_vqgan", "exec"), namespace)
+    return namespace
+
+
+def small_vqgan(c):
+    """VQGanDetokenizer's blocks with c's sizes in the place of the hard-coded ones."""
+    top = c["ch"] * c["ch_mult"][-1]
+    namespace = vqgan_blocks(c, top)
 
     class Level(torch.nn.Module):
         """UpsampleBlock with its number of blocks freed; the loop is the reference's."""
@@ -154,7 +160,7 @@ def small_vqgan(c):
             self.block = torch.nn.ModuleList([namespace["ResnetBlock"](cin if i == 0 else cout, cout)
                                               for i in range(c["num_res_blocks"] + 1)])
             if attends:
-                self.attn = torch.nn.ModuleList([namespace["AttentionBlock"]() for _ in self.block])
+                self.attn = torch.nn.ModuleList([vqgan_blocks(c, cout)["AttentionBlock"]() for _ in self.block])
             if upsamples:
                 self.upsample = namespace["Upsample"](cout)
             self.has_attention, self.has_upsample = attends, upsamples

@@ -225,6 +225,7 @@ TEST(EmbedderInvariance, NeighboursPlaceAndFillDoNotMatter) {
 }  // namespace promptsweep::worker
 
 int main(int argc, char** argv) {
+  promptsweep::worker::SettleEnvironment(argv);
   testing::InitGoogleTest(&argc, argv);
   if (argc == 4 && std::string(argv[1]) == "--digest") {
     promptsweep::worker::MakeDeterministic(std::stoi(argv[3]));

@@ -105,4 +105,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace promptsweep::worker
 
-int main(int argc, char** argv) { return promptsweep::worker::Main(argc, argv); }
+int main(int argc, char** argv) {
+  promptsweep::worker::SettleEnvironment(argv);
+  return promptsweep::worker::Main(argc, argv);
+}

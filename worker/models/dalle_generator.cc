@@ -30,7 +30,8 @@ namespace {
 constexpr int kLargestDefaultBatch = 64;
 constexpr int64_t kCacheBytes = int64_t{2} << 30;   // of one batch's keys and values, where the model chooses the batch
 constexpr int64_t kTextBytes = int64_t{256} << 20;  // of encoded texts kept from batch to batch
-constexpr int64_t kPixelBytes = int64_t{64} << 20;  // of the largest activation while decoding pixels
+constexpr int64_t kPixelBytes = int64_t{4} << 20;   // of the largest activation while decoding pixels on a CPU: fits its caches
+constexpr int64_t kPixelBytesDevice = int64_t{512} << 20;
 
 using TokenRow = std::vector<int64_t>;
 
@@ -134,7 +135,8 @@ class DalleGenerator final : public Generator {
     const auto& c = vqgan_.config();
     const int64_t per_image = c.resolution * c.resolution * c.channels * c.multipliers.front() * ElementSize();
     int64_t chunk = batch_;
-    while (chunk > 1 && chunk * per_image > kPixelBytes) chunk = (chunk + 1) / 2;
+    const int64_t limit = options_.device.is_cpu() ? kPixelBytes : kPixelBytesDevice;
+    while (chunk > 1 && chunk * per_image > limit) chunk = (chunk + 1) / 2;
     return chunk;
   }
 

@@ -5,16 +5,32 @@
 #include <ATen/Version.h>
 #include <torch/version.h>
 
+#include <unistd.h>
+
 #include <cstdlib>
 
 #include "absl/strings/str_cat.h"
 
 namespace promptsweep::worker {
 
+namespace {
+
+// Without it MKL chooses kernels by the alignment of each row and by the number of threads, and sums in another order. Read at
+// MKL's first use.
+void PinMathLibrary() { ::setenv("MKL_CBWR", "AVX2,STRICT", /*overwrite=*/1); }
+
+}  // namespace
+
+void SettleEnvironment(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  ::setenv("OMP_WAIT_POLICY", "passive", /*overwrite=*/1);
+  PinMathLibrary();
+  // Comes back only on failure; then the program runs on, slower.
+  ::execv("/proc/self/exe", argv);
+}
+
 void MakeDeterministic(int threads) {
-  // Without it MKL chooses kernels by the alignment of each row and by the number of threads, and sums in another order. Read at
-  // MKL's first use.
-  ::setenv("MKL_CBWR", "AVX2,STRICT", /*overwrite=*/0);
+  PinMathLibrary();
   ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
   if (threads > 0) at::set_num_threads(threads);
   auto& context = at::globalContext();

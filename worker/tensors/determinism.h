@@ -5,6 +5,11 @@
 
 namespace promptsweep::worker {
 
+// Call first in main, with its argv. Libraries read some of the environment when they load; this sets it and starts the program
+// anew, once, in the same process. Returns at once where OMP_WAIT_POLICY is set already. What it sets: OpenMP threads that wait
+// sleep instead of spinning, which beside other work on the same cores made generation nine times slower.
+void SettleEnvironment(char** argv);
+
 // Call once, first thing in a program that runs models, before any tensor is made. `threads` is the number of CPU threads an
 // operation uses; 0 leaves it to the machine. Turns off autotuning, TF32 and reduced-precision sums, asks for deterministic
 // algorithms, and pins the CPU's math library to one code path whatever the number of threads.
