@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -22,13 +23,29 @@ namespace {
 struct Options {
   std::string spec;
   std::string store;
-  int workers = 1;
+  int workers = 0;
   int threads = 0;
+  std::string device = "cpu";
   std::vector<std::string> models;
   bool no_motifs = false;
   std::string report;
   std::string listen = "127.0.0.1:0";
 };
+
+// A small model gains little from threads that wait for each other at every step: below this weight each core gets a worker of its
+// own. A large one is not worth loading twice.
+constexpr uint64_t kSmallModelBytes = 256 << 20;
+constexpr int kMostOwnWorkers = 8;
+constexpr uint64_t kCellsWorthAWorker = 64;
+
+uint64_t WeightBytes(const std::string& folder) {
+  uint64_t bytes = 0;
+  std::error_code error;
+  for (std::filesystem::recursive_directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    if (it->path().extension() == ".safetensors") bytes += it->file_size(error);
+  }
+  return bytes;
+}
 
 constexpr absl::Duration kDrainPatience = absl::Seconds(30);
 // Where results cannot be stored, workers have nothing to finish.
@@ -78,7 +95,28 @@ class RunCommand {
     PS_ASSIGN_OR_RETURN(const sweep::ModelCatalog catalog, sweep::ModelCatalog::Open(model_folders_));
     auto manifest = sweep::Freeze(loaded->spec, catalog, {.where = &loaded->where});
     if (!manifest.ok()) return AsBadInput(manifest.status());
+    PS_RETURN_IF_ERROR(ShareOut(*manifest, catalog));
     return manifest;
+  }
+
+  // How many workers of how many threads, where not all was said.
+  absl::Status ShareOut(const v1::SweepManifest& manifest, const sweep::ModelCatalog& catalog) {
+    const int cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+    workers_ = options_.workers;
+    if (workers_ == 0) {
+      uint64_t bytes = 0;
+      for (const auto* refs : {&manifest.models(), &manifest.embedders()}) {
+        for (const v1::ModelRef& ref : *refs) {
+          PS_ASSIGN_OR_RETURN(const sweep::ModelFolder folder, catalog.Find(ref.id()));
+          if (!folder.path.empty()) bytes += WeightBytes(folder.path);
+        }
+      }
+      const bool small = options_.device == "cpu" && options_.threads == 0 && bytes <= kSmallModelBytes;
+      const uint64_t useful = manifest.cell_count() / kCellsWorthAWorker + 1;
+      workers_ = small ? static_cast<int>(std::min<uint64_t>(useful, std::min(cores, kMostOwnWorkers))) : 1;
+    }
+    threads_ = options_.threads > 0 ? options_.threads : std::max(1, cores / workers_);
+    return absl::OkStatus();
   }
 
   absl::Status Submit(v1::SweepManifest manifest) {
@@ -117,14 +155,12 @@ class RunCommand {
   // Runs workers until the sweep has ended. CANCELLED on Ctrl-C.
   absl::StatusOr<v1::SweepStatus> Generate(const std::string& worker) {
     WorkerPool::Options pool_options;
-    pool_options.workers = options_.workers;
+    pool_options.workers = workers_;
     pool_options.name_prefix = absl::StrCat("run-", getpid());
     pool_options.echo_stderr = common_.verbose;
     pool_options.arguments = {worker, "--coordinator", cluster_->address()};
     for (const std::string& folder : model_folders_) pool_options.arguments.insert(pool_options.arguments.end(), {"--models", folder});
-    int threads = options_.threads;
-    if (threads == 0 && options_.workers > 1) threads = std::max(1u, std::thread::hardware_concurrency() / options_.workers);
-    if (threads > 0) pool_options.arguments.insert(pool_options.arguments.end(), {"--threads", absl::StrCat(threads)});
+    pool_options.arguments.insert(pool_options.arguments.end(), {"--threads", absl::StrCat(threads_), "--device", options_.device});
     WorkerPool pool(cluster_.get(), std::move(pool_options));
     while (true) {
       if (absl::Status health = cluster_->health(); !health.ok()) {
@@ -195,6 +231,8 @@ class RunCommand {
   const Common& common_;
   Progress progress_;
   std::vector<std::string> model_folders_;
+  int workers_ = 1;
+  int threads_ = 1;
   std::unique_ptr<LocalCluster> cluster_;
   uint32_t sweep_ = 0;
   bool embeds_ = false;
@@ -212,9 +250,10 @@ void AddRun(Commands& commands) {
                                  return RunCommand(*options, common).Run();
                                });
   app->add_option("SPEC", options->spec, "Experiment in YAML")->required();
-  app->add_option("--workers", options->workers, "Worker processes")->check(CLI::Range(1, 256))->capture_default_str();
+  app->add_option("--workers", options->workers, "Worker processes; 0: one, or one for each core where the models are small")->check(CLI::Range(0, 256))->capture_default_str();
   app->add_option("--threads", options->threads, "Threads of each worker; 0: the machine's, shared out")->check(CLI::Range(0, 1024))->capture_default_str();
   app->add_option("--models", options->models, "Folders with models [$PROMPTSWEEP_MODELS, else those that come with the program]")->type_name("DIR");
+  app->add_option("--device", options->device, "cpu, or cuda:N where libtorch has it")->capture_default_str();
   app->add_flag("--no-motifs", options->no_motifs, "Stop when every cell has run");
   app->add_option("--report", options->report, "Where to write the page [STORE/report-NAME.html]")->type_name("FILE");
   app->add_option("--listen", options->listen, "Loopback address for workers, and for other commands meanwhile")->type_name("HOST:PORT")->capture_default_str();

@@ -41,8 +41,8 @@ std::string Capitalised(std::string text) {
   return text;
 }
 
-// Keeps a number and its percent sign on one line.
-std::string Bind(const std::string& html) { return absl::StrReplaceAll(html, {{" %", "\u00a0%"}}); }
+// Keeps a number and its percent sign, and both ends of a range, on one line.
+std::string Bind(const std::string& html) { return absl::StrReplaceAll(html, {{" %", "\u00a0%"}, {"–", "\u2060–\u2060"}}); }
 
 // One picture of a sheet.
 class Pictures {

@@ -31,7 +31,7 @@ class FaultsTest(Case):
 
     def test_a_store_has_one_process(self):
         spec = self.write("s.yaml", null_spec(seeds="0..399", delay_ms="[10]"))
-        run = self.run_in_background(spec, "--no-motifs")
+        run = self.run_in_background(spec, "--no-motifs", "--workers", "1")
         for command in (["run", spec, "--no-motifs"], ["verify"], ["query", "t"]):
             out, err = self.cli(*command, "--store", self.path("store"), code=2)
             self.assertEqual(out, "")

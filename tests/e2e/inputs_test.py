@@ -54,7 +54,7 @@ class InputsTest(Case):
         self.assert_one_line("frobnicate")
         self.assert_one_line("run")
         self.assert_one_line("run", "missing.yaml", says="missing.yaml")
-        self.assert_one_line("run", "good.yaml", "--workers", "0", says="workers")
+        self.assert_one_line("run", "good.yaml", "--workers", "-1", says="workers")
         self.assert_one_line("run", "good.yaml", "--listen", "0.0.0.0:0", says="loopback")
         self.assert_one_line("run", "good.yaml", "--server", "127.0.0.1:1", says="submit")
         self.assert_one_line("query", "t", "--store", "a", "--server", "b:1")
