@@ -11,7 +11,9 @@ namespace promptsweep::internal {
 // Prints and aborts when destroyed.
 class CheckFailure {
  public:
-  CheckFailure(const char* file, int line, const char* condition) { stream_ << file << ":" << line << ": check failed: " << condition << " "; }
+  CheckFailure(const char* file, int line, const char* condition) {
+    stream_ << file << ":" << line << ": check failed: " << condition << " ";
+  }
   [[noreturn]] ~CheckFailure() {
     std::cerr << stream_.str() << std::endl;
     std::abort();

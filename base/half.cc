@@ -44,8 +44,8 @@ std::string PackHalves(const float* values, size_t count) {
 std::vector<float> UnpackHalves(absl::string_view bytes) {
   std::vector<float> values(bytes.size() / 2);
   for (size_t i = 0; i < values.size(); ++i) {
-    values[i] = FloatFromHalf(static_cast<uint16_t>(static_cast<unsigned char>(bytes[2 * i]) |
-                                                    (static_cast<unsigned char>(bytes[2 * i + 1]) << 8)));
+    values[i] = FloatFromHalf(
+        static_cast<uint16_t>(static_cast<unsigned char>(bytes[2 * i]) | (static_cast<unsigned char>(bytes[2 * i + 1]) << 8)));
   }
   return values;
 }

@@ -11,7 +11,8 @@ namespace {
 static_assert(kClientKeepalive >= kServerMinPingInterval);
 
 bool IsLoopback(absl::string_view address) {
-  if (absl::StartsWith(address, "127.")) return address.substr(0, address.find(':')).find_first_not_of("0123456789.") == absl::string_view::npos;
+  if (absl::StartsWith(address, "127."))
+    return address.substr(0, address.find(':')).find_first_not_of("0123456789.") == absl::string_view::npos;
   return absl::StartsWith(address, "localhost:") || absl::StartsWith(address, "[::1]:") || absl::StartsWith(address, "unix:");
 }
 

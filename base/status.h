@@ -7,8 +7,8 @@
 #include "absl/strings/string_view.h"
 
 // Returns from the enclosing function if `expr` (an absl::Status) is not OK.
-#define PS_RETURN_IF_ERROR(expr)                                    \
-  do {                                                              \
+#define PS_RETURN_IF_ERROR(expr)                                            \
+  do {                                                                      \
     if (absl::Status ps_status = (expr); !ps_status.ok()) return ps_status; \
   } while (false)
 

@@ -19,7 +19,8 @@ std::string FromEnvironment(const char* name) {
 }
 
 std::string ShellQuoted(const std::string& text) {
-  if (!text.empty() && text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=@%+,[]") == std::string::npos) {
+  if (!text.empty() &&
+      text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=@%+,[]") == std::string::npos) {
     return text;
   }
   std::string quoted = "'";
@@ -54,7 +55,8 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Open(Options options) {
     }
     // A coordinator says where its store is; a server that has no coordinator is a store.
     auto sweeps = v1::SweepService::NewStub(channel);
-    const auto listed = Call<v1::SweepService::StubInterface>(*sweeps, &v1::SweepService::StubInterface::ListSweepStatus, v1::ListSweepStatusRequest());
+    const auto listed = Call<v1::SweepService::StubInterface>(*sweeps, &v1::SweepService::StubInterface::ListSweepStatus,
+                                                              v1::ListSweepStatusRequest());
     if (listed.ok()) {
       client->sweeps_ = std::move(sweeps);
       client->address_ = listed->store_address();

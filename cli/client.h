@@ -65,9 +65,11 @@ class Client {
   std::unique_ptr<v1::SweepService::StubInterface> sweeps_;
 };
 
-// One unary call: Call(client.store(), &v1::StoreService::StubInterface::GetSweep, request). Deadline one minute unless said otherwise.
+// One unary call: Call(client.store(), &v1::StoreService::StubInterface::GetSweep, request). Deadline one minute unless said
+// otherwise.
 template <typename Stub, typename Request, typename Response>
-[[nodiscard]] absl::StatusOr<Response> Call(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+[[nodiscard]] absl::StatusOr<Response> Call(Stub& stub,
+                                            grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
                                             const Request& request, absl::Duration timeout = absl::Minutes(1)) {
   grpc::ClientContext context;
   SetTimeout(context, timeout);

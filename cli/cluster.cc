@@ -94,11 +94,13 @@ absl::Status WorkerPool::Ended(Slot& slot) {
   if (exit.signal == 0 && exit.code == kBadInput) {
     return absl::InvalidArgumentError(words.empty() ? absl::StrCat("worker ", slot.name, " cannot work here") : words);
   }
-  if (exit.signal == 0 && exit.code == 127) return absl::InvalidArgumentError(absl::StrCat("program ", options_.arguments[0], " cannot be run"));
+  if (exit.signal == 0 && exit.code == 127)
+    return absl::InvalidArgumentError(absl::StrCat("program ", options_.arguments[0], " cannot be run"));
   cluster_->WorkerDied(slot.name);
   slot.pause = now - slot.started >= kHealthyLife ? kFirstPause : std::clamp(2 * slot.pause, kFirstPause, kLongestPause);
   slot.start_at = now + slot.pause;
-  news_.push_back(absl::StrCat("worker ", slot.name, " ended with ", exit.InWords(), words.empty() ? "" : ": ", words, "; starting another"));
+  news_.push_back(
+      absl::StrCat("worker ", slot.name, " ended with ", exit.InWords(), words.empty() ? "" : ": ", words, "; starting another"));
   if (++deaths_without_progress_ > kDeathsWithoutProgress) {
     return absl::AbortedError(absl::StrCat("workers keep dying (", exit.InWords(), words.empty() ? "" : ": ", words, ")"));
   }

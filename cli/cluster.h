@@ -1,5 +1,5 @@
-// A whole cluster in one process tree: store and coordinator here, on one loopback port; workers as child processes that reach them
-// over gRPC, as they would in a data centre.
+// A whole cluster in one process tree: store and coordinator here, on one loopback port; workers as child processes that reach
+// them over gRPC, as they would in a data centre.
 #pragma once
 
 #include <memory>

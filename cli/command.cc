@@ -20,10 +20,12 @@ CLI::App* Commands::Add(const std::string& name, const std::string& description,
   app->footer(std::string(kExitCodesHelp));
   Common& common = *common_;
   if (needs == Needs::kSource) {
-    CLI::Option* store = app->add_option("--store", common.source.store, "Store folder, opened in this process")
-                             ->type_name("FOLDER")
-                             ->description(absl::StrCat("Store folder, opened in this process [$PROMPTSWEEP_STORE, else ", kDefaultStore, "]"));
-    CLI::Option* server = app->add_option("--server", common.source.server, "Server to ask instead [$PROMPTSWEEP_SERVER]")->type_name("HOST:PORT");
+    CLI::Option* store =
+        app->add_option("--store", common.source.store, "Store folder, opened in this process")
+            ->type_name("FOLDER")
+            ->description(absl::StrCat("Store folder, opened in this process [$PROMPTSWEEP_STORE, else ", kDefaultStore, "]"));
+    CLI::Option* server =
+        app->add_option("--server", common.source.server, "Server to ask instead [$PROMPTSWEEP_SERVER]")->type_name("HOST:PORT");
     store->excludes(server);
     app->add_flag("--insecure", common.source.insecure, "Allow an unencrypted server beyond this machine");
   }
@@ -38,7 +40,9 @@ CLI::App* Commands::Add(const std::string& name, const std::string& description,
 }
 
 absl::StatusOr<int> Commands::RunChosen() {
-  common_->output = json_ || output_ == "json" ? OutputFormat::kJson : output_ == "csv" ? OutputFormat::kCsv : OutputFormat::kTable;
+  common_->output = json_ || output_ == "json" ? OutputFormat::kJson
+                    : output_ == "csv"         ? OutputFormat::kCsv
+                                               : OutputFormat::kTable;
   common_->source.Complete();
   return chosen_(*common_);
 }
@@ -47,7 +51,8 @@ std::vector<std::string> ModelFolders(const std::vector<std::string>& given) {
   if (!given.empty()) return given;
   if (const char* path = std::getenv("PROMPTSWEEP_MODELS"); path && *path) return absl::StrSplit(path, ':', absl::SkipEmpty());
   const std::filesystem::path bin = ExecutableFolder();
-  for (const auto& folder : {bin.parent_path() / "share/promptsweep/models", bin.parent_path().parent_path().parent_path() / "models"}) {
+  for (const auto& folder :
+       {bin.parent_path() / "share/promptsweep/models", bin.parent_path().parent_path().parent_path() / "models"}) {
     std::error_code error;
     if (std::filesystem::is_directory(folder, error)) return {folder.string()};
   }

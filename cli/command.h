@@ -57,8 +57,8 @@ void AddExport(Commands& commands);
 void AddImport(Commands& commands);
 void AddCompletion(Commands& commands);
 
-// Folders searched for models: `given`, else $PROMPTSWEEP_MODELS (joined by colons), else those that come with the program: models/ of
-// the source tree it was built in, or share/promptsweep/models beside its bin/.
+// Folders searched for models: `given`, else $PROMPTSWEEP_MODELS (joined by colons), else those that come with the program:
+// models/ of the source tree it was built in, or share/promptsweep/models beside its bin/.
 [[nodiscard]] std::vector<std::string> ModelFolders(const std::vector<std::string>& given);
 
 // Writes a file so that it is never seen half written. INVALID_ARGUMENT where it cannot be.

@@ -23,9 +23,11 @@ absl::StatusOr<int> Completion(const std::string& shell, const CLI::App& root) {
     absl::StrAppend(&cases, "    ", app->get_name(), ") words=\"", absl::StrJoin(OptionsOf(*app), " "), "\" ;;\n");
   }
   std::string script = shell == "zsh" ? "autoload -Uz bashcompinit && bashcompinit\n" : "";
-  absl::StrAppend(&script, "_promptsweep() {\n  local words\n  case \"${COMP_WORDS[1]}\" in\n", cases, "    *) words=\"", absl::StrJoin(commands, " "),
-                  "\" ;;\n  esac\n  if [ \"$COMP_CWORD\" -eq 1 ]; then words=\"", absl::StrJoin(commands, " "),
-                  "\"; fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\ncomplete -o default -F _promptsweep promptsweep\n");
+  absl::StrAppend(&script, "_promptsweep() {\n  local words\n  case \"${COMP_WORDS[1]}\" in\n", cases, "    *) words=\"",
+                  absl::StrJoin(commands, " "), "\" ;;\n  esac\n  if [ \"$COMP_CWORD\" -eq 1 ]; then words=\"",
+                  absl::StrJoin(commands, " "),
+                  "\"; fi\n  COMPREPLY=($(compgen -W \"$words\" -- \"${COMP_WORDS[COMP_CWORD]}\"))\n}\ncomplete -o default -F "
+                  "_promptsweep promptsweep\n");
   PS_RETURN_IF_ERROR(WriteStdout(script));
   return kOk;
 }
@@ -34,8 +36,9 @@ absl::StatusOr<int> Completion(const std::string& shell, const CLI::App& root) {
 
 void AddCompletion(Commands& commands) {
   auto shell = std::make_shared<std::string>();
-  CLI::App* app = commands.Add("completion", "Completion script: eval \"$(promptsweep completion bash)\"", Commands::Needs::kNothing,
-                               [shell, &root = commands.root()](const Common&) { return Completion(*shell, root); });
+  CLI::App* app =
+      commands.Add("completion", "Completion script: eval \"$(promptsweep completion bash)\"", Commands::Needs::kNothing,
+                   [shell, &root = commands.root()](const Common&) { return Completion(*shell, root); });
   app->add_option("SHELL", *shell, "bash or zsh")->required()->check(CLI::IsMember({"bash", "zsh"}));
 }
 

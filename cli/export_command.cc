@@ -34,7 +34,8 @@ constexpr int kRangesPerRequest = 10'000;
 // A file written beside its final name, which it gets when whole.
 class PartFile {
  public:
-  explicit PartFile(std::string path) : path_(std::move(path)), part_(absl::StrCat(path_, ".part")), file_(std::fopen(part_.c_str(), "wb"), &std::fclose) {}
+  explicit PartFile(std::string path)
+      : path_(std::move(path)), part_(absl::StrCat(path_, ".part")), file_(std::fopen(part_.c_str(), "wb"), &std::fclose) {}
   absl::Status Write(absl::string_view bytes) {
     if (!file_ || std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) return Failed();
     return absl::OkStatus();
@@ -51,7 +52,9 @@ class PartFile {
   }
 
  private:
-  absl::Status Failed() const { return absl::InvalidArgumentError(absl::StrCat(path_, " cannot be written: ", std::strerror(errno))); }
+  absl::Status Failed() const {
+    return absl::InvalidArgumentError(absl::StrCat(path_, " cannot be written: ", std::strerror(errno)));
+  }
   const std::string path_;
   const std::string part_;
   std::unique_ptr<FILE, int (*)(FILE*)> file_;
@@ -66,7 +69,8 @@ std::string SuffixFor(const Options& options, v1::ImageFormat stored) {
 absl::StatusOr<std::string> BytesFor(const std::string& suffix, const v1::Result& result) {
   if (suffix == ImageSuffix(result.image_format())) return result.image();
   PS_ASSIGN_OR_RETURN(const worker::Image image, worker::DecodeImage(result.image()));
-  return suffix == ".png" ? worker::EncodePng(image.rgb, image.width, image.height) : worker::EncodeWebp(image.rgb, image.width, image.height);
+  return suffix == ".png" ? worker::EncodePng(image.rgb, image.width, image.height)
+                          : worker::EncodeWebp(image.rgb, image.width, image.height);
 }
 
 // The folder belongs to one sweep: pictures of two must never mix under the same names.
@@ -88,7 +92,8 @@ absl::Status ClaimFolder(const std::string& out, const v1::SweepInfo& info) {
     }
     return absl::OkStatus();
   }
-  if (!std::filesystem::is_empty(out, error)) return absl::InvalidArgumentError(absl::StrCat(out, " is not empty and was not made by export"));
+  if (!std::filesystem::is_empty(out, error))
+    return absl::InvalidArgumentError(absl::StrCat(out, " is not empty and was not made by export"));
   return WriteFileAtomically(path, Dump(json) + "\n");
 }
 
@@ -224,7 +229,10 @@ absl::StatusOr<int> Export(const Options& options, const Common& common) {
   Table table({{"folder", false, true, 0}, {"rows", true}, {"images_written", true}, {"vectors", true}});
   table.Add({options.out, absl::StrCat(exporter.rows()), absl::StrCat(exporter.images()), absl::StrCat(exporter.vectors())});
   PS_RETURN_IF_ERROR(Print(common.output, table,
-                           Json{{"folder", options.out}, {"rows", exporter.rows()}, {"images_written", exporter.images()}, {"vectors", exporter.vectors()}}));
+                           Json{{"folder", options.out},
+                                {"rows", exporter.rows()},
+                                {"images_written", exporter.images()},
+                                {"vectors", exporter.vectors()}}));
   return kOk;
 }
 
@@ -232,12 +240,14 @@ absl::StatusOr<int> Export(const Options& options, const Common& common) {
 
 void AddExport(Commands& commands) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = commands.Add("export", "Write pictures, a CSV of the rows and, if asked, the vectors; run again to go on", Commands::Needs::kSource,
-                               [options](const Common& common) { return Export(*options, common); });
+  CLI::App* app = commands.Add("export", "Write pictures, a CSV of the rows and, if asked, the vectors; run again to go on",
+                               Commands::Needs::kSource, [options](const Common& common) { return Export(*options, common); });
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest")->required();
   app->add_option("--out", options->out, "Folder to write to")->required()->type_name("DIR");
   app->add_option("--where", options->where, "Only these rows: axis=value,...")->type_name("FILTER")->expected(1)->take_all();
-  app->add_option("--images", options->images, "stored (as they are), webp, png or none")->check(CLI::IsMember({"stored", "webp", "png", "none"}))->capture_default_str();
+  app->add_option("--images", options->images, "stored (as they are), webp, png or none")
+      ->check(CLI::IsMember({"stored", "webp", "png", "none"}))
+      ->capture_default_str();
   app->add_flag("--embeddings", options->embeddings, "Also embeddings-ID.npy and rows-ID.csv for each embedder");
 }
 

@@ -79,8 +79,8 @@ std::string Headline(const v1::MotifReport& report, size_t models) {
     return absl::StrCat("nothing recurs: no motif stands out in ", Grouped(report.target_runs()), " ", runs);
   }
   const v1::Motif& motif = report.motifs(0);
-  const std::string share = absl::StrCat(Percent(motif.prevalence()), " of ", runs, " (95 % CI ",
-                                         PercentRange(motif.ci_low(), motif.ci_high()), ")");
+  const std::string share =
+      absl::StrCat(Percent(motif.prevalence()), " of ", runs, " (95 % CI ", PercentRange(motif.ci_low(), motif.ci_high()), ")");
   const std::string what = MotifInWords(motif);
   switch (motif.tier()) {
     case v1::MOTIF_TIER_CONFIRMED:

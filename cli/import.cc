@@ -52,7 +52,8 @@ bool IsInt(const std::string& text) {
 
 bool IsNumber(const std::string& text) {
   double value;
-  return !text.empty() && text[0] != '+' && !absl::ascii_isspace(text[0]) && absl::SimpleAtod(text, &value) && std::isfinite(value);
+  return !text.empty() && text[0] != '+' && !absl::ascii_isspace(text[0]) && absl::SimpleAtod(text, &value) &&
+         std::isfinite(value);
 }
 
 absl::StatusOr<v1::Prompt> PromptOf(const std::string& field) {
@@ -64,8 +65,8 @@ absl::StatusOr<v1::Prompt> PromptOf(const std::string& field) {
 
 }  // namespace
 
-v1::SweepManifest ImportManifest(const std::string& name, uint64_t rows, const v1::ModelRef& embedder, const std::string& imported_from,
-                                 const std::string& content) {
+v1::SweepManifest ImportManifest(const std::string& name, uint64_t rows, const v1::ModelRef& embedder,
+                                 const std::string& imported_from, const std::string& content) {
   v1::SweepManifest manifest;
   manifest.mutable_spec()->set_version(1);
   manifest.mutable_spec()->set_name(name);
@@ -101,7 +102,8 @@ absl::StatusOr<ImportedRows> ImportedRows::FromCsv(CsvFile csv, const std::strin
   for (size_t i = 0; i < csv.header.size(); ++i) {
     Kept kept{AxisNameOf(csv.header[i]), i, Type::kText};
     if (ComputedColumns().count(kept.name)) continue;
-    if (!sweep::IsIdentifier(kept.name)) return absl::InvalidArgumentError(absl::StrCat(file, ":1: column name ", sweep::Quoted(csv.header[i]), " is too long"));
+    if (!sweep::IsIdentifier(kept.name))
+      return absl::InvalidArgumentError(absl::StrCat(file, ":1: column name ", sweep::Quoted(csv.header[i]), " is too long"));
     if (!names.insert(kept.name).second) {
       return absl::InvalidArgumentError(absl::StrCat(file, ":1: two columns would be named \"", kept.name, "\""));
     }
@@ -117,8 +119,11 @@ absl::StatusOr<ImportedRows> ImportedRows::FromCsv(CsvFile csv, const std::strin
     }
     for (size_t row = 0; row < csv.rows.size(); ++row) {
       const std::string& field = csv.rows[row][i];
-      const auto error = [&](absl::string_view what) { return absl::InvalidArgumentError(absl::StrCat(file, ":", csv.lines[row], ": ", what)); };
-      if (kept.type == Type::kSeed && !field.empty() && !IsInt(field)) return error(absl::StrCat("seed ", sweep::Quoted(field), " is not a whole number"));
+      const auto error = [&](absl::string_view what) {
+        return absl::InvalidArgumentError(absl::StrCat(file, ":", csv.lines[row], ": ", what));
+      };
+      if (kept.type == Type::kSeed && !field.empty() && !IsInt(field))
+        return error(absl::StrCat("seed ", sweep::Quoted(field), " is not a whole number"));
       if (kept.type == Type::kPrompt) {
         const auto prompt = PromptOf(field);
         if (!prompt.ok()) return error(prompt.status().message());
@@ -180,7 +185,8 @@ absl::StatusOr<std::vector<std::string>> ImportedRows::Files(const std::string& 
     const auto error = [&](absl::string_view what) {
       return absl::InvalidArgumentError(absl::StrCat(file_, ":", csv_.lines[row], ": file ", sweep::Quoted(name), " ", what));
     };
-    if (name.empty() || name[0] == '/' || std::find(parts.begin(), parts.end(), "..") != parts.end()) return error("is not a path below the folder");
+    if (name.empty() || name[0] == '/' || std::find(parts.begin(), parts.end(), "..") != parts.end())
+      return error("is not a path below the folder");
     struct stat info;
     if (stat((folder + "/" + name).c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return error("is not there");
     files.push_back(name);

@@ -13,17 +13,17 @@
 
 namespace promptsweep::cli {
 
-// `rows` cells on the axis "row"; model, prompt and seed are placeholders (see jobs/sweep/imported.h). `content` (32 bytes) stands as
-// the model's digest: other content is another sweep.
+// `rows` cells on the axis "row"; model, prompt and seed are placeholders (see jobs/sweep/imported.h). `content` (32 bytes)
+// stands as the model's digest: other content is another sweep.
 [[nodiscard]] v1::SweepManifest ImportManifest(const std::string& name, uint64_t rows, const v1::ModelRef& embedder,
                                                const std::string& imported_from, const std::string& content);
 
-// The columns of every row. A column is whole numbers where all its fields are, numbers where all are, else text. Columns that the
-// store works out itself (ordinal, fingerprint, timings, ...: those of `export`) are left out.
+// The columns of every row. A column is whole numbers where all its fields are, numbers where all are, else text. Columns that
+// the store works out itself (ordinal, fingerprint, timings, ...: those of `export`) are left out.
 class ImportedRows {
  public:
-  // INVALID_ARGUMENT "FILE:LINE: ..." for a seed that is not a whole number, a prompt that is not one (see jobs/sweep/prompt_text.h;
-  // an empty field is the empty blank), or column names that cannot be told apart.
+  // INVALID_ARGUMENT "FILE:LINE: ..." for a seed that is not a whole number, a prompt that is not one (see
+  // jobs/sweep/prompt_text.h; an empty field is the empty blank), or column names that cannot be told apart.
   [[nodiscard]] static absl::StatusOr<ImportedRows> FromCsv(CsvFile csv, const std::string& file);
 
   size_t size() const { return csv_.rows.size(); }

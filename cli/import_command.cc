@@ -1,5 +1,5 @@
-// promptsweep import: what another system made, as a finished sweep. Pictures are embedded by promptsweep-worker; ready-made vectors
-// are stored as they are, scaled to unit length.
+// promptsweep import: what another system made, as a finished sweep. Pictures are embedded by promptsweep-worker; ready-made
+// vectors are stored as they are, scaled to unit length.
 #include <unistd.h>
 
 #include <algorithm>
@@ -54,7 +54,8 @@ struct Target {
   uint32_t sweep = 0;
   std::vector<v1::OrdinalRange> done;
   bool Has(uint64_t ordinal) const {
-    const auto after = std::upper_bound(done.begin(), done.end(), ordinal, [](uint64_t o, const v1::OrdinalRange& r) { return o < r.end(); });
+    const auto after =
+        std::upper_bound(done.begin(), done.end(), ordinal, [](uint64_t o, const v1::OrdinalRange& r) { return o < r.end(); });
     return after != done.end() && after->begin() <= ordinal;
   }
 };
@@ -80,14 +81,20 @@ absl::StatusOr<int> Finish(Client& client, const Target& target, const Common& c
   set.set_sweep(target.sweep);
   set.set_state(counts.failed() > 0 ? v1::SWEEP_STATE_DONE_WITH_FAILURES : v1::SWEEP_STATE_DONE);
   if (counts.done() + counts.failed() < counts.planned()) {
-    return absl::InternalError(absl::StrCat("only ", counts.done(), " of ", counts.planned(), " rows are stored; the same command goes on"));
+    return absl::InternalError(
+        absl::StrCat("only ", counts.done(), " of ", counts.planned(), " rows are stored; the same command goes on"));
   }
   PS_RETURN_IF_ERROR(Call(client.store(), &StoreStub::SetSweepState, set).status());
   const std::string& name = response.info().manifest().spec().name();
   Table table({{"sweep", true}, {"name", false, true}, {"rows", true}, {"done", true}, {"failed", true}});
-  table.Add({absl::StrCat(target.sweep), name, absl::StrCat(counts.planned()), absl::StrCat(counts.done()), absl::StrCat(counts.failed())});
+  table.Add({absl::StrCat(target.sweep), name, absl::StrCat(counts.planned()), absl::StrCat(counts.done()),
+             absl::StrCat(counts.failed())});
   PS_RETURN_IF_ERROR(Print(common.output, table,
-                           Json{{"sweep", target.sweep}, {"name", name}, {"rows", counts.planned()}, {"done", counts.done()}, {"failed", counts.failed()}}));
+                           Json{{"sweep", target.sweep},
+                                {"name", name},
+                                {"rows", counts.planned()},
+                                {"done", counts.done()},
+                                {"failed", counts.failed()}}));
   return counts.failed() > 0 ? kWorkFailed : kOk;
 }
 
@@ -126,10 +133,12 @@ class Sender {
         return absl::OkStatus();
       }
       // A full queue empties; a full disk does not.
-      if (!absl::IsResourceExhausted(response.status()) || absl::StrContains(response.status().message(), "disk") || pause > absl::Seconds(20)) {
+      if (!absl::IsResourceExhausted(response.status()) || absl::StrContains(response.status().message(), "disk") ||
+          pause > absl::Seconds(20)) {
         return response.status();
       }
-      if (IsStopSignal(WaitForSignal(pause))) return absl::CancelledError("interrupted; the same command goes on where this one stopped");
+      if (IsStopSignal(WaitForSignal(pause)))
+        return absl::CancelledError("interrupted; the same command goes on where this one stopped");
       pause *= 2;
     }
   }
@@ -164,12 +173,14 @@ absl::StatusOr<v1::ModelRef> EmbedderRef(const Options& options, uint32_t dim, b
   if (folder.ok()) {
     if (!folder->embeds) return absl::InvalidArgumentError(absl::StrCat("model \"", id, "\" makes no embeddings"));
     if (dim > 0 && folder->dimensions > 0 && folder->dimensions != dim) {
-      return absl::InvalidArgumentError(absl::StrCat("embedder \"", id, "\" makes vectors of ", folder->dimensions, " values, the file has ", dim));
+      return absl::InvalidArgumentError(
+          absl::StrCat("embedder \"", id, "\" makes vectors of ", folder->dimensions, " values, the file has ", dim));
     }
     return folder->Ref();
   }
   if (must_exist || !absl::IsNotFound(folder.status())) return AsBadInput(folder.status());
-  if (!sweep::IsName(id)) return absl::InvalidArgumentError(absl::StrCat("\"", id, "\" is not an embedder name (a-z, 0-9, ., _, -)"));
+  if (!sweep::IsName(id))
+    return absl::InvalidArgumentError(absl::StrCat("\"", id, "\" is not an embedder name (a-z, 0-9, ., _, -)"));
   v1::ModelRef ref;
   ref.set_id(id);
   ref.set_architecture("imported");
@@ -192,9 +203,9 @@ absl::StatusOr<int> ImportVectors(const Options& options, const Common& common) 
   }
   PS_ASSIGN_OR_RETURN(const std::string vectors_digest, Sha256OfFile(options.embeddings));
   PS_ASSIGN_OR_RETURN(const std::string rows_digest, Sha256OfFile(options.rows));
-  const v1::SweepManifest manifest =
-      ImportManifest(options.name, npy.rows(), embedder, absl::StrCat("vectors ", std::filesystem::path(options.embeddings).filename().string()),
-                     Sha256Of(absl::StrCat(vectors_digest, rows_digest)));
+  const v1::SweepManifest manifest = ImportManifest(
+      options.name, npy.rows(), embedder, absl::StrCat("vectors ", std::filesystem::path(options.embeddings).filename().string()),
+      Sha256Of(absl::StrCat(vectors_digest, rows_digest)));
   PS_ASSIGN_OR_RETURN(const sweep::Plan plan, sweep::Plan::FromManifest(manifest));
 
   TakeOverSignals();
@@ -211,7 +222,8 @@ absl::StatusOr<int> ImportVectors(const Options& options, const Common& common) 
     for (uint64_t i = 0; i * npy.cols() < values.size(); ++i, ++row) {
       if (target.Has(row)) continue;
       float* vector = &values[i * npy.cols()];
-      if (!Normalise(vector, npy.cols())) return absl::InvalidArgumentError(absl::StrCat(options.embeddings, " changed while it was read"));
+      if (!Normalise(vector, npy.cols()))
+        return absl::InvalidArgumentError(absl::StrCat(options.embeddings, " changed while it was read"));
       v1::Result result;
       PS_ASSIGN_OR_RETURN(*result.mutable_cell(), plan.CellAt(row));
       v1::Embedding& embedding = *result.add_embeddings();
@@ -222,7 +234,8 @@ absl::StatusOr<int> ImportVectors(const Options& options, const Common& common) 
     }
     status.set_done(row);
     progress.Update(status);
-    if (IsStopSignal(WaitForSignal(absl::ZeroDuration()))) return absl::CancelledError("interrupted; the same command goes on where this one stopped");
+    if (IsStopSignal(WaitForSignal(absl::ZeroDuration())))
+      return absl::CancelledError("interrupted; the same command goes on where this one stopped");
   }
   PS_RETURN_IF_ERROR(sender.Send());
   progress.Clear();
@@ -242,12 +255,14 @@ absl::StatusOr<std::vector<std::string>> PicturesIn(const std::string& folder) {
   if (error) return absl::InvalidArgumentError(absl::StrCat(folder, ": ", error.message()));
   for (; it != end; it.increment(error)) {
     if (error) return absl::InvalidArgumentError(absl::StrCat(folder, ": ", error.message()));
-    if (it->is_regular_file(error) && IsPicture(it->path())) files.push_back(std::filesystem::relative(it->path(), folder, error).generic_string());
+    if (it->is_regular_file(error) && IsPicture(it->path()))
+      files.push_back(std::filesystem::relative(it->path(), folder, error).generic_string());
   }
   std::sort(files.begin(), files.end());
   if (files.empty()) return absl::InvalidArgumentError(absl::StrCat(folder, " holds no .png, .jpg, .jpeg or .webp files"));
   for (const std::string& file : files) {
-    if (!IsUtf8(file)) return absl::InvalidArgumentError(absl::StrCat(folder, ": the file name ", OneLine(file), " is not UTF-8"));
+    if (!IsUtf8(file))
+      return absl::InvalidArgumentError(absl::StrCat(folder, ": the file name ", OneLine(file), " is not UTF-8"));
   }
   return files;
 }
@@ -278,7 +293,8 @@ absl::StatusOr<int> ImportPictures(const Options& options, const Common& common)
     digest.UpdateField(rows->JsonOf(i).dump(-1, ' ', false, Json::error_handler_t::replace));
   }
   const std::string source = std::filesystem::path(options.folder).lexically_normal().filename().string();
-  const v1::SweepManifest manifest = ImportManifest(options.name, files.size(), embedder, absl::StrCat("pictures in ", OneLine(source)), digest.Finish());
+  const v1::SweepManifest manifest =
+      ImportManifest(options.name, files.size(), embedder, absl::StrCat("pictures in ", OneLine(source)), digest.Finish());
 
   PS_ASSIGN_OR_RETURN(const std::string worker, FindProgram("promptsweep-worker"));
   TakeOverSignals();
@@ -287,13 +303,17 @@ absl::StatusOr<int> ImportPictures(const Options& options, const Common& common)
   std::string list;
   for (size_t i = 0; i < files.size(); ++i) {
     std::error_code error;
-    const Json line = {{"ordinal", i}, {"path", std::filesystem::absolute(options.folder + "/" + files[i], error).string()}, {"imported", rows->JsonOf(i)}};
+    const Json line = {{"ordinal", i},
+                       {"path", std::filesystem::absolute(options.folder + "/" + files[i], error).string()},
+                       {"imported", rows->JsonOf(i)}};
     absl::StrAppend(&list, Dump(line, -1), "\n");
   }
-  const std::string list_path = absl::StrCat(std::filesystem::temp_directory_path().string(), "/promptsweep-import-", getpid(), ".jsonl");
+  const std::string list_path =
+      absl::StrCat(std::filesystem::temp_directory_path().string(), "/promptsweep-import-", getpid(), ".jsonl");
   PS_RETURN_IF_ERROR(WriteFileAtomically(list_path, list));
   ChildProcess::Options child;
-  child.argv = {worker, "import", "--store", client->address(), "--sweep", absl::StrCat(target.sweep), "--rows", list_path, "--embedder", embedder.id()};
+  child.argv = {worker,   "import",  "--store",    client->address(), "--sweep", absl::StrCat(target.sweep),
+                "--rows", list_path, "--embedder", embedder.id()};
   for (const std::string& folder : ModelFolders(options.models)) child.argv.insert(child.argv.end(), {"--models", folder});
   if (options.threads > 0) child.argv.insert(child.argv.end(), {"--threads", absl::StrCat(options.threads)});
   if (common.source.insecure) child.argv.push_back("--insecure");
@@ -313,8 +333,9 @@ absl::StatusOr<int> ImportPictures(const Options& options, const Common& common)
   constexpr int kSomeRowsFailed = 3;
   if (exit.signal != 0 || (exit.code != 0 && exit.code != kSomeRowsFailed)) {
     const std::vector<std::string> lines = process->last_lines();
-    const std::string why = lines.empty() || exit.signal != 0 ? absl::StrCat("promptsweep-worker ended with ", exit.InWords())
-                                                              : std::string(absl::StripPrefix(lines.back(), "promptsweep-worker: "));
+    const std::string why = lines.empty() || exit.signal != 0
+                                ? absl::StrCat("promptsweep-worker ended with ", exit.InWords())
+                                : std::string(absl::StripPrefix(lines.back(), "promptsweep-worker: "));
     return exit.code == kBadInput ? absl::InvalidArgumentError(why) : absl::InternalError(why);
   }
   return Finish(*client, target, common);
@@ -322,14 +343,17 @@ absl::StatusOr<int> ImportPictures(const Options& options, const Common& common)
 
 absl::StatusOr<int> Import(const Options& options, const Common& common) {
   if (!sweep::IsName(options.name)) {
-    return absl::InvalidArgumentError(absl::StrCat("\"", options.name, "\" is not a sweep name (a-z, 0-9, ., _, - ; at most 64, a letter or digit first)"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", options.name, "\" is not a sweep name (a-z, 0-9, ., _, - ; at most 64, a letter or digit first)"));
   }
-  if (options.folder.empty() == options.embeddings.empty()) return absl::InvalidArgumentError("import takes either a FOLDER of pictures or --embeddings");
+  if (options.folder.empty() == options.embeddings.empty())
+    return absl::InvalidArgumentError("import takes either a FOLDER of pictures or --embeddings");
   if (!options.embeddings.empty()) {
     if (options.rows.empty()) return absl::InvalidArgumentError("--embeddings needs --rows: a CSV with a row for each vector");
     return ImportVectors(options, common);
   }
-  if (options.embedder.empty()) return absl::InvalidArgumentError("a FOLDER of pictures needs --embedder: the model that sees them");
+  if (options.embedder.empty())
+    return absl::InvalidArgumentError("a FOLDER of pictures needs --embedder: the model that sees them");
   return ImportPictures(options, common);
 }
 
@@ -337,15 +361,18 @@ absl::StatusOr<int> Import(const Options& options, const Common& common) {
 
 void AddImport(Commands& commands) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = commands.Add("import", "Make a finished sweep of pictures, or of vectors, that another system made", Commands::Needs::kSource,
-                               [options](const Common& common) { return Import(*options, common); });
+  CLI::App* app = commands.Add("import", "Make a finished sweep of pictures, or of vectors, that another system made",
+                               Commands::Needs::kSource, [options](const Common& common) { return Import(*options, common); });
   app->add_option("FOLDER", options->folder, "Pictures: .png, .jpg, .webp, sub-folders too, in the order of their names");
-  app->add_option("--embeddings", options->embeddings, "Vectors instead: two-dimensional .npy, float32 or float16")->type_name("X.npy");
-  app->add_option("--rows", options->rows, "CSV with a row each: file (pictures), model, prompt, seed and any others; an empty prompt is the empty blank")
+  app->add_option("--embeddings", options->embeddings, "Vectors instead: two-dimensional .npy, float32 or float16")
+      ->type_name("X.npy");
+  app->add_option("--rows", options->rows,
+                  "CSV with a row each: file (pictures), model, prompt, seed and any others; an empty prompt is the empty blank")
       ->type_name("X.csv");
   app->add_option("--name", options->name, "Name of the sweep")->required();
   app->add_option("--embedder", options->embedder, "Model that embeds the pictures, or made the vectors")->type_name("ID");
-  app->add_option("--models", options->models, "Folders with models [$PROMPTSWEEP_MODELS, else those that come with the program]")->type_name("DIR");
+  app->add_option("--models", options->models, "Folders with models [$PROMPTSWEEP_MODELS, else those that come with the program]")
+      ->type_name("DIR");
   app->add_option("--threads", options->threads, "Threads; 0: the machine's")->check(CLI::Range(0, 1024));
 }
 

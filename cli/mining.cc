@@ -56,13 +56,23 @@ absl::StatusOr<v1::MotifReport> StoredMotifs(v1::StoreService::StubInterface& st
 }
 
 Table MotifTable(const v1::MotifReport& report) {
-  Table table({{"id", true}, {"tier"}, {"motif", false, true}, {"prevalence", true}, {"ci_95", true}, {"lift", true}, {"lift_ci_95", true},
-               {"q", true}, {"members", true}, {"medoid", true}});
+  Table table({{"id", true},
+               {"tier"},
+               {"motif", false, true},
+               {"prevalence", true},
+               {"ci_95", true},
+               {"lift", true},
+               {"lift_ci_95", true},
+               {"q", true},
+               {"members", true},
+               {"medoid", true}});
   for (const v1::Motif& motif : report.motifs()) {
-    table.Add({absl::StrCat(motif.id()), TierName(motif.tier()), motif.label().empty() ? "(unnamed)" : motif.label(), Percent(motif.prevalence()),
-               PercentRange(motif.ci_low(), motif.ci_high()), motif.has_lift() ? Times(motif.lift()) : "",
+    table.Add({absl::StrCat(motif.id()), TierName(motif.tier()), motif.label().empty() ? "(unnamed)" : motif.label(),
+               Percent(motif.prevalence()), PercentRange(motif.ci_low(), motif.ci_high()),
+               motif.has_lift() ? Times(motif.lift()) : "",
                motif.has_lift_low() ? absl::StrCat(Times(motif.lift_low()), "–", Times(motif.lift_high())) : "",
-               motif.has_q_value() ? absl::StrFormat("%.2g", motif.q_value()) : "", absl::StrCat(motif.members()), absl::StrCat(motif.medoid())});
+               motif.has_q_value() ? absl::StrFormat("%.2g", motif.q_value()) : "", absl::StrCat(motif.members()),
+               absl::StrCat(motif.medoid())});
   }
   return table;
 }

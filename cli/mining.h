@@ -23,8 +23,8 @@ struct MiningRequest {
   bool verbose = false;
 };
 
-// Runs promptsweep-motifs to its end, which stores the report, and returns the JSON it printed. Its error line becomes the status:
-// INVALID_ARGUMENT where it ended with 2, NOT_FOUND with 3, UNAVAILABLE with 4, INTERNAL otherwise; CANCELLED on Ctrl-C.
+// Runs promptsweep-motifs to its end, which stores the report, and returns the JSON it printed. Its error line becomes the
+// status: INVALID_ARGUMENT where it ended with 2, NOT_FOUND with 3, UNAVAILABLE with 4, INTERNAL otherwise; CANCELLED on Ctrl-C.
 [[nodiscard]] absl::StatusOr<std::string> RunMiner(const MiningRequest& request);
 
 // The last report stored for a sweep. NOT_FOUND where there is none.

@@ -103,7 +103,8 @@ absl::StatusOr<NpyReader> NpyReader::Open(const std::string& path) {
   auto fields = ParseHeader(header);
   if (!fields.ok()) return error(fields.status().message());
   const std::string& descr = (*fields)["descr"];
-  if (descr != "<f4" && descr != "<f2") return error(absl::StrCat("its type is \"", descr, "\"; float32 (<f4) or float16 (<f2) is needed"));
+  if (descr != "<f4" && descr != "<f2")
+    return error(absl::StrCat("its type is \"", descr, "\"; float32 (<f4) or float16 (<f2) is needed"));
   reader.half_ = descr == "<f2";
   if ((*fields)["fortran_order"] != "False") return error("its order is Fortran's; C order is needed (numpy.ascontiguousarray)");
   std::vector<uint64_t> shape;
@@ -120,7 +121,8 @@ absl::StatusOr<NpyReader> NpyReader::Open(const std::string& path) {
   const uint64_t row_bytes = shape[1] * (reader.half_ ? 2 : 4);
   const uint64_t data_bytes = static_cast<uint64_t>(info.st_size) - data_begin;
   if (shape[0] > std::numeric_limits<uint64_t>::max() / row_bytes || shape[0] * row_bytes != data_bytes) {
-    return error(absl::StrCat("its header promises ", shape[0], " rows of ", row_bytes, " bytes, but ", data_bytes, " bytes follow"));
+    return error(
+        absl::StrCat("its header promises ", shape[0], " rows of ", row_bytes, " bytes, but ", data_bytes, " bytes follow"));
   }
   reader.rows_ = shape[0];
   reader.cols_ = static_cast<uint32_t>(shape[1]);

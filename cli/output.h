@@ -17,10 +17,10 @@ enum class OutputFormat { kTable, kJson, kCsv };
 
 // A column of a table.
 struct Column {
-  std::string name;         // heading; also the name in CSV
-  bool right = false;       // aligned to the right: numbers
-  bool free_text = false;   // guarded in CSV against being run as a formula
-  size_t max_width = 48;    // in a table; 0 for no limit
+  std::string name;        // heading; also the name in CSV
+  bool right = false;      // aligned to the right: numbers
+  bool free_text = false;  // guarded in CSV against being run as a formula
+  size_t max_width = 48;   // in a table; 0 for no limit
 };
 
 // A table for people, or the same cells as CSV.

@@ -28,11 +28,13 @@ worker::Image Shrink(const worker::Image& image, int side) {
       uint64_t sum[3] = {0, 0, 0};
       for (int v = top; v < bottom; ++v) {
         for (int u = left; u < right; ++u) {
-          for (int c = 0; c < 3; ++c) sum[c] += static_cast<unsigned char>(image.rgb[3 * (static_cast<size_t>(v) * image.width + u) + c]);
+          for (int c = 0; c < 3; ++c)
+            sum[c] += static_cast<unsigned char>(image.rgb[3 * (static_cast<size_t>(v) * image.width + u) + c]);
         }
       }
       const uint64_t area = static_cast<uint64_t>(bottom - top) * (right - left);
-      for (int c = 0; c < 3; ++c) out.rgb[3 * (static_cast<size_t>(y) * out.width + x) + c] = static_cast<char>((sum[c] + area / 2) / area);
+      for (int c = 0; c < 3; ++c)
+        out.rgb[3 * (static_cast<size_t>(y) * out.width + x) + c] = static_cast<char>((sum[c] + area / 2) / area);
     }
   }
   return out;

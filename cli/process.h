@@ -20,8 +20,8 @@ namespace promptsweep::cli {
 // From here on SIGINT, SIGTERM and SIGHUP end the process at once with exit code 130 (a store needs no farewell), and SIGPIPE is
 // ignored.
 void EndOnSignals();
-// Blocks those signals and SIGCHLD in this thread and all it starts later, so that WaitForSignal can take them. For commands that have
-// something to put in order; call before any thread is started.
+// Blocks those signals and SIGCHLD in this thread and all it starts later, so that WaitForSignal can take them. For commands that
+// have something to put in order; call before any thread is started.
 void TakeOverSignals();
 // The next of those signals, or 0 when `timeout` has passed first. Main thread only.
 int WaitForSignal(absl::Duration timeout);
@@ -35,7 +35,7 @@ bool IsStopSignal(int signal);
 
 // How a child ended.
 struct ExitInfo {
-  int code = 0;    // valid where signal is 0
+  int code = 0;  // valid where signal is 0
   int signal = 0;
   std::string InWords() const;
 };

@@ -26,7 +26,8 @@ absl::StatusOr<int> QueryFailures(Client& client, const v1::SweepInfo& info, con
     PS_ASSIGN_OR_RETURN(const auto response, Call(client.store(), &v1::StoreService::StubInterface::ListFailures, request));
     for (const v1::FailureRecord& failure : response.failures()) {
       if (options.limit > 0 && json.size() == options.limit) break;
-      table.Add({absl::StrCat(failure.ordinal()), absl::StrCat(failure.attempts()), failure.error(), failure.worker(), absl::StrCat(failure.at_ms())});
+      table.Add({absl::StrCat(failure.ordinal()), absl::StrCat(failure.attempts()), failure.error(), failure.worker(),
+                 absl::StrCat(failure.at_ms())});
       json.push_back(ToJson(failure));
     }
     request.set_begin(response.next());
@@ -91,7 +92,10 @@ void AddQuery(Commands& commands) {
   CLI::App* app = commands.Add("query", "Stored results as rows", Commands::Needs::kSource,
                                [options](const Common& common) { return Query(*options, common); });
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest")->required();
-  app->add_option("--where", options->where, "axis=value,...; alternatives joined by |; prompt= is blank of any kind")->type_name("FILTER")->expected(1)->take_all();
+  app->add_option("--where", options->where, "axis=value,...; alternatives joined by |; prompt= is blank of any kind")
+      ->type_name("FILTER")
+      ->expected(1)
+      ->take_all();
   app->add_flag("--failed", options->failed, "The cells that failed for good, and why, instead of results");
   app->add_option("--limit", options->limit, "At most so many rows; 0 for all (a table shows 1000)");
 }

@@ -92,7 +92,8 @@ absl::StatusOr<int> Report(const Options& options, const Common& common) {
 
 }  // namespace
 
-absl::StatusOr<std::string> BuildReport(v1::StoreService::StubInterface& store, const v1::SweepInfo& sweep, const std::string& command_prefix) {
+absl::StatusOr<std::string> BuildReport(v1::StoreService::StubInterface& store, const v1::SweepInfo& sweep,
+                                        const std::string& command_prefix) {
   ReportInput input;
   input.sweep = sweep;
   input.command_prefix = command_prefix;

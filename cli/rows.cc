@@ -18,7 +18,9 @@
 namespace promptsweep::cli {
 namespace {
 
-absl::Status CutShort(absl::string_view why) { return absl::DataLossError(absl::StrCat("the stream of rows is not whole: ", why)); }
+absl::Status CutShort(absl::string_view why) {
+  return absl::DataLossError(absl::StrCat("the stream of rows is not whole: ", why));
+}
 
 // Ends a stream: its own status first, then whether the trailer agrees with what came.
 template <typename Reader>
@@ -77,7 +79,8 @@ absl::Status ForEachVector(v1::StoreService::StubInterface& store, const v1::Sca
     }
     const v1::EmbeddingBlock& block = message.block();
     const size_t row = static_cast<size_t>(block.dim()) * 2;
-    if (row == 0 || block.fp16().size() != row * block.ordinals_size()) status = CutShort("a block's size is not that of its rows");
+    if (row == 0 || block.fp16().size() != row * block.ordinals_size())
+      status = CutShort("a block's size is not that of its rows");
     if (status.ok()) digest.Add(block);
     for (int i = 0; status.ok() && i < block.ordinals_size(); ++i) {
       status = use(block.ordinals(i), absl::string_view(block.fp16()).substr(row * i, row));
@@ -120,7 +123,8 @@ Asked AskedOf(const v1::Result& result) {
     return asked;
   }
   asked.cell = sweep::ImportedCell(result.cell(), result.imported());
-  asked.has_seed = std::any_of(result.imported().begin(), result.imported().end(), [](const v1::Setting& s) { return s.name() == "seed"; });
+  asked.has_seed =
+      std::any_of(result.imported().begin(), result.imported().end(), [](const v1::Setting& s) { return s.name() == "seed"; });
   return asked;
 }
 
@@ -155,7 +159,7 @@ absl::StatusOr<RowFilter> RowFilter::Parse(const std::vector<std::string>& texts
 }
 
 absl::StatusOr<RowFilter> RowFilter::FromReport(const google::protobuf::RepeatedPtrField<v1::AxisFilter>& filters,
-                                               const std::vector<std::string>& settings) {
+                                                const std::vector<std::string>& settings) {
   std::map<std::string, std::string> by_axis;
   for (const v1::AxisFilter& filter : filters) {
     const auto [entry, first] = by_axis.emplace(filter.axis(), absl::StrCat(filter.axis(), "=", filter.value()));
@@ -188,11 +192,12 @@ std::vector<Column> ResultColumns(const std::vector<std::string>& settings) {
 std::vector<std::string> ResultCells(const v1::Result& result, const std::vector<std::string>& settings) {
   const Asked asked = AskedOf(result);
   const v1::Cell& cell = asked.cell;
-  std::vector<std::string> cells = {absl::StrCat(cell.ordinal()), cell.model(), cell.has_prompt() ? sweep::PromptText(cell.prompt()) : "",
-                                    cell.prompt().has_blank() ? sweep::BlankName(cell.prompt().blank()) : "",
-                                    asked.has_seed ? absl::StrCat(cell.seed()) : ""};
+  std::vector<std::string> cells = {
+      absl::StrCat(cell.ordinal()), cell.model(), cell.has_prompt() ? sweep::PromptText(cell.prompt()) : "",
+      cell.prompt().has_blank() ? sweep::BlankName(cell.prompt().blank()) : "", asked.has_seed ? absl::StrCat(cell.seed()) : ""};
   for (const std::string& name : settings) {
-    const auto found = std::find_if(cell.settings().begin(), cell.settings().end(), [&](const v1::Setting& s) { return s.name() == name; });
+    const auto found =
+        std::find_if(cell.settings().begin(), cell.settings().end(), [&](const v1::Setting& s) { return s.name() == name; });
     cells.push_back(found == cell.settings().end() ? "" : sweep::ValueText(found->value()));
   }
   for (uint32_t number : {result.width(), result.height()}) cells.push_back(absl::StrCat(number));
@@ -203,7 +208,8 @@ std::vector<std::string> ResultCells(const v1::Result& result, const std::vector
                           static_cast<uint64_t>(result.encode_us()), result.stored_at_ms()}) {
     cells.push_back(absl::StrCat(number));
   }
-  for (const std::string& text : {result.provenance().worker(), result.provenance().device(), result.provenance().torch_version()}) {
+  for (const std::string& text :
+       {result.provenance().worker(), result.provenance().device(), result.provenance().torch_version()}) {
     cells.push_back(text);
   }
   return cells;
@@ -220,7 +226,8 @@ Json ResultJson(const v1::Result& result) {
   for (const v1::Setting& setting : cell.settings()) json["settings"][setting.name()] = ToJson(setting.value());
   json["fingerprint"] = ToHex(result.cell().fingerprint());
   json["image_digest"] = ToHex(result.image_digest());
-  json["format"] = result.image_format() == v1::IMAGE_FORMAT_UNSPECIFIED ? Json(nullptr) : Json(FormatName(result.image_format()));
+  json["format"] =
+      result.image_format() == v1::IMAGE_FORMAT_UNSPECIFIED ? Json(nullptr) : Json(FormatName(result.image_format()));
   json["width"] = result.width();
   json["height"] = result.height();
   json["generate_us"] = result.generate_us();

@@ -47,13 +47,15 @@ struct Asked {
 [[nodiscard]] std::string ImageMime(v1::ImageFormat format);
 
 // Names of the settings, or of an imported sweep's further columns, that its rows may have; sorted.
-[[nodiscard]] absl::StatusOr<std::vector<std::string>> SettingNames(v1::StoreService::StubInterface& store, const v1::SweepInfo& sweep);
+[[nodiscard]] absl::StatusOr<std::vector<std::string>> SettingNames(v1::StoreService::StubInterface& store,
+                                                                    const v1::SweepInfo& sweep);
 
 // Filters as they were typed (see jobs/sweep/filter.h), any number of them, joined by "and".
 class RowFilter {
  public:
   // INVALID_ARGUMENT where a text is not of the grammar or names an axis that the sweep does not have.
-  [[nodiscard]] static absl::StatusOr<RowFilter> Parse(const std::vector<std::string>& texts, const std::vector<std::string>& settings);
+  [[nodiscard]] static absl::StatusOr<RowFilter> Parse(const std::vector<std::string>& texts,
+                                                       const std::vector<std::string>& settings);
   // The same from a stored report: one entry per value.
   [[nodiscard]] static absl::StatusOr<RowFilter> FromReport(const google::protobuf::RepeatedPtrField<v1::AxisFilter>& filters,
                                                             const std::vector<std::string>& settings);

@@ -32,8 +32,8 @@ struct Options {
   std::string listen = "127.0.0.1:0";
 };
 
-// A small model gains little from threads that wait for each other at every step: below this weight each core gets a worker of its
-// own. A large one is not worth loading twice.
+// A small model gains little from threads that wait for each other at every step: below this weight each core gets a worker of
+// its own. A large one is not worth loading twice.
 constexpr uint64_t kSmallModelBytes = 256 << 20;
 constexpr int kMostOwnWorkers = 8;
 constexpr uint64_t kCellsWorthAWorker = 64;
@@ -68,11 +68,12 @@ class RunCommand {
     PS_RETURN_IF_ERROR(Submit(std::move(manifest)));
     PS_ASSIGN_OR_RETURN(v1::SweepStatus status, Status());
     if (HasEnded(status.state())) {
-      Note(absl::StrCat("sweep ", sweep_, " (", status.name(), ") is complete already: ", Grouped(status.done()), " of ", Grouped(status.planned()),
-                        " cells stored"));
+      Note(absl::StrCat("sweep ", sweep_, " (", status.name(), ") is complete already: ", Grouped(status.done()), " of ",
+                        Grouped(status.planned()), " cells stored"));
     } else {
-      Note(absl::StrCat("sweep ", sweep_, " (", status.name(), "), ", Grouped(status.planned()), " cells", status.done() > 0 ? absl::StrCat(", ", Grouped(status.done()), " stored already") : "",
-                        "; store ", common_.source.store, ", while it runs also --server ", cluster_->address()));
+      Note(absl::StrCat("sweep ", sweep_, " (", status.name(), "), ", Grouped(status.planned()), " cells",
+                        status.done() > 0 ? absl::StrCat(", ", Grouped(status.done()), " stored already") : "", "; store ",
+                        common_.source.store, ", while it runs also --server ", cluster_->address()));
       absl::StatusOr<v1::SweepStatus> end = Generate(worker);
       progress_.Clear();
       if (absl::IsCancelled(end.status())) return Interrupted();
@@ -128,7 +129,8 @@ class RunCommand {
     sweep_ = submitted->sweep();
     PS_ASSIGN_OR_RETURN(const v1::SweepStatus status, Status());
     if (status.state() == v1::SWEEP_STATE_CANCELLED) {
-      return absl::FailedPreconditionError(absl::StrCat("sweep ", sweep_, " (", status.name(), ") was cancelled; run it in another store, or change its spec"));
+      return absl::FailedPreconditionError(
+          absl::StrCat("sweep ", sweep_, " (", status.name(), ") was cancelled; run it in another store, or change its spec"));
     }
     if (status.state() == v1::SWEEP_STATE_PAUSED) {
       v1::ResumeSweepRequest resume;
@@ -136,10 +138,12 @@ class RunCommand {
       PS_RETURN_IF_ERROR(Call(cluster_->sweeps(), &v1::SweepService::StubInterface::ResumeSweep, resume).status());
       Note(absl::StrCat("sweep ", sweep_, " was paused and goes on"));
     }
-    PS_ASSIGN_OR_RETURN(const auto all, Call(cluster_->sweeps(), &v1::SweepService::StubInterface::ListSweepStatus, v1::ListSweepStatusRequest()));
+    PS_ASSIGN_OR_RETURN(const auto all, Call(cluster_->sweeps(), &v1::SweepService::StubInterface::ListSweepStatus,
+                                             v1::ListSweepStatusRequest()));
     for (const v1::SweepStatus& other : all.sweeps()) {
       if (other.sweep() != sweep_ && other.state() == v1::SWEEP_STATE_RUNNING) {
-        Note(absl::StrCat("sweep ", other.sweep(), " (", other.name(), ") in the same store is unfinished, too, and shares the workers"));
+        Note(absl::StrCat("sweep ", other.sweep(), " (", other.name(),
+                          ") in the same store is unfinished, too, and shares the workers"));
       }
     }
     return absl::OkStatus();
@@ -159,13 +163,16 @@ class RunCommand {
     pool_options.name_prefix = absl::StrCat("run-", getpid());
     pool_options.echo_stderr = common_.verbose;
     pool_options.arguments = {worker, "--coordinator", cluster_->address()};
-    for (const std::string& folder : model_folders_) pool_options.arguments.insert(pool_options.arguments.end(), {"--models", folder});
-    pool_options.arguments.insert(pool_options.arguments.end(), {"--threads", absl::StrCat(threads_), "--device", options_.device});
+    for (const std::string& folder : model_folders_)
+      pool_options.arguments.insert(pool_options.arguments.end(), {"--models", folder});
+    pool_options.arguments.insert(pool_options.arguments.end(),
+                                  {"--threads", absl::StrCat(threads_), "--device", options_.device});
     WorkerPool pool(cluster_.get(), std::move(pool_options));
     while (true) {
       if (absl::Status health = cluster_->health(); !health.ok()) {
         pool.Stop(kHopelessPatience);
-        return absl::ResourceExhaustedError(absl::StrCat(health.message(), "; what is stored is safe, and the same command goes on once this is mended"));
+        return absl::ResourceExhaustedError(
+            absl::StrCat(health.message(), "; what is stored is safe, and the same command goes on once this is mended"));
       }
       PS_ASSIGN_OR_RETURN(const v1::SweepStatus status, Status());
       if (HasEnded(status.state())) {
@@ -193,12 +200,13 @@ class RunCommand {
     get.set_sweep(sweep_);
     PS_ASSIGN_OR_RETURN(auto found, Call(cluster_->store(), &v1::StoreService::StubInterface::GetSweep, get));
     const v1::SweepInfo& info = found.info();
-    Json json = {{"sweep", sweep_}, {"name", status.name()}, {"state", StateName(status.state())}, {"planned", status.planned()},
-                 {"done", status.done()}, {"failed", status.failed()}, {"store", common_.source.store}};
+    Json json = {
+        {"sweep", sweep_},       {"name", status.name()},     {"state", StateName(status.state())}, {"planned", status.planned()},
+        {"done", status.done()}, {"failed", status.failed()}, {"store", common_.source.store}};
     std::string text;
     if (status.failed() > 0) {
-      absl::StrAppend(&text, Grouped(status.failed()), " of ", Grouped(status.planned()), " cells failed: promptsweep query ", sweep_, " ",
-                      common_.source.Flags(), " --failed\n");
+      absl::StrAppend(&text, Grouped(status.failed()), " of ", Grouped(status.planned()), " cells failed: promptsweep query ",
+                      sweep_, " ", common_.source.Flags(), " --failed\n");
     }
     if (embeds_ && status.done() > 0 && !options_.no_motifs) {
       Note(absl::StrCat("looking for motifs in ", Grouped(status.done()), " pictures"));
@@ -212,7 +220,9 @@ class RunCommand {
       const Table table = MotifTable(report);
       absl::StrAppend(&text, headline, "\n", table.empty() ? "" : "\n", table.empty() ? "" : table.Render());
     }
-    const std::string page_path = options_.report.empty() ? absl::StrCat(common_.source.store, "/report-", info.manifest().spec().name(), ".html") : options_.report;
+    const std::string page_path = options_.report.empty()
+                                      ? absl::StrCat(common_.source.store, "/report-", info.manifest().spec().name(), ".html")
+                                      : options_.report;
     PS_ASSIGN_OR_RETURN(const std::string page, BuildReport(cluster_->store(), info, common_.source.Flags()));
     PS_RETURN_IF_ERROR(WriteFileAtomically(page_path, page));
     json["report"] = page_path;
@@ -221,8 +231,8 @@ class RunCommand {
     if (progress_.overall_rate() > 0) json["images_per_second"] = progress_.overall_rate();
 
     Table summary({{"sweep", true}, {"name", false, true}, {"state"}, {"planned", true}, {"done", true}, {"failed", true}});
-    summary.Add({absl::StrCat(sweep_), status.name(), StateName(status.state()), absl::StrCat(status.planned()), absl::StrCat(status.done()),
-                 absl::StrCat(status.failed())});
+    summary.Add({absl::StrCat(sweep_), status.name(), StateName(status.state()), absl::StrCat(status.planned()),
+                 absl::StrCat(status.done()), absl::StrCat(status.failed())});
     PS_RETURN_IF_ERROR(common_.output == OutputFormat::kTable ? WriteStdout(text) : Print(common_.output, summary, json));
     return status.state() == v1::SWEEP_STATE_DONE ? kOk : kWorkFailed;
   }
@@ -242,21 +252,29 @@ class RunCommand {
 
 void AddRun(Commands& commands) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = commands.Add("run", "Run a spec on this machine to its end, motifs included; run it again to go on", Commands::Needs::kSource,
-                               [options](const Common& common) -> absl::StatusOr<int> {
-                                 if (common.source.remote()) {
-                                   return absl::InvalidArgumentError("run works in a store folder of this machine; submit hands a spec to a server");
-                                 }
-                                 return RunCommand(*options, common).Run();
-                               });
+  CLI::App* app = commands.Add(
+      "run", "Run a spec on this machine to its end, motifs included; run it again to go on", Commands::Needs::kSource,
+      [options](const Common& common) -> absl::StatusOr<int> {
+        if (common.source.remote()) {
+          return absl::InvalidArgumentError("run works in a store folder of this machine; submit hands a spec to a server");
+        }
+        return RunCommand(*options, common).Run();
+      });
   app->add_option("SPEC", options->spec, "Experiment in YAML")->required();
-  app->add_option("--workers", options->workers, "Worker processes; 0: one, or one for each core where the models are small")->check(CLI::Range(0, 256))->capture_default_str();
-  app->add_option("--threads", options->threads, "Threads of each worker; 0: the machine's, shared out")->check(CLI::Range(0, 1024))->capture_default_str();
-  app->add_option("--models", options->models, "Folders with models [$PROMPTSWEEP_MODELS, else those that come with the program]")->type_name("DIR");
+  app->add_option("--workers", options->workers, "Worker processes; 0: one, or one for each core where the models are small")
+      ->check(CLI::Range(0, 256))
+      ->capture_default_str();
+  app->add_option("--threads", options->threads, "Threads of each worker; 0: the machine's, shared out")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  app->add_option("--models", options->models, "Folders with models [$PROMPTSWEEP_MODELS, else those that come with the program]")
+      ->type_name("DIR");
   app->add_option("--device", options->device, "cpu, or cuda:N where libtorch has it")->capture_default_str();
   app->add_flag("--no-motifs", options->no_motifs, "Stop when every cell has run");
   app->add_option("--report", options->report, "Where to write the page [STORE/report-NAME.html]")->type_name("FILE");
-  app->add_option("--listen", options->listen, "Loopback address for workers, and for other commands meanwhile")->type_name("HOST:PORT")->capture_default_str();
+  app->add_option("--listen", options->listen, "Loopback address for workers, and for other commands meanwhile")
+      ->type_name("HOST:PORT")
+      ->capture_default_str();
 }
 
 }  // namespace promptsweep::cli

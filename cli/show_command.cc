@@ -62,14 +62,16 @@ absl::StatusOr<std::string> EncodeFor(const std::string& path, const std::string
   }
   if (stored_format == (webp ? v1::IMAGE_FORMAT_WEBP : v1::IMAGE_FORMAT_PNG)) return stored;
   PS_ASSIGN_OR_RETURN(const worker::Image image, worker::DecodeImage(stored));
-  return webp ? worker::EncodeWebp(image.rgb, image.width, image.height) : worker::EncodePng(image.rgb, image.width, image.height);
+  return webp ? worker::EncodeWebp(image.rgb, image.width, image.height)
+              : worker::EncodePng(image.rgb, image.width, image.height);
 }
 
 absl::Status WriteSheet(Client& client, const v1::SweepInfo& info, const Options& options) {
   const std::string& path = options.contact_sheet[0];
   uint64_t count = 0;
   if (!absl::SimpleAtoi(options.contact_sheet[1], &count) || count == 0 || count > kMaxSheet) {
-    return absl::InvalidArgumentError(absl::StrCat("--contact-sheet takes 1 to ", kMaxSheet, " pictures, not \"", options.contact_sheet[1], "\""));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--contact-sheet takes 1 to ", kMaxSheet, " pictures, not \"", options.contact_sheet[1], "\""));
   }
   std::vector<uint64_t> ordinals = options.ordinals;
   if (ordinals.empty()) {
@@ -101,7 +103,8 @@ absl::StatusOr<int> Show(const Options& options, const Common& common) {
   if (options.ordinals.empty() && options.contact_sheet.empty()) {
     return absl::InvalidArgumentError("show needs an ORDINAL or --contact-sheet (see --help)");
   }
-  if (!options.out.empty() && options.ordinals.size() != 1) return absl::InvalidArgumentError("--out goes with exactly one ORDINAL");
+  if (!options.out.empty() && options.ordinals.size() != 1)
+    return absl::InvalidArgumentError("--out goes with exactly one ORDINAL");
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
   PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, client->FindSweep(options.sweep));
   if (!options.contact_sheet.empty()) {
@@ -118,8 +121,9 @@ absl::StatusOr<int> Show(const Options& options, const Common& common) {
   }));
   for (uint64_t ordinal : options.ordinals) {
     if (std::none_of(results.begin(), results.end(), [&](const v1::Result& r) { return r.cell().ordinal() == ordinal; })) {
-      return absl::NotFoundError(absl::StrCat("cell ", ordinal, " of sweep ", info.sweep(), " has no stored result (the sweep has ",
-                                              info.counts().planned(), " cells, ", info.counts().done(), " done)"));
+      return absl::NotFoundError(absl::StrCat("cell ", ordinal, " of sweep ", info.sweep(),
+                                              " has no stored result (the sweep has ", info.counts().planned(), " cells, ",
+                                              info.counts().done(), " done)"));
     }
   }
   if (!options.out.empty()) {
@@ -129,7 +133,8 @@ absl::StatusOr<int> Show(const Options& options, const Common& common) {
     PS_RETURN_IF_ERROR(WriteFileAtomically(options.out, bytes));
   }
   // One result reads best as a list of its fields, several as rows.
-  Table table = results.size() == 1 && common.output == OutputFormat::kTable ? Table({{"field"}, {"value", false, true, 0}}) : Table(ResultColumns(settings));
+  Table table = results.size() == 1 && common.output == OutputFormat::kTable ? Table({{"field"}, {"value", false, true, 0}})
+                                                                             : Table(ResultColumns(settings));
   Json json = Json::array();
   const std::vector<Column> columns = ResultColumns(settings);
   for (const v1::Result& result : results) {
@@ -154,7 +159,8 @@ void AddShow(Commands& commands) {
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest")->required();
   app->add_option("ORDINAL", options->ordinals, "Cells");
   app->add_option("--out", options->out, "Write the cell's picture here (.png or .webp)")->type_name("FILE");
-  app->add_option("--contact-sheet", options->contact_sheet, "Write so many pictures on one sheet (.png or .webp): those of the cells named, or evenly spaced ones")
+  app->add_option("--contact-sheet", options->contact_sheet,
+                  "Write so many pictures on one sheet (.png or .webp): those of the cells named, or evenly spaced ones")
       ->type_name("FILE N")
       ->expected(2);
 }

@@ -41,15 +41,24 @@ absl::StatusOr<v1::SweepStatus> GetStatus(Client& client, const std::string& key
 }
 
 absl::Status PrintStatuses(const Common& common, const std::vector<v1::SweepStatus>& statuses, bool one) {
-  Table table({{"id", true}, {"name", false, true}, {"state"}, {"planned", true}, {"done", true}, {"failed", true}, {"leased", true},
-               {"pending", true}, {"per_second", true}, {"workers", true}, {"digest", false, false, 13}});
+  Table table({{"id", true},
+               {"name", false, true},
+               {"state"},
+               {"planned", true},
+               {"done", true},
+               {"failed", true},
+               {"leased", true},
+               {"pending", true},
+               {"per_second", true},
+               {"workers", true},
+               {"digest", false, false, 13}});
   Json json = Json::array();
   for (const v1::SweepStatus& status : statuses) {
     const bool people = common.output == OutputFormat::kTable;
     const auto number = [&](uint64_t n) { return people ? Grouped(n) : absl::StrCat(n); };
-    table.Add({absl::StrCat(status.sweep()), status.name(), StateName(status.state()), number(status.planned()), number(status.done()),
-               number(status.failed()), number(status.leased()), number(status.pending()), absl::StrFormat("%.1f", status.cells_per_second()),
-               absl::StrCat(status.workers()), ToHex(status.digest())});
+    table.Add({absl::StrCat(status.sweep()), status.name(), StateName(status.state()), number(status.planned()),
+               number(status.done()), number(status.failed()), number(status.leased()), number(status.pending()),
+               absl::StrFormat("%.1f", status.cells_per_second()), absl::StrCat(status.workers()), ToHex(status.digest())});
     json.push_back(ToJson(status));
   }
   return Print(common.output, table, one ? json[0] : json);
@@ -86,8 +95,9 @@ absl::StatusOr<int> Watch(const std::string& key, const Common& common) {
       return status.state() == v1::SWEEP_STATE_DONE ? kOk : kWorkFailed;
     }
     if (!client->remote()) {
-      return absl::FailedPreconditionError(absl::StrCat("nothing works on sweep ", status.sweep(), " (", status.name(), ", ", StateName(status.state()),
-                                                        ", ", status.pending(), " cells to do): promptsweep run with its spec goes on with it"));
+      return absl::FailedPreconditionError(absl::StrCat("nothing works on sweep ", status.sweep(), " (", status.name(), ", ",
+                                                        StateName(status.state()), ", ", status.pending(),
+                                                        " cells to do): promptsweep run with its spec goes on with it"));
     }
     progress.Update(status);
     if (IsStopSignal(WaitForSignal(absl::Seconds(1)))) return kInterrupted;
@@ -125,7 +135,8 @@ absl::StatusOr<int> Submit(const SubmitOptions& options, const Common& common) {
   }
   Table table({{"sweep", true}, {"name", false, true}, {"existed"}});
   table.Add({absl::StrCat(response.sweep()), loaded->spec.name(), response.existed() ? "true" : "false"});
-  PS_RETURN_IF_ERROR(Print(common.output, table, Json{{"sweep", response.sweep()}, {"name", loaded->spec.name()}, {"existed", response.existed()}}));
+  PS_RETURN_IF_ERROR(Print(common.output, table,
+                           Json{{"sweep", response.sweep()}, {"name", loaded->spec.name()}, {"existed", response.existed()}}));
   return kOk;
 }
 
@@ -224,8 +235,15 @@ absl::StatusOr<int> Workers(const Common& common) {
   if (client->sweeps()) {
     PS_ASSIGN_OR_RETURN(response, Call(*client->sweeps(), &SweepStub::ListWorkers, v1::ListWorkersRequest()));
   }
-  Table table({{"worker", false, true}, {"state"}, {"device", false, true}, {"leases", true}, {"stored", true}, {"per_second", true},
-               {"heartbeat_s", true}, {"loaded", false, true}, {"models", false, true}});
+  Table table({{"worker", false, true},
+               {"state"},
+               {"device", false, true},
+               {"leases", true},
+               {"stored", true},
+               {"per_second", true},
+               {"heartbeat_s", true},
+               {"loaded", false, true},
+               {"models", false, true}});
   Json json = Json::array();
   for (const v1::WorkerInfo& worker : response.workers()) {
     const double since = static_cast<double>(worker.since_heartbeat().seconds()) + worker.since_heartbeat().nanos() * 1e-9;
@@ -248,8 +266,8 @@ void AddSweepCommands(Commands& commands) {
     app->add_option("SWEEP", *key, "Id, name or at least 6 digits of the digest")->required(required);
   };
   auto submit = std::make_shared<SubmitOptions>();
-  CLI::App* app = commands.Add("submit", "Hand a spec to a server; asking again attaches to the same sweep", Commands::Needs::kSource,
-                               [submit](const Common& common) { return Submit(*submit, common); });
+  CLI::App* app = commands.Add("submit", "Hand a spec to a server; asking again attaches to the same sweep",
+                               Commands::Needs::kSource, [submit](const Common& common) { return Submit(*submit, common); });
   app->add_option("SPEC", submit->spec, "Experiment in YAML")->required();
   app->add_option("--models", submit->models, "Folders with models; the server's workers may have others")->type_name("DIR");
   with_key("status", "Progress of every sweep, or of one", false, &Status);
@@ -259,7 +277,8 @@ void AddSweepCommands(Commands& commands) {
                                                                {"cancel", "Give a sweep up; its results stay", Verb::kCancel},
                                                                {"retry", "Run failed cells again", Verb::kRetry}};
   for (const auto& [name, description, verb] : kVerbs) {
-    with_key(name, description, true, [verb = verb](const std::string& key, const Common& common) { return Change(verb, key, common); });
+    with_key(name, description, true,
+             [verb = verb](const std::string& key, const Common& common) { return Change(verb, key, common); });
   }
   with_key("explain", "Why a sweep is not moving", true, &Explain);
   commands.Add("workers", "Workers the server knows", Commands::Needs::kSource, &Workers);

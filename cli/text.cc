@@ -21,7 +21,10 @@ int32_t NextCodePoint(absl::string_view text, size_t& at) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned char first = byte(at);
   if (first < 0x80) return ++at, first;
-  const int length = first >= 0xf0 && first < 0xf5 ? 4 : first >= 0xe0 && first < 0xf0 ? 3 : first >= 0xc2 && first < 0xe0 ? 2 : 0;
+  const int length = first >= 0xf0 && first < 0xf5   ? 4
+                     : first >= 0xe0 && first < 0xf0 ? 3
+                     : first >= 0xc2 && first < 0xe0 ? 2
+                                                     : 0;
   if (length == 0 || at + length > text.size()) return ++at, -1;
   int32_t point = first & (0xff >> (length + 1));
   for (int i = 1; i < length; ++i) {
@@ -42,8 +45,9 @@ bool IsUnsafe(int32_t point) {
 
 int ColumnsOf(int32_t point) {
   if ((point >= 0x300 && point < 0x370) || point == 0x200b || point == 0x200d || (point >= 0xfe00 && point < 0xfe10)) return 0;
-  const bool wide = (point >= 0x1100 && point < 0x1160) || (point >= 0x2e80 && point < 0xa4d0) || (point >= 0xac00 && point < 0xd7a4) ||
-                    (point >= 0xf900 && point < 0xfb00) || (point >= 0xfe30 && point < 0xfe70) || (point >= 0xff00 && point < 0xff61) ||
+  const bool wide = (point >= 0x1100 && point < 0x1160) || (point >= 0x2e80 && point < 0xa4d0) ||
+                    (point >= 0xac00 && point < 0xd7a4) || (point >= 0xf900 && point < 0xfb00) ||
+                    (point >= 0xfe30 && point < 0xfe70) || (point >= 0xff00 && point < 0xff61) ||
                     (point >= 0x1f300 && point < 0x1faff) || (point >= 0x20000 && point < 0x40000);
   return wide ? 2 : 1;
 }
@@ -60,9 +64,10 @@ int DecimalsFor(double percent) {
 
 std::string PluralOfWord(const std::string& word) {
   static constexpr std::pair<absl::string_view, absl::string_view> kIrregular[] = {
-      {"child", "children"}, {"person", "people"}, {"foot", "feet"},   {"tooth", "teeth"}, {"mouse", "mice"},  {"goose", "geese"},
-      {"knife", "knives"},   {"leaf", "leaves"},   {"wolf", "wolves"}, {"fish", "fish"},   {"sheep", "sheep"}, {"deer", "deer"},
-      {"men", "men"},        {"women", "women"},   {"text", "text"},   {"food", "food"},   {"hair", "hair"},   {"clothing", "clothing"}};
+      {"child", "children"}, {"person", "people"}, {"foot", "feet"},        {"tooth", "teeth"}, {"mouse", "mice"},
+      {"goose", "geese"},    {"knife", "knives"},  {"leaf", "leaves"},      {"wolf", "wolves"}, {"fish", "fish"},
+      {"sheep", "sheep"},    {"deer", "deer"},     {"men", "men"},          {"women", "women"}, {"text", "text"},
+      {"food", "food"},      {"hair", "hair"},     {"clothing", "clothing"}};
   const std::string lower = absl::AsciiStrToLower(word);
   for (const auto& [one, many] : kIrregular) {
     if (lower == one || lower == many) return std::string(many);
@@ -184,7 +189,8 @@ std::string Plural(absl::string_view noun) {
     }
   }
   size_t head_end = noun.size();
-  for (absl::string_view preposition : {" in ", " of ", " with ", " on ", " at ", " from ", " for ", " and ", " under ", " by "}) {
+  for (absl::string_view preposition :
+       {" in ", " of ", " with ", " on ", " at ", " from ", " for ", " and ", " under ", " by "}) {
     const size_t at = noun.find(preposition);
     if (at != absl::string_view::npos && at > 0) head_end = std::min(head_end, at);
   }

@@ -23,13 +23,21 @@ absl::StatusOr<int> Verify(const Options& options, const Common& common) {
   PS_ASSIGN_OR_RETURN(const v1::VerifyResponse response,
                       Call(client->store(), &v1::StoreService::StubInterface::Verify, request, absl::Hours(240)));
   size_t problems = response.problems_size();
-  Table table({{"sweep", true}, {"name", false, true}, {"planned", true}, {"done", true}, {"failed", true}, {"remaining", true},
-               {"divergent", true}, {"images_checked", true}, {"problems", true}});
+  Table table({{"sweep", true},
+               {"name", false, true},
+               {"planned", true},
+               {"done", true},
+               {"failed", true},
+               {"remaining", true},
+               {"divergent", true},
+               {"images_checked", true},
+               {"problems", true}});
   for (const v1::SweepVerdict& verdict : response.sweeps()) {
     problems += verdict.problems_size();
-    table.Add({absl::StrCat(verdict.sweep()), verdict.name(), absl::StrCat(verdict.counts().planned()), absl::StrCat(verdict.counts().done()),
-               absl::StrCat(verdict.counts().failed()), absl::StrCat(verdict.remaining()), absl::StrCat(verdict.counts().divergent()),
-               absl::StrCat(verdict.images_checked()), absl::StrCat(verdict.problems_size())});
+    table.Add({absl::StrCat(verdict.sweep()), verdict.name(), absl::StrCat(verdict.counts().planned()),
+               absl::StrCat(verdict.counts().done()), absl::StrCat(verdict.counts().failed()), absl::StrCat(verdict.remaining()),
+               absl::StrCat(verdict.counts().divergent()), absl::StrCat(verdict.images_checked()),
+               absl::StrCat(verdict.problems_size())});
   }
   if (common.output != OutputFormat::kTable) {
     Json json = ToJson(response);
@@ -39,10 +47,11 @@ absl::StatusOr<int> Verify(const Options& options, const Common& common) {
   }
   std::string text;
   for (const v1::SweepVerdict& verdict : response.sweeps()) {
-    absl::StrAppend(&text, "sweep ", verdict.sweep(), " (", OneLine(verdict.name()), "): ", Grouped(verdict.counts().planned()), " planned = ",
-                    Grouped(verdict.counts().done()), " done + ", Grouped(verdict.counts().failed()), " failed");
+    absl::StrAppend(&text, "sweep ", verdict.sweep(), " (", OneLine(verdict.name()), "): ", Grouped(verdict.counts().planned()),
+                    " planned = ", Grouped(verdict.counts().done()), " done + ", Grouped(verdict.counts().failed()), " failed");
     if (verdict.remaining() > 0) absl::StrAppend(&text, " + ", Grouped(verdict.remaining()), " remaining");
-    if (verdict.counts().divergent() > 0) absl::StrAppend(&text, "; ", Grouped(verdict.counts().divergent()), " came twice with other content");
+    if (verdict.counts().divergent() > 0)
+      absl::StrAppend(&text, "; ", Grouped(verdict.counts().divergent()), " came twice with other content");
     if (options.deep) absl::StrAppend(&text, "; ", Grouped(verdict.images_checked()), " images read, digests equal");
     text += "\n";
     for (const std::string& problem : verdict.problems()) absl::StrAppend(&text, "  problem: ", OneLine(problem), "\n");
@@ -57,8 +66,8 @@ absl::StatusOr<int> Verify(const Options& options, const Common& common) {
 
 void AddVerify(Commands& commands) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = commands.Add("verify", "Prove that planned = done + failed + remaining and that nothing is damaged", Commands::Needs::kSource,
-                               [options](const Common& common) { return Verify(*options, common); });
+  CLI::App* app = commands.Add("verify", "Prove that planned = done + failed + remaining and that nothing is damaged",
+                               Commands::Needs::kSource, [options](const Common& common) { return Verify(*options, common); });
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest; every sweep without it");
   app->add_flag("--deep", options->deep, "Also read every byte: file checksums, image and embedding digests");
 }

@@ -1,5 +1,5 @@
-// What runs on the store thread: loading, and what operators ask. Each change is stored first and applied then, so a reply means it
-// lasts. This thread alone changes a sweep's state, so a state read here stays true until it is changed here.
+// What runs on the store thread: loading, and what operators ask. Each change is stored first and applied then, so a reply means
+// it lasts. This thread alone changes a sweep's state, so a state read here stays true until it is changed here.
 #include <spdlog/spdlog.h>
 
 #include <utility>
@@ -28,7 +28,8 @@ void Coordinator::Enqueue(Done<Response> done, std::function<absl::StatusOr<Resp
       if (!stopping_) calls = AnswerPolls(options_.clock->TimeNow());
     }
     for (auto& call : calls) call();
-    if (response.status().code() == absl::StatusCode::kCancelled) response = absl::UnavailableError("the coordinator is shutting down");
+    if (response.status().code() == absl::StatusCode::kCancelled)
+      response = absl::UnavailableError("the coordinator is shutting down");
     done(std::move(response));
   };
   absl::Status refused;
@@ -91,8 +92,8 @@ absl::Status Coordinator::LoadAll() {
     if (!IsOurs(info)) state_.LoadEnded(info);
   }
   for (Loaded& loaded : unfinished) {
-    spdlog::info("sweep {} ({}) goes on: {} of {} cells done, {} failed", loaded.info.sweep(), loaded.info.manifest().spec().name(),
-                 loaded.coverage.size(), loaded.plan.cell_count(), loaded.failed.size());
+    spdlog::info("sweep {} ({}) goes on: {} of {} cells done, {} failed", loaded.info.sweep(),
+                 loaded.info.manifest().spec().name(), loaded.coverage.size(), loaded.plan.cell_count(), loaded.failed.size());
     state_.LoadSweep(loaded.info.sweep(), loaded.plan, loaded.info.state(), loaded.coverage, loaded.failed, now);
   }
   if (!unfinished.empty() && options_.restart_grace > absl::ZeroDuration()) state_.HoldGrantsUntil(now + options_.restart_grace);
@@ -176,7 +177,8 @@ absl::Status Coordinator::MoveTo(uint32_t sweep, v1::SweepState wanted) {
 absl::StatusOr<v1::RetryFailedResponse> Coordinator::Retry(uint32_t sweep) {
   PS_ASSIGN_OR_RETURN(const v1::SweepState state, StateOf(sweep));
   v1::RetryFailedResponse response;
-  if (state == v1::SWEEP_STATE_CANCELLED) return absl::FailedPreconditionError(absl::StrCat("sweep ", sweep, " was cancelled; submit it again"));
+  if (state == v1::SWEEP_STATE_CANCELLED)
+    return absl::FailedPreconditionError(absl::StrCat("sweep ", sweep, " was cancelled; submit it again"));
   if (state == v1::SWEEP_STATE_DONE) return response;
   if (IsActive(state)) {
     PS_RETURN_IF_ERROR(store_->ClearFailures(sweep, {}).status());

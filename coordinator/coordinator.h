@@ -22,20 +22,20 @@
 
 namespace promptsweep::coordinator {
 
-// Thread-safe. Never blocks a caller on I/O: calls that need the store, or work that is not there yet, take a `done` that runs later,
-// exactly once, on one of the coordinator's own threads or on the caller's, with no lock held.
+// Thread-safe. Never blocks a caller on I/O: calls that need the store, or work that is not there yet, take a `done` that runs
+// later, exactly once, on one of the coordinator's own threads or on the caller's, with no lock held.
 //
 // Threads: one for the store (loading, submits, ends of sweeps: strictly one thing after another) and one ticker.
 //
-// Life: construct; register the services; start the server; Start(store); ...; Shutdown(); shut the server down; destroy. Before the
-// store's sweeps are loaded and after Shutdown every call fails with UNAVAILABLE. In one process with the store, `store` works over
-// the in-process channel of the same server: hence the constructor needs no store.
+// Life: construct; register the services; start the server; Start(store); ...; Shutdown(); shut the server down; destroy. Before
+// the store's sweeps are loaded and after Shutdown every call fails with UNAVAILABLE. In one process with the store, `store`
+// works over the in-process channel of the same server: hence the constructor needs no store.
 class Coordinator {
  public:
   struct Options {
-    State::Options state;                     // epoch 0: drawn from `random`
-    Clock* clock = &Clock::Real();            // outlives the coordinator
-    std::function<uint64_t()> random;         // sessions and epoch; empty: the system's
+    State::Options state;              // epoch 0: drawn from `random`
+    Clock* clock = &Clock::Real();     // outlives the coordinator
+    std::function<uint64_t()> random;  // sessions and epoch; empty: the system's
     absl::Duration tick = absl::Seconds(1);
     absl::Duration max_poll = absl::Seconds(20);
     absl::Duration idle_poll = absl::Seconds(1);  // how long a question waits when every sweep has ended

@@ -55,8 +55,8 @@ class FakeStore {
 class FakeStoreClient final : public StoreClient {
  public:
   enum class Phase { kRequest, kReply };
-  // Called with the method's name before a call reaches the store and before its reply comes back. An error takes the place of the
-  // reply: from kRequest nothing happened, from kReply it did.
+  // Called with the method's name before a call reaches the store and before its reply comes back. An error takes the place of
+  // the reply: from kRequest nothing happened, from kReply it did.
   using OnCall = std::function<absl::Status(absl::string_view method, Phase phase)>;
 
   explicit FakeStoreClient(std::shared_ptr<FakeStore> store, OnCall on_call = nullptr)
@@ -99,21 +99,25 @@ class FakeStoreClient final : public StoreClient {
     });
   }
   absl::Status SetSweepState(uint32_t id, v1::SweepState state) override {
-    return Call<bool>("SetSweepState", [&](auto& sweeps) {
-      sweeps.at(id).info.set_state(state);
-      return true;
-    }).status();
+    return Call<bool>("SetSweepState",
+                      [&](auto& sweeps) {
+                        sweeps.at(id).info.set_state(state);
+                        return true;
+                      })
+        .status();
   }
   absl::StatusOr<OrdinalSet> GetCoverage(uint32_t id) override {
     return Call<OrdinalSet>("GetCoverage", [&](auto& sweeps) { return sweeps.at(id).done; });
   }
   absl::Status PutFailures(uint32_t id, const std::vector<v1::FailureRecord>& failures) override {
-    return Call<bool>("PutFailures", [&](auto& sweeps) {
-      for (const v1::FailureRecord& record : failures) {
-        if (!sweeps.at(id).done.Contains(record.ordinal())) sweeps.at(id).failures[record.ordinal()] = record;
-      }
-      return true;
-    }).status();
+    return Call<bool>("PutFailures",
+                      [&](auto& sweeps) {
+                        for (const v1::FailureRecord& record : failures) {
+                          if (!sweeps.at(id).done.Contains(record.ordinal())) sweeps.at(id).failures[record.ordinal()] = record;
+                        }
+                        return true;
+                      })
+        .status();
   }
   absl::StatusOr<OrdinalSet> ListFailures(uint32_t id) override {
     return Call<OrdinalSet>("ListFailures", [&](auto& sweeps) {

@@ -21,11 +21,13 @@ bool State::CanRun(const Worker& worker, const v1::ModelRef& model) const {
 bool State::CanRunCell(const Worker& worker, const Sweep& sweep, uint64_t ordinal) const {
   const sweep::Plan& plan = sweep.progress->plan();
   const std::string& id = plan.ModelAt(ordinal);
-  return absl::c_any_of(plan.manifest().models(), [&](const v1::ModelRef& model) { return model.id() == id && CanRun(worker, model); });
+  return absl::c_any_of(plan.manifest().models(),
+                        [&](const v1::ModelRef& model) { return model.id() == id && CanRun(worker, model); });
 }
 
 bool State::HasEmbedders(const Worker& worker, const Sweep& sweep) const {
-  return absl::c_all_of(sweep.progress->plan().manifest().embedders(), [&](const v1::ModelRef& model) { return CanRun(worker, model); });
+  return absl::c_all_of(sweep.progress->plan().manifest().embedders(),
+                        [&](const v1::ModelRef& model) { return CanRun(worker, model); });
 }
 
 bool State::Grantable(const Sweep& sweep, absl::Time now) const {
@@ -35,19 +37,24 @@ bool State::Grantable(const Sweep& sweep, absl::Time now) const {
 
 bool State::MustAvoid(const Worker& worker, const Sweep& sweep, uint64_t ordinal, const Trouble& trouble) const {
   // The last try should be somewhere else, where there is somewhere else.
-  if (trouble.attempts + 1 < options_.retry.max_attempts || trouble.workers.size() != 1 || trouble.workers[0] != worker.name) return false;
+  if (trouble.attempts + 1 < options_.retry.max_attempts || trouble.workers.size() != 1 || trouble.workers[0] != worker.name)
+    return false;
   return absl::c_any_of(workers_, [&](const auto& entry) {
     const Worker& other = entry.second;
-    return other.name != worker.name && !other.lost && !other.draining && HasEmbedders(other, sweep) && CanRunCell(other, sweep, ordinal);
+    return other.name != worker.name && !other.lost && !other.draining && HasEmbedders(other, sweep) &&
+           CanRunCell(other, sweep, ordinal);
   });
 }
 
-std::optional<uint64_t> State::PickIn(const Worker& worker, const Sweep& sweep, absl::string_view preferred, bool only_preferred) const {
+std::optional<uint64_t> State::PickIn(const Worker& worker, const Sweep& sweep, absl::string_view preferred,
+                                      bool only_preferred) const {
   const SweepProgress& progress = *sweep.progress;
   const uint64_t cells = progress.cells();
   if (progress.troubled().size() >= options_.max_troubled) {
     for (const auto& [ordinal, trouble] : progress.troubled()) {
-      if (!progress.taken().Contains(ordinal) && !MustAvoid(worker, sweep, ordinal, trouble) && CanRunCell(worker, sweep, ordinal)) return ordinal;
+      if (!progress.taken().Contains(ordinal) && !MustAvoid(worker, sweep, ordinal, trouble) &&
+          CanRunCell(worker, sweep, ordinal))
+        return ordinal;
     }
     return std::nullopt;
   }
@@ -74,7 +81,8 @@ std::optional<State::Pick> State::PickAny(const Worker& worker, absl::Time now) 
   for (const auto& [id, sweep] : sweeps_) {
     if (Grantable(sweep, now) && sweep.progress->free_count() > 0 && HasEmbedders(worker, sweep)) turn.emplace_back(id, &sweep);
   }
-  std::rotate(turn.begin(), absl::c_find_if(turn, [&](const auto& entry) { return entry.first > last_granted_sweep_; }), turn.end());
+  std::rotate(turn.begin(), absl::c_find_if(turn, [&](const auto& entry) { return entry.first > last_granted_sweep_; }),
+              turn.end());
   const std::string& loaded = worker.loaded_model.empty() ? worker.granted_model : worker.loaded_model;
   // Loading weights is dear, so a worker stays with its model, unless a sweep that nobody serves has waited long enough.
   if (worker.granted_in_row >= options_.affinity_leases) {
@@ -97,7 +105,8 @@ uint64_t State::LeaseSize(const Worker& worker, const Sweep& sweep) const {
     const double wanted = worker.rate * absl::ToDoubleSeconds(options_.lease_target);
     size = static_cast<uint64_t>(std::clamp(wanted, 1.0, static_cast<double>(options_.max_lease)));
   }
-  const uint64_t workers = absl::c_count_if(workers_, [](const auto& entry) { return !entry.second.lost && !entry.second.draining; });
+  const uint64_t workers =
+      absl::c_count_if(workers_, [](const auto& entry) { return !entry.second.lost && !entry.second.draining; });
   if (workers <= 1) return size;
   // Guided self-scheduling: near the end everybody gets a piece, and the last pieces are small.
   const uint64_t share = sweep.progress->free_count() / (2 * workers) + 1;

@@ -38,7 +38,8 @@ struct Flags {
 absl::StatusOr<absl::Duration> ParseDuration(const std::string& flag, const std::string& text, absl::Duration least) {
   absl::Duration value;
   if (!absl::ParseDuration(text, &value) || value < least || value > absl::Hours(24)) {
-    return absl::InvalidArgumentError(absl::StrCat(flag, " ", text, ": expected a duration from ", absl::FormatDuration(least), " to 24h"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, " ", text, ": expected a duration from ", absl::FormatDuration(least), " to 24h"));
   }
   return value;
 }
@@ -86,7 +87,8 @@ int Serve(const Flags& flags, const sigset_t& signals) {
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) return Fail(absl::UnavailableError(absl::StrCat("cannot listen on ", flags.listen)));
   server->GetHealthCheckService()->SetServingStatus(false);
-  coordinator.Start(std::make_unique<GrpcStoreClient>(v1::StoreService::NewStub(*channel), GrpcStoreClient::Options{.random = random}));
+  coordinator.Start(
+      std::make_unique<GrpcStoreClient>(v1::StoreService::NewStub(*channel), GrpcStoreClient::Options{.random = random}));
   std::cout << "listening on " << HostOf(flags.listen) << ":" << port << std::endl;
 
   std::thread readiness([&] {
@@ -106,15 +108,21 @@ int Serve(const Flags& flags, const sigset_t& signals) {
 int Main(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("coordinator"));
   Flags flags;
-  CLI::App app("Hands cells of sweeps to workers. The store keeps everything; this program keeps nothing.", "promptsweep-coordinator");
-  app.add_option("--listen", flags.listen, "HOST:PORT to serve; port 0 takes a free one, printed on standard output")->capture_default_str();
+  CLI::App app("Hands cells of sweeps to workers. The store keeps everything; this program keeps nothing.",
+               "promptsweep-coordinator");
+  app.add_option("--listen", flags.listen, "HOST:PORT to serve; port 0 takes a free one, printed on standard output")
+      ->capture_default_str();
   app.add_option("--store", flags.store, "HOST:PORT of the store")->required();
   app.add_option("--store-for-workers", flags.store_for_workers, "HOST:PORT at which workers reach the store; default: --store");
   app.add_flag("--insecure", flags.insecure, "allow unencrypted traffic beyond this machine");
-  app.add_option("--lease-ttl", flags.lease_ttl, "a worker silent for so long loses its leases; heartbeats come six times as often")
+  app.add_option("--lease-ttl", flags.lease_ttl,
+                 "a worker silent for so long loses its leases; heartbeats come six times as often")
       ->capture_default_str();
-  app.add_option("--lease-target", flags.lease_target, "work to hand out at a time, at the worker's measured rate")->capture_default_str();
-  app.add_option("--attempts", flags.attempts, "failures after which a cell is given up")->check(CLI::Range(1, 100))->capture_default_str();
+  app.add_option("--lease-target", flags.lease_target, "work to hand out at a time, at the worker's measured rate")
+      ->capture_default_str();
+  app.add_option("--attempts", flags.attempts, "failures after which a cell is given up")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
   app.set_version_flag("--version", PROMPTSWEEP_VERSION);
   bool check_arguments = false;
   app.add_flag("--check-args", check_arguments, "Only check the arguments, then exit");

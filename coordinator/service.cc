@@ -58,7 +58,8 @@ grpc::ServerUnaryReactor* CoordinatorServiceImpl::AcquireLease(grpc::CallbackSer
   return new AcquireReactor(coordinator_, *request, response);
 }
 
-grpc::ServerUnaryReactor* CoordinatorServiceImpl::Heartbeat(grpc::CallbackServerContext* context, const v1::HeartbeatRequest* request,
+grpc::ServerUnaryReactor* CoordinatorServiceImpl::Heartbeat(grpc::CallbackServerContext* context,
+                                                            const v1::HeartbeatRequest* request,
                                                             v1::HeartbeatResponse* response) {
   return Reply(context, coordinator_->Heartbeat(*request), response);
 }
@@ -75,12 +76,14 @@ grpc::ServerUnaryReactor* CoordinatorServiceImpl::ReleaseLease(grpc::CallbackSer
   return Reply(context, coordinator_->ReleaseLease(*request), response);
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::SubmitSweep(grpc::CallbackServerContext* context, const v1::SubmitSweepRequest* request,
+grpc::ServerUnaryReactor* SweepServiceImpl::SubmitSweep(grpc::CallbackServerContext* context,
+                                                        const v1::SubmitSweepRequest* request,
                                                         v1::SubmitSweepResponse* response) {
   return ReplyLater(context, response, [&](auto done) { coordinator_->SubmitSweep(*request, std::move(done)); });
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::GetSweepStatus(grpc::CallbackServerContext* context, const v1::GetSweepStatusRequest* request,
+grpc::ServerUnaryReactor* SweepServiceImpl::GetSweepStatus(grpc::CallbackServerContext* context,
+                                                           const v1::GetSweepStatusRequest* request,
                                                            v1::GetSweepStatusResponse* response) {
   return Reply(context, coordinator_->GetSweepStatus(*request), response);
 }
@@ -96,27 +99,32 @@ grpc::ServerUnaryReactor* SweepServiceImpl::PauseSweep(grpc::CallbackServerConte
   return ReplyLater(context, response, [&](auto done) { coordinator_->PauseSweep(*request, std::move(done)); });
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::ResumeSweep(grpc::CallbackServerContext* context, const v1::ResumeSweepRequest* request,
+grpc::ServerUnaryReactor* SweepServiceImpl::ResumeSweep(grpc::CallbackServerContext* context,
+                                                        const v1::ResumeSweepRequest* request,
                                                         v1::ResumeSweepResponse* response) {
   return ReplyLater(context, response, [&](auto done) { coordinator_->ResumeSweep(*request, std::move(done)); });
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::CancelSweep(grpc::CallbackServerContext* context, const v1::CancelSweepRequest* request,
+grpc::ServerUnaryReactor* SweepServiceImpl::CancelSweep(grpc::CallbackServerContext* context,
+                                                        const v1::CancelSweepRequest* request,
                                                         v1::CancelSweepResponse* response) {
   return ReplyLater(context, response, [&](auto done) { coordinator_->CancelSweep(*request, std::move(done)); });
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::RetryFailed(grpc::CallbackServerContext* context, const v1::RetryFailedRequest* request,
+grpc::ServerUnaryReactor* SweepServiceImpl::RetryFailed(grpc::CallbackServerContext* context,
+                                                        const v1::RetryFailedRequest* request,
                                                         v1::RetryFailedResponse* response) {
   return ReplyLater(context, response, [&](auto done) { coordinator_->RetryFailed(*request, std::move(done)); });
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::ExplainSweep(grpc::CallbackServerContext* context, const v1::ExplainSweepRequest* request,
+grpc::ServerUnaryReactor* SweepServiceImpl::ExplainSweep(grpc::CallbackServerContext* context,
+                                                         const v1::ExplainSweepRequest* request,
                                                          v1::ExplainSweepResponse* response) {
   return Reply(context, coordinator_->ExplainSweep(*request), response);
 }
 
-grpc::ServerUnaryReactor* SweepServiceImpl::ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest* request,
+grpc::ServerUnaryReactor* SweepServiceImpl::ListWorkers(grpc::CallbackServerContext* context,
+                                                        const v1::ListWorkersRequest* request,
                                                         v1::ListWorkersResponse* response) {
   return Reply(context, coordinator_->ListWorkers(*request), response);
 }

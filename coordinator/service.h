@@ -1,4 +1,5 @@
-// The gRPC face of the coordinator: protos in, protos out, nothing decided here. No handler blocks: gRPC's callback threads are few.
+// The gRPC face of the coordinator: protos in, protos out, nothing decided here. No handler blocks: gRPC's callback threads are
+// few.
 #pragma once
 
 #include "coordinator/coordinator.h"
@@ -6,8 +7,8 @@
 
 namespace promptsweep::coordinator {
 
-// Both outlive the server they are registered with; `coordinator` outlives both. Call coordinator->Shutdown() before the server's:
-// it finishes every call that waits, without which grpc::Server::Shutdown does not return.
+// Both outlive the server they are registered with; `coordinator` outlives both. Call coordinator->Shutdown() before the
+// server's: it finishes every call that waits, without which grpc::Server::Shutdown does not return.
 class CoordinatorServiceImpl final : public v1::CoordinatorService::CallbackService {
  public:
   explicit CoordinatorServiceImpl(Coordinator* coordinator) : coordinator_(coordinator) {}

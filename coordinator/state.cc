@@ -117,9 +117,11 @@ uint64_t State::ForgetFailures(uint32_t id) {
   return sweep->progress->ForgetFailures();
 }
 
-absl::StatusOr<v1::RegisterWorkerResponse> State::Register(const v1::RegisterWorkerRequest& request, uint64_t session, absl::Time now) {
+absl::StatusOr<v1::RegisterWorkerResponse> State::Register(const v1::RegisterWorkerRequest& request, uint64_t session,
+                                                           absl::Time now) {
   Advance(now);
-  if (request.worker().empty() || request.worker().size() > 256) return absl::InvalidArgumentError("a worker's name has 1 to 256 bytes");
+  if (request.worker().empty() || request.worker().size() > 256)
+    return absl::InvalidArgumentError("a worker's name has 1 to 256 bytes");
   if (workers_.size() >= options_.max_workers) return absl::ResourceExhaustedError("too many workers");
   PS_CHECK(session != 0 && !SessionInUse(session)) << "session";
   if (auto old = by_name_.find(request.worker()); old != by_name_.end()) {
@@ -215,8 +217,8 @@ v1::HeartbeatResponse State::Heartbeat(const v1::HeartbeatRequest& request, absl
     listed.insert(held.lease());
     Touch(*lease, held, now);
   }
-  // What the worker should hold and does not. It is sure about a lease that it listed before, or whose grant it has seen; else the
-  // grant may be on its way.
+  // What the worker should hold and does not. It is sure about a lease that it listed before, or whose grant it has seen; else
+  // the grant may be on its way.
   const std::vector<uint64_t> leases = worker->leases;
   for (uint64_t id : leases) {
     if (listed.contains(id)) continue;
@@ -243,7 +245,8 @@ void State::Touch(Lease& lease, const v1::HeldLease& held, absl::Time now) {
 bool State::Adopt(const v1::HeldLease& held, uint64_t session, Worker& worker, absl::Time now) {
   const Range range{held.range().begin(), held.range().end()};
   Sweep* sweep = ActiveSweep(held.sweep());
-  if (sweep == nullptr || held.lease() >> 32 == options_.epoch || worker.leases.size() >= options_.max_leases_per_worker) return false;
+  if (sweep == nullptr || held.lease() >> 32 == options_.epoch || worker.leases.size() >= options_.max_leases_per_worker)
+    return false;
   if (range.begin >= range.end || range.end > sweep->planned || range.size() > kMaxAdoptedCells) return false;
   SweepProgress& progress = *sweep->progress;
   if (progress.plan().SameModelEnd(range.begin, range.end) != range.end) return false;
@@ -279,7 +282,8 @@ absl::StatusOr<v1::ReportProgressResponse> State::Report(const v1::ReportProgres
   }
   for (const v1::OrdinalRange& range : request.stored()) {
     if (range.begin() >= range.end() || range.end() > sweep->planned) {
-      return absl::InvalidArgumentError(absl::StrCat("[", range.begin(), ", ", range.end(), ") is no range of sweep ", request.sweep()));
+      return absl::InvalidArgumentError(
+          absl::StrCat("[", range.begin(), ", ", range.end(), ") is no range of sweep ", request.sweep()));
     }
   }
   for (const v1::CellFailure& failure : request.failures()) {
@@ -294,7 +298,8 @@ absl::StatusOr<v1::ReportProgressResponse> State::Report(const v1::ReportProgres
   // A lease of the time before a restart is not judged here: the next heartbeat adopts it or not.
   const bool unjudged = LiveLease(request.lease()) == nullptr && request.lease() >> 32 != options_.epoch;
   response.set_lease_valid(owned_lease() != nullptr || unjudged);
-  for (const v1::OrdinalRange& range : request.stored()) MarkDone(*sweep, request.sweep(), {range.begin(), range.end()}, worker, now);
+  for (const v1::OrdinalRange& range : request.stored())
+    MarkDone(*sweep, request.sweep(), {range.begin(), range.end()}, worker, now);
   if (worker == nullptr) return unknown;
   for (const v1::CellFailure& failure : request.failures()) {
     Lease* lease = owned_lease();
@@ -380,12 +385,14 @@ void State::Fail(Sweep& sweep, uint64_t ordinal, uint32_t attempts, absl::string
   sweep.progress->MarkFailed(ordinal);
 }
 
-void State::Blame(Sweep& sweep, uint64_t ordinal, absl::string_view worker, absl::string_view error, bool certain, absl::Time now) {
+void State::Blame(Sweep& sweep, uint64_t ordinal, absl::string_view worker, absl::string_view error, bool certain,
+                  absl::Time now) {
   const Trouble trouble = sweep.progress->MarkTrouble(ordinal, worker, error, certain, now);
   const uint32_t limit = options_.retry.max_attempts;
   const bool spread = trouble.workers.size() >= std::min<size_t>(2, limit) || !several_workers_;
   // Where no second worker can be had, twice as many tries settle it.
-  if ((trouble.attempts >= limit && spread) || trouble.attempts >= 2 * limit) Fail(sweep, ordinal, trouble.attempts, error, worker);
+  if ((trouble.attempts >= limit && spread) || trouble.attempts >= 2 * limit)
+    Fail(sweep, ordinal, trouble.attempts, error, worker);
 }
 
 }  // namespace promptsweep::coordinator

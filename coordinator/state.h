@@ -1,17 +1,19 @@
 // The coordinator's mind: sweeps, workers and leases. Events in, decisions out.
 //
-// Purity. No clock, no I/O, no randomness: time and random numbers are arguments. Two States fed the same events in the same order
-// are equal. Thread-compatible; Coordinator owns the one instance and its mutex. Nothing in here survives the process: a new State is
-// filled from the store (LoadSweep) and from the workers' heartbeats, which bring the leases that they still hold (adoption).
+// Purity. No clock, no I/O, no randomness: time and random numbers are arguments. Two States fed the same events in the same
+// order are equal. Thread-compatible; Coordinator owns the one instance and its mutex. Nothing in here survives the process: a
+// new State is filled from the store (LoadSweep) and from the workers' heartbeats, which bring the leases that they still hold
+// (adoption).
 //
 // One lease, start to end:
 //   1. Register      worker "pod-7" has models {dalle, clip}           -> session 0x51
 //   2. Acquire       (0x51, sequence 1)                                 -> lease 9, cells [0, 64) of sweep 1, attempt 1
 //   3. Heartbeat     holds lease 9, current_ordinal 17                  -> renewed for lease_ttl
 //   4. Report        stored [0, 40), failure of cell 33                 -> 40 done (33 among the waiting, back-off 1 s)
-//   5. ... silence for lease_ttl: the worker is lost. Cell 50, its last current_ordinal, is suspected: it backs off and is granted alone
-//      next, and dying on it then uses up an attempt. The rest becomes free in pieces of at most half of what was left. The store is
-//      asked what it holds before any of it is granted again.
+//   5. ... silence for lease_ttl: the worker is lost. Cell 50, its last current_ordinal, is suspected: it backs off and is
+//   granted alone
+//      next, and dying on it then uses up an attempt. The rest becomes free in pieces of at most half of what was left. The store
+//      is asked what it holds before any of it is granted again.
 //   6. Every cell done or failed: failures persisted -> coverage of the store compared -> sweep state persisted -> DONE.
 //
 // What only the store thread does (NextStoreAction, ApplyStoreOutcome and the functions marked so) never interleaves with itself;
@@ -56,28 +58,28 @@ struct StoreAction {
 class State {
  public:
   struct Options {
-    // High half of every lease id; random per process, not 0. An unknown lease of this epoch is dead, one of another epoch was granted
-    // before a restart and may be adopted.
+    // High half of every lease id; random per process, not 0. An unknown lease of this epoch is dead, one of another epoch was
+    // granted before a restart and may be adopted.
     uint32_t epoch = 1;
-    absl::Duration lease_ttl = absl::Seconds(30);           // >= 3 heartbeats
+    absl::Duration lease_ttl = absl::Seconds(30);  // >= 3 heartbeats
     absl::Duration heartbeat_interval = absl::Seconds(5);
-    absl::Duration lease_target = absl::Seconds(30);        // of the worker's own measured rate
-    uint64_t first_lease = 64;                              // cells, while the rate is unknown
+    absl::Duration lease_target = absl::Seconds(30);  // of the worker's own measured rate
+    uint64_t first_lease = 64;                        // cells, while the rate is unknown
     uint64_t max_lease = 4096;
-    uint64_t min_lease = 8;                                 // the tail is not cut finer: batches are padded anyway
-    size_t max_skip = 256;                                  // ordinals in Lease.skip
+    uint64_t min_lease = 8;  // the tail is not cut finer: batches are padded anyway
+    size_t max_skip = 256;   // ordinals in Lease.skip
     size_t max_leases_per_worker = 4;
-    size_t max_workers = 1 << 16;                           // lost ones included
-    size_t max_troubled = 1 << 16;                          // beyond, only cells that failed before are granted
-    size_t max_unsaved_failures = 10'000;                   // beyond, the sweep waits for the store
+    size_t max_workers = 1 << 16;          // lost ones included
+    size_t max_troubled = 1 << 16;         // beyond, only cells that failed before are granted
+    size_t max_unsaved_failures = 10'000;  // beyond, the sweep waits for the store
     RetryPolicy retry;
-    absl::Duration no_progress = absl::Minutes(5);          // and at least no_progress_factor x the lease's expected time
+    absl::Duration no_progress = absl::Minutes(5);  // and at least no_progress_factor x the lease's expected time
     double no_progress_factor = 10;
-    absl::Duration first_progress = absl::Minutes(30);      // while the rate is unknown: weights load, kernels compile
-    absl::Duration oversleep = absl::Seconds(10);           // a longer silence between two events was ours, not the workers'
-    absl::Duration forget_worker = absl::Minutes(10);       // a lost worker stays listed for so long
-    int affinity_leases = 4;                                // in a row for one model while another sweep waits
-    absl::Duration store_retry = absl::Seconds(1);          // pause after a failed store action
+    absl::Duration first_progress = absl::Minutes(30);  // while the rate is unknown: weights load, kernels compile
+    absl::Duration oversleep = absl::Seconds(10);       // a longer silence between two events was ours, not the workers'
+    absl::Duration forget_worker = absl::Minutes(10);   // a lost worker stays listed for so long
+    int affinity_leases = 4;                            // in a row for one model while another sweep waits
+    absl::Duration store_retry = absl::Seconds(1);      // pause after a failed store action
   };
 
   explicit State(Options options) : options_(options) {}
@@ -85,13 +87,14 @@ class State {
   // ---- sweeps; called by the store thread, after the store has agreed ----
 
   // An unfinished sweep (RUNNING or PAUSED) with what the store holds of it. Replaces an ended record of the same id.
-  void LoadSweep(uint32_t sweep, sweep::Plan plan, v1::SweepState state, const OrdinalSet& coverage, const OrdinalSet& failed, absl::Time now);
+  void LoadSweep(uint32_t sweep, sweep::Plan plan, v1::SweepState state, const OrdinalSet& coverage, const OrdinalSet& failed,
+                 absl::Time now);
   // A sweep that has ended: only its numbers are kept.
   void LoadEnded(const v1::SweepInfo& info);
   // Holds grants back until `until`, so that workers of the time before a restart can say what they hold.
   void HoldGrantsUntil(absl::Time until) { grants_from_ = until; }
-  // Sets the digests that the submitter left empty from the live workers' registrations. FAILED_PRECONDITION names a model that no
-  // worker has, or that two workers have in different versions.
+  // Sets the digests that the submitter left empty from the live workers' registrations. FAILED_PRECONDITION names a model that
+  // no worker has, or that two workers have in different versions.
   absl::Status FillDigests(v1::SweepManifest& manifest) const;
   // By manifest digest; 0 where unknown. Sweep ids start at 1.
   uint32_t FindSweep(absl::string_view digest) const;
@@ -104,8 +107,8 @@ class State {
 
   // ---- workers ----
 
-  // `session` is random, not 0, not in use (SessionInUse). A live session of the same name ends: that process is gone, and what it
-  // held is treated as at its death. INVALID_ARGUMENT for an empty name.
+  // `session` is random, not 0, not in use (SessionInUse). A live session of the same name ends: that process is gone, and what
+  // it held is treated as at its death. INVALID_ARGUMENT for an empty name.
   absl::StatusOr<v1::RegisterWorkerResponse> Register(const v1::RegisterWorkerRequest& request, uint64_t session, absl::Time now);
   bool SessionInUse(uint64_t session) const { return workers_.contains(session); }
   struct Answer {
@@ -113,14 +116,14 @@ class State {
     // No lease for now: the same question may get one once changes() moved.
     bool wait = false;
   };
-  // Idempotent by (session, sequence): while the granted lease lives the same question gets the same lease, afterwards, and for an
-  // older question, nothing. NOT_FOUND for a session that is unknown or ended.
+  // Idempotent by (session, sequence): while the granted lease lives the same question gets the same lease, afterwards, and for
+  // an older question, nothing. NOT_FOUND for a session that is unknown or ended.
   absl::StatusOr<Answer> Acquire(const v1::AcquireLeaseRequest& request, absl::Time now);
   // Reconciles. Never fails: an unknown session is told to register again.
   v1::HeartbeatResponse Heartbeat(const v1::HeartbeatRequest& request, absl::Time now);
   // Stored cells count whoever reports them and however late (the end of the sweep is checked against the store). Failures and
-  // `finished` count only from the lease's owner. A finished lease's unreported rest becomes free again. NOT_FOUND for a session that is
-  // unknown or ended: register and report again. INVALID_ARGUMENT for ordinals outside of the sweep.
+  // `finished` count only from the lease's owner. A finished lease's unreported rest becomes free again. NOT_FOUND for a session
+  // that is unknown or ended: register and report again. INVALID_ARGUMENT for ordinals outside of the sweep.
   absl::StatusOr<v1::ReportProgressResponse> Report(const v1::ReportProgressRequest& request, absl::Time now);
   // What is left becomes free; nobody is blamed. Unknown leases are ignored.
   void Release(const v1::ReleaseLeaseRequest& request, absl::Time now);
@@ -133,8 +136,8 @@ class State {
   void Advance(absl::Time now);
   // The next thing to ask of the store, most urgent first. Store thread only.
   std::optional<StoreAction> NextStoreAction(absl::Time now) const;
-  // What came of it; `coverage` with kRefresh and kReconcile. A failed action comes again after store_retry, but for kRefresh, which
-  // is only a saving. Store thread only.
+  // What came of it; `coverage` with kRefresh and kReconcile. A failed action comes again after store_retry, but for kRefresh,
+  // which is only a saving. Store thread only.
   void ApplyStoreOutcome(const StoreAction& action, const absl::Status& status, const OrdinalSet& coverage, absl::Time now);
 
   // Grows whenever a question that got no lease might now get one.
@@ -157,15 +160,15 @@ class State {
     uint32_t sweep = 0;
     uint64_t session = 0;
     Range range;
-    OrdinalSet owned;                  // still to do; never empty; disjoint from every other lease's
+    OrdinalSet owned;  // still to do; never empty; disjoint from every other lease's
     std::vector<uint64_t> skip;
     std::string model;
     uint32_t attempt = 1;
-    uint64_t acquire_sequence = 0;     // of the question it answered; 0 for an adopted one
-    bool listed = false;               // some heartbeat listed it: the worker has it
-    int missed_heartbeats = 0;         // that did not list it though newer than its grant
-    std::optional<uint64_t> current;   // last current_ordinal inside of the range
-    uint64_t stored_said = 0;          // HeldLease.stored
+    uint64_t acquire_sequence = 0;    // of the question it answered; 0 for an adopted one
+    bool listed = false;              // some heartbeat listed it: the worker has it
+    int missed_heartbeats = 0;        // that did not list it though newer than its grant
+    std::optional<uint64_t> current;  // last current_ordinal inside of the range
+    uint64_t stored_said = 0;         // HeldLease.stored
     absl::Duration progress_limit;
     absl::Time granted;
     absl::Time renewed;
@@ -174,38 +177,38 @@ class State {
   struct Worker {
     std::string name;
     std::string device;
-    std::map<std::string, std::string> models;                // id -> digest
+    std::map<std::string, std::string> models;  // id -> digest
     bool draining = false;
-    bool lost = false;                                     // holds nothing; answered as unknown
+    bool lost = false;  // holds nothing; answered as unknown
     absl::Time last_contact;
     absl::Time last_heartbeat;
     uint64_t heartbeat_sequence = 0;
-    uint64_t acquire_sequence = 0;                         // newest question
-    uint64_t acquire_lease = 0;                            // its answer; 0: none yet
+    uint64_t acquire_sequence = 0;  // newest question
+    uint64_t acquire_lease = 0;     // its answer; 0: none yet
     std::string loaded_model;
-    std::string granted_model;                             // of the last lease
+    std::string granted_model;  // of the last lease
     int granted_in_row = 0;
-    double rate = 0;                                       // cells per second as the worker measures; 0 unknown
+    double rate = 0;  // cells per second as the worker measures; 0 unknown
     uint64_t stored = 0;
-    std::vector<uint64_t> leases;                          // live, oldest first
+    std::vector<uint64_t> leases;  // live, oldest first
   };
   struct Sweep {
     std::string name;
     std::string digest;
     v1::SweepState state = v1::SWEEP_STATE_RUNNING;
     uint64_t planned = 0;
-    uint64_t ended_done = 0;                               // once progress is gone
+    uint64_t ended_done = 0;  // once progress is gone
     uint64_t ended_failed = 0;
-    std::optional<SweepProgress> progress;                 // present while RUNNING or PAUSED
-    std::vector<uint64_t> leases;                          // live
-    std::deque<v1::FailureRecord> unsaved;                 // failures the store has not acknowledged
-    uint64_t refresh_wanted = 0;                           // wishes for coverage: no grants until all are answered
+    std::optional<SweepProgress> progress;  // present while RUNNING or PAUSED
+    std::vector<uint64_t> leases;           // live
+    std::deque<v1::FailureRecord> unsaved;  // failures the store has not acknowledged
+    uint64_t refresh_wanted = 0;            // wishes for coverage: no grants until all are answered
     uint64_t refresh_answered = 0;
-    bool reconciled = false;                               // the store agrees that everything is settled
+    bool reconciled = false;  // the store agrees that everything is settled
     uint64_t reconciliations_failed = 0;
     absl::Time active_since;
-    std::deque<std::pair<int64_t, uint64_t>> recent;       // (second, cells stored), the last minute
-    std::string store_error;                               // last failed store action
+    std::deque<std::pair<int64_t, uint64_t>> recent;  // (second, cells stored), the last minute
+    std::string store_error;                          // last failed store action
   };
   struct Pick {
     uint32_t sweep = 0;
@@ -225,8 +228,8 @@ class State {
 
   // expiry.cc
   void Shift(absl::Duration gap);
-  OrdinalSet DropLease(uint64_t id);                                              // off every list; returns what it owned
-  void EndLease(uint64_t id);                                                     // what it still owns becomes free
+  OrdinalSet DropLease(uint64_t id);                                                 // off every list; returns what it owned
+  void EndLease(uint64_t id);                                                        // what it still owns becomes free
   void LoseLease(uint64_t id, bool suspect, absl::string_view why, absl::Time now);  // `suspect`: its worker died on it
   void LoseWorker(Worker& worker, absl::string_view why, absl::Time now);
   void Expire(absl::Time now);
@@ -237,7 +240,8 @@ class State {
   bool HasEmbedders(const Worker& worker, const Sweep& sweep) const;
   bool Grantable(const Sweep& sweep, absl::Time now) const;
   bool MustAvoid(const Worker& worker, const Sweep& sweep, uint64_t ordinal, const Trouble& trouble) const;
-  std::optional<uint64_t> PickIn(const Worker& worker, const Sweep& sweep, absl::string_view preferred, bool only_preferred) const;
+  std::optional<uint64_t> PickIn(const Worker& worker, const Sweep& sweep, absl::string_view preferred,
+                                 bool only_preferred) const;
   std::optional<Pick> PickAny(const Worker& worker, absl::Time now) const;
   uint64_t LeaseSize(const Worker& worker, const Sweep& sweep) const;
   Range Extend(const Worker& worker, const Sweep& sweep, uint64_t begin, uint64_t want, std::vector<uint64_t>& skip) const;
@@ -254,14 +258,14 @@ class State {
   absl::Time last_expire_ = absl::InfinitePast();
   uint64_t changes_ = 1;
   uint32_t next_lease_ = 1;
-  uint32_t last_granted_sweep_ = 0;               // round-robin
+  uint32_t last_granted_sweep_ = 0;  // round-robin
   std::string first_worker_name_;
-  bool several_workers_ = false;                  // more than one name was ever registered
+  bool several_workers_ = false;  // more than one name was ever registered
   std::map<uint32_t, Sweep> sweeps_;
   // Ordered, so that the same events always meet the same order; nodes stay where they are.
-  std::map<uint64_t, Worker> workers_;            // by session; lost ones for forget_worker
-  std::map<std::string, uint64_t> by_name_;       // newest session of each name in workers_
-  std::map<uint64_t, Lease> leases_;              // live ones only
+  std::map<uint64_t, Worker> workers_;       // by session; lost ones for forget_worker
+  std::map<std::string, uint64_t> by_name_;  // newest session of each name in workers_
+  std::map<uint64_t, Lease> leases_;         // live ones only
 };
 
 }  // namespace promptsweep::coordinator

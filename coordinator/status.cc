@@ -101,9 +101,11 @@ absl::StatusOr<v1::ExplainSweepResponse> State::Explain(uint32_t id, absl::Time 
     say("every cell is settled; checking with the store before it ends");
     return response;
   }
-  if (now < grants_from_) say("just started: waiting ", InSeconds(grants_from_ - now), " for workers to say what they still hold");
+  if (now < grants_from_)
+    say("just started: waiting ", InSeconds(grants_from_ - now), " for workers to say what they still hold");
   if (sweep.refresh_wanted != sweep.refresh_answered) say("a lease came back unfinished: asking the store what of it is stored");
-  if (sweep.unsaved.size() >= options_.max_unsaved_failures) say("waiting for the store to record ", sweep.unsaved.size(), " failures");
+  if (sweep.unsaved.size() >= options_.max_unsaved_failures)
+    say("waiting for the store to record ", sweep.unsaved.size(), " failures");
   std::vector<const Worker*> live;
   for (const auto& [session, worker] : workers_) {
     if (!worker.lost && !worker.draining) live.push_back(&worker);
@@ -114,8 +116,8 @@ absl::StatusOr<v1::ExplainSweepResponse> State::Explain(uint32_t id, absl::Time 
     for (const Worker* worker : live) {
       auto it = worker->models.find(model.id());
       if (it == worker->models.end()) continue;
-      say("no worker has ", kind, " \"", model.id(), "\" in the version asked for (", ToHex(model.digest()).substr(0, 12), "); ", worker->name,
-          " has ", ToHex(it->second).substr(0, 12));
+      say("no worker has ", kind, " \"", model.id(), "\" in the version asked for (", ToHex(model.digest()).substr(0, 12), "); ",
+          worker->name, " has ", ToHex(it->second).substr(0, 12));
       return;
     }
     say("no worker has ", kind, " \"", model.id(), "\"");
@@ -132,8 +134,10 @@ absl::StatusOr<v1::ExplainSweepResponse> State::Explain(uint32_t id, absl::Time 
     }
   }
   if (progress.troubled().size() >= options_.max_troubled) say("too many cells fail: new ones wait until those are settled");
-  if (sweep.reconciliations_failed > 0) say(sweep.reconciliations_failed, " times cells were reported stored that the store does not have");
-  if (status.workers() > 0) say(status.workers(), " workers run ", status.leased(), " leased cells; ", progress.free_count(), " are free to grant");
+  if (sweep.reconciliations_failed > 0)
+    say(sweep.reconciliations_failed, " times cells were reported stored that the store does not have");
+  if (status.workers() > 0)
+    say(status.workers(), " workers run ", status.leased(), " leased cells; ", progress.free_count(), " are free to grant");
   if (response.reasons().empty()) say(progress.free_count(), " cells wait for a worker to ask");
   return response;
 }
@@ -160,7 +164,8 @@ absl::Status State::CheckInvariants() const {
   size_t counted = 0;
   for (const auto& [id, sweep] : sweeps_) {
     if (!sweep.progress) {
-      if (!sweep.leases.empty() || !sweep.unsaved.empty()) return absl::InternalError(absl::StrCat("ended sweep ", id, " has leases"));
+      if (!sweep.leases.empty() || !sweep.unsaved.empty())
+        return absl::InternalError(absl::StrCat("ended sweep ", id, " has leases"));
       continue;
     }
     OrdinalSet leased;
@@ -169,10 +174,13 @@ absl::Status State::CheckInvariants() const {
       if (it == leases_.end() || it->second.sweep != id) return absl::InternalError("a sweep lists a lease that is not its own");
       const Lease& lease = it->second;
       if (lease.owned.empty()) return absl::InternalError("a live lease has nothing to do");
-      if (lease.owned.CountIn(lease.range.begin, lease.range.end) != lease.owned.size()) return absl::InternalError("a lease owns cells beyond its range");
-      if (sweep.progress->plan().SameModelEnd(lease.range.begin, lease.range.end) != lease.range.end) return absl::InternalError("a lease of two models");
+      if (lease.owned.CountIn(lease.range.begin, lease.range.end) != lease.owned.size())
+        return absl::InternalError("a lease owns cells beyond its range");
+      if (sweep.progress->plan().SameModelEnd(lease.range.begin, lease.range.end) != lease.range.end)
+        return absl::InternalError("a lease of two models");
       for (const auto& [begin, end] : lease.owned.intervals()) {
-        if (leased.Add(begin, end) != end - begin) return absl::InternalError(absl::StrCat("cells in [", begin, ",", end, ") are leased twice"));
+        if (leased.Add(begin, end) != end - begin)
+          return absl::InternalError(absl::StrCat("cells in [", begin, ",", end, ") are leased twice"));
       }
       ++counted;
     }
@@ -186,7 +194,8 @@ absl::Status State::CheckInvariants() const {
     if (name == by_name_.end() || name->second != session) return absl::InternalError("a worker's name leads elsewhere");
     for (uint64_t lease : worker.leases) {
       auto it = leases_.find(lease);
-      if (it == leases_.end() || it->second.session != session) return absl::InternalError("a worker lists a lease that is not its own");
+      if (it == leases_.end() || it->second.session != session)
+        return absl::InternalError("a worker lists a lease that is not its own");
       ++counted;
     }
   }

@@ -19,7 +19,8 @@ GrpcStoreClient::GrpcStoreClient(std::unique_ptr<v1::StoreService::StubInterface
 
 template <typename Request, typename Response>
 absl::Status GrpcStoreClient::Call(const Request& request, Response* response,
-                                   grpc::Status (v1::StoreService::StubInterface::*method)(grpc::ClientContext*, const Request&, Response*)) {
+                                   grpc::Status (v1::StoreService::StubInterface::*method)(grpc::ClientContext*, const Request&,
+                                                                                           Response*)) {
   absl::Duration pause = options_.first_pause;
   for (int attempt = 1;; ++attempt) {
     grpc::ClientContext context;

@@ -51,7 +51,8 @@ const Trouble& SweepProgress::MarkTrouble(uint64_t ordinal, absl::string_view wo
   Trouble& trouble = troubled_[ordinal];
   waiting_.erase({trouble.not_before, ordinal});
   if (certain) ++trouble.attempts;
-  if (certain && !absl::c_linear_search(trouble.workers, worker) && trouble.workers.size() < std::max<size_t>(2, policy_.max_attempts)) {
+  if (certain && !absl::c_linear_search(trouble.workers, worker) &&
+      trouble.workers.size() < std::max<size_t>(2, policy_.max_attempts)) {
     trouble.workers.emplace_back(worker);
   }
   trouble.error = std::string(error.substr(0, policy_.max_error_bytes));
@@ -145,8 +146,8 @@ void SweepProgress::DropSettledSuspects(Range range) {
   auto it = suspects_.upper_bound(range.begin);
   if (it != suspects_.begin()) --it;
   while (it != suspects_.end() && it->first < range.end) {
-    const bool settled = done_.CountIn(it->first, it->second.end) + failed_.CountIn(it->first, it->second.end) ==
-                         it->second.end - it->first;
+    const bool settled =
+        done_.CountIn(it->first, it->second.end) + failed_.CountIn(it->first, it->second.end) == it->second.end - it->first;
     it = settled ? suspects_.erase(it) : std::next(it);
   }
 }
@@ -157,14 +158,17 @@ absl::Status SweepProgress::CheckInvariants(const OrdinalSet& leased) const {
   for (const OrdinalSet* part : {&done_, &failed_, &leased}) {
     for (const auto& [begin, end] : part->intervals()) {
       if (end > cells()) return absl::InternalError(absl::StrCat("ordinal ", end - 1, " is beyond the sweep"));
-      if (all.Add(begin, end) != end - begin) return absl::InternalError(absl::StrCat("[", begin, ",", end, ") is in two classes"));
+      if (all.Add(begin, end) != end - begin)
+        return absl::InternalError(absl::StrCat("[", begin, ",", end, ") is in two classes"));
     }
     sum += part->size();
   }
   for (const auto& [due, ordinal] : waiting_) {
     auto trouble = troubled_.find(ordinal);
-    if (trouble == troubled_.end() || trouble->second.not_before != due) return absl::InternalError("waiting cell without trouble");
-    if (all.Add(ordinal, ordinal + 1) != 1) return absl::InternalError(absl::StrCat("waiting cell ", ordinal, " is in two classes"));
+    if (trouble == troubled_.end() || trouble->second.not_before != due)
+      return absl::InternalError("waiting cell without trouble");
+    if (all.Add(ordinal, ordinal + 1) != 1)
+      return absl::InternalError(absl::StrCat("waiting cell ", ordinal, " is in two classes"));
   }
   sum += waiting_.size();
   if (!(all == taken_) || sum != taken_.size()) return absl::InternalError("taken differs from done + failed + leased + waiting");

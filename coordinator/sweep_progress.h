@@ -19,8 +19,8 @@ namespace promptsweep::coordinator {
 
 // When a failing cell is tried again, and when it is given up.
 struct RetryPolicy {
-  uint32_t max_attempts = 3;                         // K
-  absl::Duration first_backoff = absl::Seconds(1);   // doubles with each attempt
+  uint32_t max_attempts = 3;                        // K
+  absl::Duration first_backoff = absl::Seconds(1);  // doubles with each attempt
   absl::Duration max_backoff = absl::Seconds(60);
   size_t max_error_bytes = 500;
 };
@@ -107,12 +107,12 @@ class SweepProgress {
   sweep::Plan plan_;
   RetryPolicy policy_;
   OrdinalSet taken_;
-  OrdinalSet done_;                                                // subset of taken_, disjoint from failed_
-  OrdinalSet failed_;                                              // subset of taken_
-  OrdinalSet contradictions_;                                      // subset of done_
-  absl::btree_map<uint64_t, Trouble> troubled_;                    // keys are never done or failed
-  absl::btree_set<std::pair<absl::Time, uint64_t>> waiting_;       // ordinals are keys of troubled_ and in taken_
-  absl::btree_map<uint64_t, Suspect> suspects_;                    // begin -> rest; disjoint
+  OrdinalSet done_;                                           // subset of taken_, disjoint from failed_
+  OrdinalSet failed_;                                         // subset of taken_
+  OrdinalSet contradictions_;                                 // subset of done_
+  absl::btree_map<uint64_t, Trouble> troubled_;               // keys are never done or failed
+  absl::btree_set<std::pair<absl::Time, uint64_t>> waiting_;  // ordinals are keys of troubled_ and in taken_
+  absl::btree_map<uint64_t, Suspect> suspects_;               // begin -> rest; disjoint
 };
 
 }  // namespace promptsweep::coordinator

@@ -91,7 +91,8 @@ absl::Status CheckImage(const Sweep& sweep, const v1::Result& result) {
     }
     return absl::OkStatus();
   }
-  if (image.size() > kMaxImageBytes) return Bad(absl::StrCat("image has ", image.size(), " bytes, at most ", kMaxImageBytes, " are taken"));
+  if (image.size() > kMaxImageBytes)
+    return Bad(absl::StrCat("image has ", image.size(), " bytes, at most ", kMaxImageBytes, " are taken"));
   PS_ASSIGN_OR_RETURN(const ImageSize size, ReadImageHeader(image, result.image_format()));
   if (size.width != result.width() || size.height != result.height()) {
     return Bad(absl::StrCat("image is ", size.width, "x", size.height, ", said to be ", result.width(), "x", result.height()));
@@ -144,7 +145,8 @@ absl::Status CheckModels(const google::protobuf::RepeatedPtrField<v1::ModelRef>&
   for (const v1::ModelRef& model : models) {
     if (model.id().empty()) return Bad(absl::StrCat("the manifest has a ", what, " without an id"));
     if (model.digest().size() != kDigestSize) return Bad(absl::StrCat(what, " '", model.id().substr(0, 64), "' has no digest"));
-    if (!ids.insert(model.id()).second) return Bad(absl::StrCat(what, " '", model.id().substr(0, 64), "' stands twice in the manifest"));
+    if (!ids.insert(model.id()).second)
+      return Bad(absl::StrCat(what, " '", model.id().substr(0, 64), "' stands twice in the manifest"));
   }
   return absl::OkStatus();
 }
@@ -179,7 +181,8 @@ absl::Status CheckVector(absl::string_view fp16) {
 absl::StatusOr<Checked> CheckResult(const Sweep& sweep, const v1::Result& result) {
   if (!result.has_cell()) return Bad("no cell");
   const uint64_t ordinal = result.cell().ordinal();
-  if (ordinal >= sweep.cell_count()) return Bad(absl::StrCat("ordinal ", ordinal, " is beyond the sweep's ", sweep.cell_count(), " cells"));
+  if (ordinal >= sweep.cell_count())
+    return Bad(absl::StrCat("ordinal ", ordinal, " is beyond the sweep's ", sweep.cell_count(), " cells"));
   PS_ASSIGN_OR_RETURN(const v1::Cell cell, sweep.plan.CellAt(ordinal));
   if (result.cell().fingerprint() != cell.fingerprint()) return Bad("fingerprint is not the one of that cell");
   PS_RETURN_IF_ERROR(CheckImage(sweep, result));

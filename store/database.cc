@@ -123,8 +123,8 @@ absl::Status PrepareFolder(const std::string& folder, bool create_if_missing) {
   if (std::filesystem::exists(std::filesystem::path(folder) / "CURRENT", error)) return absl::OkStatus();
   for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
     if (IsDataFile(entry.path().filename())) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(folder, " is a damaged store: it has data files (", entry.path().filename().string(), ") but no CURRENT file"));
+      return absl::FailedPreconditionError(absl::StrCat(folder, " is a damaged store: it has data files (",
+                                                        entry.path().filename().string(), ") but no CURRENT file"));
     }
   }
   if (error) return absl::FailedPreconditionError(absl::StrCat("cannot read folder ", folder, ": ", error.message()));
@@ -249,8 +249,8 @@ absl::Status Database::CheckMeta() {
   PS_RETURN_IF_ERROR(Annotate(version.status(), absl::StrCat("cannot open store ", folder)));
   PS_ASSIGN_OR_RETURN(const uint32_t number, DecodeU32(*version));
   if (number != kSchemaVersion) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("store ", folder, " has schema version ", number, ", this program knows ", kSchemaVersion, ": use a newer program"));
+    return absl::FailedPreconditionError(absl::StrCat("store ", folder, " has schema version ", number, ", this program knows ",
+                                                      kSchemaVersion, ": use a newer program"));
   }
   PS_ASSIGN_OR_RETURN(uuid_, Get(Family::kMeta, kStoreUuidKey));
   return absl::OkStatus();
@@ -278,8 +278,7 @@ absl::StatusOr<std::string> Database::Get(Family family, absl::string_view key, 
 
 absl::StatusOr<uint64_t> Database::FreeBytes() {
   uint64_t free = 0;
-  const rocksdb::IOStatus status =
-      env_->GetFileSystem()->GetFreeSpace(options_.folder, rocksdb::IOOptions(), &free, nullptr);
+  const rocksdb::IOStatus status = env_->GetFileSystem()->GetFreeSpace(options_.folder, rocksdb::IOOptions(), &free, nullptr);
   if (!status.ok()) return FromRocks(status);
   return free;
 }

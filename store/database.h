@@ -49,7 +49,8 @@ class Database {
   rocksdb::DB& db() { return *db_; }
   rocksdb::ColumnFamilyHandle* family(Family family) const { return handles_[static_cast<size_t>(family)]; }
   // NOT_FOUND (no message) where there is no such key.
-  [[nodiscard]] absl::StatusOr<std::string> Get(Family family, absl::string_view key, const rocksdb::Snapshot* snapshot = nullptr);
+  [[nodiscard]] absl::StatusOr<std::string> Get(Family family, absl::string_view key,
+                                                const rocksdb::Snapshot* snapshot = nullptr);
   // Free bytes of the folder's file system for this user.
   [[nodiscard]] absl::StatusOr<uint64_t> FreeBytes();
   // 16 random bytes, made with the store.

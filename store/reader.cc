@@ -26,8 +26,8 @@ absl::Status Missing(const absl::StatusOr<T>& value, const Sweep& sweep, uint64_
 
 EmbeddingRows::EmbeddingRows(Database& database, const Sweep& sweep, uint16_t embedder, uint64_t begin, uint64_t end,
                              const rocksdb::Snapshot* snapshot)
-    : rows_(database, Family::kEmbeddings, EmbeddingKey(embedder, sweep.id, begin), EmbeddingKey(embedder, sweep.id, end), snapshot,
-            {.bulk = true}) {}
+    : rows_(database, Family::kEmbeddings, EmbeddingKey(embedder, sweep.id, begin), EmbeddingKey(embedder, sweep.id, end),
+            snapshot, {.bulk = true}) {}
 
 absl::StatusOr<uint64_t> EmbeddingRows::ordinal() const {
   uint16_t embedder = 0;
@@ -57,7 +57,9 @@ absl::Status CheckRanges(const v1::GetResultsRequest& request) {
 }
 
 ResultReader::ResultReader(Database& database, std::shared_ptr<const Sweep> sweep, v1::GetResultsRequest request)
-    : database_(database), sweep_(std::move(sweep)), request_([this, &request] {
+    : database_(database),
+      sweep_(std::move(sweep)),
+      request_([this, &request] {
         if (request.ranges().empty()) request.add_ranges()->set_end(sweep_->cell_count());
         return std::move(request);
       }()),
@@ -102,7 +104,8 @@ absl::StatusOr<v1::Provenance> ResultReader::ProvenanceOf(uint32_t id) {
   v1::Provenance provenance;
   PS_ASSIGN_OR_RETURN(const std::string value, database_.Get(Family::kProvenance, ProvenanceKey(id), snapshot_.snapshot()));
   PS_ASSIGN_OR_RETURN(const absl::string_view bytes, Unversioned(value));
-  if (!provenance.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return absl::DataLossError("unreadable provenance");
+  if (!provenance.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
+    return absl::DataLossError("unreadable provenance");
   // A sweep has a handful; a hostile one must not fill the memory.
   if (provenances_.size() < 1024) provenances_[id] = provenance;
   return provenance;

@@ -31,8 +31,8 @@ class EmbeddingRows {
   absl::string_view vector() const { return rows_.value(); }
   [[nodiscard]] absl::Status status() const { return rows_.status(); }
   // One vector. NOT_FOUND where there is none.
-  [[nodiscard]] static absl::StatusOr<std::string> Get(Database& database, const Sweep& sweep, uint16_t embedder, uint64_t ordinal,
-                                                       const rocksdb::Snapshot* snapshot);
+  [[nodiscard]] static absl::StatusOr<std::string> Get(Database& database, const Sweep& sweep, uint16_t embedder,
+                                                       uint64_t ordinal, const rocksdb::Snapshot* snapshot);
 
  private:
   Rows rows_;

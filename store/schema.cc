@@ -158,7 +158,8 @@ std::string Encode(const ResultRow& row) {
   PutDigest(out, row.embeddings_digest);
   out.push_back(static_cast<char>(row.format));
   out.push_back(static_cast<char>(row.embedders));
-  for (uint32_t value : {row.width, row.height, row.image_bytes, row.generate_us, row.embed_us, row.encode_us}) PutBig(out, value, 4);
+  for (uint32_t value : {row.width, row.height, row.image_bytes, row.generate_us, row.embed_us, row.encode_us})
+    PutBig(out, value, 4);
   PutBig(out, row.stored_at_ms, 8);
   PutBig(out, row.provenance, 4);
   out += row.rest;

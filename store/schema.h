@@ -122,6 +122,8 @@ struct DuplicateRow {
 [[nodiscard]] std::string EmbeddingsDigest(const v1::Result& result);
 // SHA-256 over image digest and embeddings digest: what "the same content" means.
 [[nodiscard]] std::string ContentDigest(absl::string_view image_digest, absl::string_view embeddings_digest);
-[[nodiscard]] inline std::string ContentDigest(const ResultRow& row) { return ContentDigest(row.image_digest, row.embeddings_digest); }
+[[nodiscard]] inline std::string ContentDigest(const ResultRow& row) {
+  return ContentDigest(row.image_digest, row.embeddings_digest);
+}
 
 }  // namespace promptsweep::store

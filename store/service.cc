@@ -120,8 +120,8 @@ grpc::ServerUnaryReactor* StoreService::CreateSweep(grpc::CallbackServerContext*
   return Write(context, request, reply, &Store::CreateSweep);
 }
 
-grpc::ServerUnaryReactor* StoreService::SetSweepState(grpc::CallbackServerContext* context, const v1::SetSweepStateRequest* request,
-                                                      v1::SetSweepStateResponse* reply) {
+grpc::ServerUnaryReactor* StoreService::SetSweepState(grpc::CallbackServerContext* context,
+                                                      const v1::SetSweepStateRequest* request, v1::SetSweepStateResponse* reply) {
   return Write(context, request, reply, &Store::SetSweepState);
 }
 
@@ -155,8 +155,8 @@ grpc::ServerUnaryReactor* StoreService::ListFailures(grpc::CallbackServerContext
   return Read(context, reply, [request](Store* store) { return store->ListFailures(*request); });
 }
 
-grpc::ServerUnaryReactor* StoreService::ClearFailures(grpc::CallbackServerContext* context, const v1::ClearFailuresRequest* request,
-                                                      v1::ClearFailuresResponse* reply) {
+grpc::ServerUnaryReactor* StoreService::ClearFailures(grpc::CallbackServerContext* context,
+                                                      const v1::ClearFailuresRequest* request, v1::ClearFailuresResponse* reply) {
   return Write(context, request, reply, &Store::ClearFailures);
 }
 
@@ -171,7 +171,8 @@ grpc::ServerWriteReactor<v1::ScanEmbeddingsResponse>* StoreService::ScanEmbeddin
                                                                                    const v1::ScanEmbeddingsRequest* request) {
   const auto store = Ready();
   Store* raw = store.ok() ? *store : nullptr;
-  return new Stream<EmbeddingReader, v1::ScanEmbeddingsResponse>(*this, store, [raw, request] { return raw->ScanEmbeddings(*request); });
+  return new Stream<EmbeddingReader, v1::ScanEmbeddingsResponse>(*this, store,
+                                                                 [raw, request] { return raw->ScanEmbeddings(*request); });
 }
 
 grpc::ServerUnaryReactor* StoreService::PutLabels(grpc::CallbackServerContext* context, const v1::PutLabelsRequest* request,

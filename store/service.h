@@ -23,19 +23,25 @@ class StoreService final : public v1::StoreService::CallbackService {
   // Refuses new calls and ends open streams with UNAVAILABLE at their next message.
   void Drain() { draining_ = true; }
 
-  grpc::ServerUnaryReactor* CreateSweep(grpc::CallbackServerContext*, const v1::CreateSweepRequest*, v1::CreateSweepResponse*) override;
+  grpc::ServerUnaryReactor* CreateSweep(grpc::CallbackServerContext*, const v1::CreateSweepRequest*,
+                                        v1::CreateSweepResponse*) override;
   grpc::ServerUnaryReactor* SetSweepState(grpc::CallbackServerContext*, const v1::SetSweepStateRequest*,
                                           v1::SetSweepStateResponse*) override;
   grpc::ServerUnaryReactor* GetSweep(grpc::CallbackServerContext*, const v1::GetSweepRequest*, v1::GetSweepResponse*) override;
-  grpc::ServerUnaryReactor* ListSweeps(grpc::CallbackServerContext*, const v1::ListSweepsRequest*, v1::ListSweepsResponse*) override;
-  grpc::ServerUnaryReactor* PutResults(grpc::CallbackServerContext*, const v1::PutResultsRequest*, v1::PutResultsResponse*) override;
-  grpc::ServerUnaryReactor* GetCoverage(grpc::CallbackServerContext*, const v1::GetCoverageRequest*, v1::GetCoverageResponse*) override;
-  grpc::ServerUnaryReactor* PutFailures(grpc::CallbackServerContext*, const v1::PutFailuresRequest*, v1::PutFailuresResponse*) override;
+  grpc::ServerUnaryReactor* ListSweeps(grpc::CallbackServerContext*, const v1::ListSweepsRequest*,
+                                       v1::ListSweepsResponse*) override;
+  grpc::ServerUnaryReactor* PutResults(grpc::CallbackServerContext*, const v1::PutResultsRequest*,
+                                       v1::PutResultsResponse*) override;
+  grpc::ServerUnaryReactor* GetCoverage(grpc::CallbackServerContext*, const v1::GetCoverageRequest*,
+                                        v1::GetCoverageResponse*) override;
+  grpc::ServerUnaryReactor* PutFailures(grpc::CallbackServerContext*, const v1::PutFailuresRequest*,
+                                        v1::PutFailuresResponse*) override;
   grpc::ServerUnaryReactor* ListFailures(grpc::CallbackServerContext*, const v1::ListFailuresRequest*,
                                          v1::ListFailuresResponse*) override;
   grpc::ServerUnaryReactor* ClearFailures(grpc::CallbackServerContext*, const v1::ClearFailuresRequest*,
                                           v1::ClearFailuresResponse*) override;
-  grpc::ServerWriteReactor<v1::GetResultsResponse>* GetResults(grpc::CallbackServerContext*, const v1::GetResultsRequest*) override;
+  grpc::ServerWriteReactor<v1::GetResultsResponse>* GetResults(grpc::CallbackServerContext*,
+                                                               const v1::GetResultsRequest*) override;
   grpc::ServerWriteReactor<v1::ScanEmbeddingsResponse>* ScanEmbeddings(grpc::CallbackServerContext*,
                                                                        const v1::ScanEmbeddingsRequest*) override;
   grpc::ServerUnaryReactor* PutLabels(grpc::CallbackServerContext*, const v1::PutLabelsRequest*, v1::PutLabelsResponse*) override;

@@ -60,7 +60,9 @@ struct Store::PutJob {
 };
 
 Store::Store(Options options)
-    : options_(std::move(options)), admit_(options_.admit_threads, kMaxQueuedReads * 16), reads_(options_.read_threads, kMaxQueuedReads) {}
+    : options_(std::move(options)),
+      admit_(options_.admit_threads, kMaxQueuedReads * 16),
+      reads_(options_.read_threads, kMaxQueuedReads) {}
 
 absl::StatusOr<std::unique_ptr<Store>> Store::Open(Options options) {
   std::unique_ptr<Store> store(new Store(std::move(options)));
@@ -235,8 +237,8 @@ void Store::PutResults(const v1::PutResultsRequest* request, Callback<v1::PutRes
   job->request = request;
   job->bytes = request->ByteSizeLong() + kWriteOverhead;
   if (request->ByteSizeLong() > kMaxPutBytes) {
-    return done(absl::InvalidArgumentError(absl::StrCat("request has ", request->ByteSizeLong(), " bytes, at most ", kMaxPutBytes,
-                                                        " are taken")));
+    return done(absl::InvalidArgumentError(
+        absl::StrCat("request has ", request->ByteSizeLong(), " bytes, at most ", kMaxPutBytes, " are taken")));
   }
   if (!Reserve(job->bytes)) return done(absl::ResourceExhaustedError("the store is busy: too much is waiting to be written"));
   job->done = [this, bytes = job->bytes, done = std::move(done)](absl::StatusOr<v1::PutResultsResponse> response) {
@@ -311,7 +313,8 @@ absl::Status Store::PrepareResult(PutJob& job, int index, rocksdb::WriteBatch& b
       first = *staged;
     } else {
       auto value = database_->Get(Family::kResults, key);
-      if (absl::IsNotFound(value.status())) return absl::DataLossError(absl::StrCat("sweep ", sweep, " cell ", ordinal, " lost its record"));
+      if (absl::IsNotFound(value.status()))
+        return absl::DataLossError(absl::StrCat("sweep ", sweep, " cell ", ordinal, " lost its record"));
       PS_RETURN_IF_ERROR(value.status());
       PS_ASSIGN_OR_RETURN(const ResultRow row, DecodeResultRow(*value));
       first = {ContentDigest(row), row.provenance};
@@ -340,7 +343,8 @@ absl::Status Store::PrepareResult(PutJob& job, int index, rocksdb::WriteBatch& b
     const uint32_t known = ledger_->Dim(sweep, static_cast<uint16_t>(e));
     if (known != 0 && known != dim) {
       outcome.set_code(v1::PutOutcome::CODE_REJECTED);
-      outcome.set_reason(absl::StrCat("embedding of ", result.embeddings(e).embedder(), " has ", dim, " dimensions, earlier ones have ", known));
+      outcome.set_reason(
+          absl::StrCat("embedding of ", result.embeddings(e).embedder(), " has ", dim, " dimensions, earlier ones have ", known));
       return absl::OkStatus();
     }
   }

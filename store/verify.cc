@@ -43,7 +43,9 @@ class SweepVerifier {
   void Check(const absl::Status& status, absl::string_view where) {
     if (!status.ok()) Problem(absl::StrCat(where, " cannot be read: ", status.message()));
   }
-  Rows Open(Family family) { return Rows(database_, family, SweepKey(sweep_.id), SweepKeyEnd(sweep_.id), snapshot_, {.bulk = true}); }
+  Rows Open(Family family) {
+    return Rows(database_, family, SweepKey(sweep_.id), SweepKeyEnd(sweep_.id), snapshot_, {.bulk = true});
+  }
   // Ordinal under the cursor, or none at its end. Unreadable keys are skipped with a problem.
   std::optional<uint64_t> Ordinal(Rows& rows, Family family, size_t prefix = 0) {
     for (; rows.Valid(); rows.Next()) {
@@ -171,7 +173,8 @@ class SweepVerifier {
       const std::string& id = sweep_.manifest().embedders(static_cast<int>(e)).id();
       if (!vectors[e]) return CellProblem(ordinal, absl::StrCat("its embedding of ", id, " is missing"));
       if (dims_[e] == 0) dims_[e] = vectors[e]->size();
-      if (dims_[e] != vectors[e]->size()) return CellProblem(ordinal, absl::StrCat("its embedding of ", id, " has other dimensions"));
+      if (dims_[e] != vectors[e]->size())
+        return CellProblem(ordinal, absl::StrCat("its embedding of ", id, " has other dimensions"));
       if (!deep_) continue;
       if (const absl::Status status = CheckVector(*vectors[e]); !status.ok()) {
         CellProblem(ordinal, absl::StrCat("its embedding of ", id, " is ", status.message()));
@@ -314,7 +317,8 @@ absl::StatusOr<v1::VerifyResponse> VerifyStore(Database& database, const Ledger&
     }
     *response.add_sweeps() = SweepVerifier(database, *sweep, row->state, request.deep(), snapshot.snapshot()).Run();
   }
-  for (const Family family : {Family::kResults, Family::kImages, Family::kCoverage, Family::kFailures, Family::kDuplicates, Family::kMotifs}) {
+  for (const Family family :
+       {Family::kResults, Family::kImages, Family::kCoverage, Family::kFailures, Family::kDuplicates, Family::kMotifs}) {
     FindOrphans(database, family, 0, snapshot.snapshot(), all, response);
   }
   FindOrphans(database, Family::kEmbeddings, 2, snapshot.snapshot(), all, response);

@@ -10,7 +10,8 @@ namespace promptsweep::store {
 
 // As of one snapshot. Blocks for as long as reading every key (deep: every byte) takes. At most kMaxProblems lines a sweep.
 // NOT_FOUND where request.sweep is not one; disagreements are answers, not errors.
-[[nodiscard]] absl::StatusOr<v1::VerifyResponse> VerifyStore(Database& database, const Ledger& ledger, const v1::VerifyRequest& request);
+[[nodiscard]] absl::StatusOr<v1::VerifyResponse> VerifyStore(Database& database, const Ledger& ledger,
+                                                             const v1::VerifyRequest& request);
 
 inline constexpr int kMaxProblems = 100;
 

@@ -1,7 +1,7 @@
 // promptsweep-worker: takes leases from a coordinator, runs models, stores results. `import` fills an imported sweep instead.
 //
-// Exit codes: 0 done or drained; 1 internal error; 2 bad arguments or unusable models; 3 import: some rows failed; 4 coordinator or
-// store out of reach; 130 import interrupted.
+// Exit codes: 0 done or drained; 1 internal error; 2 bad arguments or unusable models; 3 import: some rows failed; 4 coordinator
+// or store out of reach; 130 import interrupted.
 #include <signal.h>
 #include <unistd.h>
 
@@ -129,13 +129,14 @@ class Signals {
 absl::StatusOr<sweep::ModelCatalog> OpenCatalog(const Flags& flags) {
   for (const std::string& folder : flags.models) {
     std::error_code error;
-    if (!std::filesystem::is_directory(folder, error)) return absl::InvalidArgumentError(absl::StrCat(folder, " is not a folder"));
+    if (!std::filesystem::is_directory(folder, error))
+      return absl::InvalidArgumentError(absl::StrCat(folder, " is not a folder"));
   }
   return sweep::ModelCatalog::Open(flags.models.empty() ? std::vector<std::string>{"models"} : flags.models);
 }
 
-// What this worker offers. A broken folder is named and left out; where that leaves nothing but what is built in, the worker is of
-// no use.
+// What this worker offers. A broken folder is named and left out; where that leaves nothing but what is built in, the worker is
+// of no use.
 absl::StatusOr<std::vector<v1::ModelRef>> UsableModels(const sweep::ModelCatalog& catalog) {
   std::vector<v1::ModelRef> usable;
   absl::Status broken;
@@ -159,7 +160,8 @@ absl::StatusOr<std::vector<v1::ModelRef>> UsableModels(const sweep::ModelCatalog
 }
 
 absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const Flags& flags, ModelHost* host, const std::string& name) {
-  return Engine::Create({.models = host, .device = flags.device, .batch_shape = flags.batch, .threads = flags.threads, .worker = name});
+  return Engine::Create(
+      {.models = host, .device = flags.device, .batch_shape = flags.batch, .threads = flags.threads, .worker = name});
 }
 
 int Work(const Flags& flags) {
@@ -265,10 +267,12 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", PROMPTSWEEP_VERSION);
   app.add_option("--coordinator", flags.coordinator, "HOST:PORT of the coordinator");
   app.add_flag("--exit-when-idle", flags.exit_when_idle, "Stop once every sweep has ended");
-  app.add_option("--dtype", flags.dtype, "Only run sweeps that compute in this type")->check(CLI::IsMember({"float32", "bfloat16"}));
+  app.add_option("--dtype", flags.dtype, "Only run sweeps that compute in this type")
+      ->check(CLI::IsMember({"float32", "bfloat16"}));
   app.add_option("--encoder-threads", flags.encoder_threads, "Threads that encode images; default: a quarter of the cores")
       ->check(CLI::Range(1, 256));
-  app.add_option("--drain-grace", flags.drain_grace, "Seconds for results on their way when stopping")->check(CLI::Range(0.0, 3600.0));
+  app.add_option("--drain-grace", flags.drain_grace, "Seconds for results on their way when stopping")
+      ->check(CLI::Range(0.0, 3600.0));
   app.add_option("--spool-mib", flags.spool_mib, "MiB of results that may wait for the store")->check(CLI::Range(1, 1 << 20));
   CLI::App* import = app.add_subcommand("import", "Embeds pictures made elsewhere and stores them in an imported sweep.");
   import->add_option("--sweep", flags.sweep, "Id, name or digest of the sweep")->required();
@@ -278,10 +282,12 @@ int Main(int argc, char** argv) {
     command->add_option("--store", flags.store, "HOST:PORT of the store; default: what the coordinator says");
     command->add_option("--models", flags.models, "Folder of model folders; may stand several times; default: models");
     command->add_option("--name", flags.name, "Unique and stable; default: POD_NAME, or host name and process id");
-    command->add_option("--threads", flags.threads, "Threads of one operation; default: one per core")->check(CLI::Range(1, 1024));
+    command->add_option("--threads", flags.threads, "Threads of one operation; default: one per core")
+        ->check(CLI::Range(1, 1024));
     command->add_option("--device", flags.device, "cpu, or cuda:N where libtorch has it");
     command->add_option("--batch", flags.batch, "Images per batch; default: the model's own")->check(CLI::Range(1, 4096));
-    command->add_option("--connect-timeout", flags.connect_timeout, "Seconds to wait for a connection")->check(CLI::Range(0.0, 86400.0));
+    command->add_option("--connect-timeout", flags.connect_timeout, "Seconds to wait for a connection")
+        ->check(CLI::Range(0.0, 86400.0));
     command->add_flag("--insecure", flags.insecure, "Allow unencrypted traffic beyond this machine");
     command->add_flag("--exit-with-parent", flags.exit_with_parent, "Stop when the process that started this one ends");
   }

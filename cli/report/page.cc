@@ -53,14 +53,15 @@ class Pictures {
     const auto found = input_.pictures.find(ordinal);
     std::string body;
     if (found == input_.pictures.end()) {
-      body = absl::StrCat("<span class=\"picture\"><span class=\"caption\">no picture stored for ordinal ", ordinal, "</span></span>");
+      body = absl::StrCat("<span class=\"picture\"><span class=\"caption\">no picture stored for ordinal ", ordinal,
+                          "</span></span>");
     } else {
       const ReportPicture& picture = found->second;
       const std::string alt = absl::StrCat("Picture ", ordinal, ", drawn by ", picture.model, " for ", picture.prompt,
                                            picture.seed.empty() ? "" : ", seed ", picture.seed);
       const std::string image =
-          absl::StrCat("<img src=\"data:", picture.mime, ";base64,", absl::Base64Escape(picture.bytes), "\" alt=\"", EscapeHtml(alt),
-                       "\" width=\"", picture.width, "\" height=\"", picture.height, "\" decoding=\"async\">");
+          absl::StrCat("<img src=\"data:", picture.mime, ";base64,", absl::Base64Escape(picture.bytes), "\" alt=\"",
+                       EscapeHtml(alt), "\" width=\"", picture.width, "\" height=\"", picture.height, "\" decoding=\"async\">");
       body = veil_ ? absl::StrCat("<button type=\"button\" class=\"picture\" aria-pressed=\"false\">", image, "</button>")
                    : absl::StrCat("<span class=\"picture\">", image, "</span>");
       absl::StrAppend(&body, "<span class=\"caption\">", ordinal,
@@ -77,12 +78,13 @@ class Pictures {
 // Interval, estimate and baseline on an axis from 0 to `limit`.
 std::string Whisker(const v1::Motif& motif, double limit) {
   const auto x = [&](double share) { return absl::StrFormat("%.1f", 8 + 160 * std::clamp(share / limit, 0.0, 1.0)); };
-  std::string svg = absl::StrCat(
-      "<svg class=\"whisker\" viewBox=\"0 0 176 20\" role=\"img\" aria-label=\"", Percent(motif.prevalence()), ", interval ",
-      PercentRange(motif.ci_low(), motif.ci_high()),
-      motif.has_baseline_prevalence() ? absl::StrCat(", baseline ", Percent(motif.baseline_prevalence())) : "", ", on a scale to ",
-      Percent(limit), "\"><line class=\"axis\" x1=\"8\" y1=\"10\" x2=\"168\" y2=\"10\"/><line class=\"span\" x1=\"", x(motif.ci_low()),
-      "\" y1=\"10\" x2=\"", x(motif.ci_high()), "\" y2=\"10\"/>");
+  std::string svg =
+      absl::StrCat("<svg class=\"whisker\" viewBox=\"0 0 176 20\" role=\"img\" aria-label=\"", Percent(motif.prevalence()),
+                   ", interval ", PercentRange(motif.ci_low(), motif.ci_high()),
+                   motif.has_baseline_prevalence() ? absl::StrCat(", baseline ", Percent(motif.baseline_prevalence())) : "",
+                   ", on a scale to ", Percent(limit),
+                   "\"><line class=\"axis\" x1=\"8\" y1=\"10\" x2=\"168\" y2=\"10\"/><line class=\"span\" x1=\"",
+                   x(motif.ci_low()), "\" y1=\"10\" x2=\"", x(motif.ci_high()), "\" y2=\"10\"/>");
   for (double end : {motif.ci_low(), motif.ci_high()}) {
     absl::StrAppend(&svg, "<line class=\"span\" x1=\"", x(end), "\" y1=\"6\" x2=\"", x(end), "\" y2=\"14\"/>");
   }
@@ -108,12 +110,14 @@ std::string SummaryTable(const v1::MotifReport& report) {
   const bool compared = report.baseline_runs() > 0;
   std::string rows;
   for (const v1::Motif& motif : report.motifs()) {
-    absl::StrAppend(&rows, "<tr><td class=\"number\">", motif.id(), "</td><th scope=\"row\"><a href=\"#motif-", motif.id(), "\">", Name(motif),
-                    "</a></th><td>", TierBadge(motif), "</td><td class=\"number\">", Percent(motif.prevalence()), "<small>",
-                    PercentRange(motif.ci_low(), motif.ci_high()), "</small></td><td>", Whisker(motif, limit), "</td>");
+    absl::StrAppend(&rows, "<tr><td class=\"number\">", motif.id(), "</td><th scope=\"row\"><a href=\"#motif-", motif.id(), "\">",
+                    Name(motif), "</a></th><td>", TierBadge(motif), "</td><td class=\"number\">", Percent(motif.prevalence()),
+                    "<small>", PercentRange(motif.ci_low(), motif.ci_high()), "</small></td><td>", Whisker(motif, limit),
+                    "</td>");
     if (compared) {
-      absl::StrAppend(&rows, "<td class=\"number\">", motif.has_baseline_prevalence() ? Percent(motif.baseline_prevalence()) : "–",
-                      "</td><td class=\"number\">", motif.has_lift() ? Times(motif.lift()) : "–");
+      absl::StrAppend(&rows, "<td class=\"number\">",
+                      motif.has_baseline_prevalence() ? Percent(motif.baseline_prevalence()) : "–", "</td><td class=\"number\">",
+                      motif.has_lift() ? Times(motif.lift()) : "–");
       if (motif.has_lift_low() && motif.has_lift_high()) {
         absl::StrAppend(&rows, "<small>", Times(motif.lift_low()), " to ", Times(motif.lift_high()), "</small>");
       }
@@ -134,18 +138,21 @@ std::string SummaryTable(const v1::MotifReport& report) {
       compared ? "<th scope=\"col\" class=\"number\">Baseline</th><th scope=\"col\" class=\"number\">Lift, 95 % CI</th>"
                  "<th scope=\"col\" class=\"number\">q</th>"
                : "",
-      "<th scope=\"col\" class=\"number\">Members</th></tr></thead>\n<tbody>\n", rows, "</tbody></table></div>\n<p class=\"legend\">", legend,
-      "Prevalence: share of ", EscapeHtml(RunsInWords(report.target())), " inside the motif's region, each counted by a region that was fitted without it.",
-      compared ? " Lift: prevalence over that of the baseline (the hollow dot). q: p-value adjusted for all regions that were tested "
-                 "(Benjamini–Hochberg)."
-               : "",
+      "<th scope=\"col\" class=\"number\">Members</th></tr></thead>\n<tbody>\n", rows,
+      "</tbody></table></div>\n<p class=\"legend\">", legend, "Prevalence: share of ", EscapeHtml(RunsInWords(report.target())),
+      " inside the motif's region, each counted by a region that was fitted without it.",
+      compared
+          ? " Lift: prevalence over that of the baseline (the hollow dot). q: p-value adjusted for all regions that were tested "
+            "(Benjamini–Hochberg)."
+          : "",
       "</p></section>\n");
 }
 
 std::string MotifCard(const v1::Motif& motif, const v1::MotifReport& report, const Pictures& pictures) {
-  std::string card = absl::StrCat("<article class=\"card\" id=\"motif-", motif.id(), "\">\n<h3>", motif.id(), " · ", Name(motif), " ",
-                                  TierBadge(motif), "</h3>\n<p>In ", Percent(motif.prevalence()), " of ",
-                                  EscapeHtml(RunsInWords(report.target())), " (95 % CI ", PercentRange(motif.ci_low(), motif.ci_high()));
+  std::string card =
+      absl::StrCat("<article class=\"card\" id=\"motif-", motif.id(), "\">\n<h3>", motif.id(), " · ", Name(motif), " ",
+                   TierBadge(motif), "</h3>\n<p>In ", Percent(motif.prevalence()), " of ",
+                   EscapeHtml(RunsInWords(report.target())), " (95 % CI ", PercentRange(motif.ci_low(), motif.ci_high()));
   if (motif.heldout_runs() > 0) {
     absl::StrAppend(&card, "; ", Grouped(motif.heldout_members()), " of ", Grouped(motif.heldout_runs()), " runs");
   }
@@ -169,19 +176,24 @@ std::string MotifCard(const v1::Motif& motif, const v1::MotifReport& report, con
     if (!shown.insert(ordinal).second) continue;
     items += pictures.Item(ordinal, shown.size() == 1 ? "medoid" : "", false);
   }
-  if (!items.empty()) absl::StrAppend(&card, "<ul class=\"sheet\" aria-label=\"Examples, the most typical first\">\n", items, "</ul>\n");
+  if (!items.empty())
+    absl::StrAppend(&card, "<ul class=\"sheet\" aria-label=\"Examples, the most typical first\">\n", items, "</ul>\n");
   items.clear();
   for (uint64_t ordinal : motif.borderline()) {
     if (shown.insert(ordinal).second) items += pictures.Item(ordinal, "", false);
   }
   if (!items.empty()) {
-    absl::StrAppend(&card, "<p class=\"sub\">At its edge: just typical enough to count</p>\n<ul class=\"sheet edge\">\n", items, "</ul>\n");
+    absl::StrAppend(&card, "<p class=\"sub\">At its edge: just typical enough to count</p>\n<ul class=\"sheet edge\">\n", items,
+                    "</ul>\n");
   }
   std::vector<std::string> names;
-  for (const v1::MotifLabel& label : motif.labels()) names.push_back(absl::StrCat(EscapeHtml(label.label()), absl::StrFormat(" (z %.1f)", label.z())));
-  absl::StrAppend(&card, "<p class=\"details\">", names.empty() ? "" : absl::StrCat("Names that fit best: ", absl::StrJoin(names, ", "), ". "),
-                  "A run counts where its cosine to picture ", motif.medoid(), " is at least ", absl::StrFormat("%.3f", motif.radius_cosine()),
-                  "; the mean inside is ", absl::StrFormat("%.3f", motif.mean_cosine()), ". Proposed by: ", EscapeHtml(motif.source()),
+  for (const v1::MotifLabel& label : motif.labels())
+    names.push_back(absl::StrCat(EscapeHtml(label.label()), absl::StrFormat(" (z %.1f)", label.z())));
+  absl::StrAppend(&card, "<p class=\"details\">",
+                  names.empty() ? "" : absl::StrCat("Names that fit best: ", absl::StrJoin(names, ", "), ". "),
+                  "A run counts where its cosine to picture ", motif.medoid(), " is at least ",
+                  absl::StrFormat("%.3f", motif.radius_cosine()), "; the mean inside is ",
+                  absl::StrFormat("%.3f", motif.mean_cosine()), ". Proposed by: ", EscapeHtml(motif.source()),
                   ".</p>\n</article>\n");
   return card;
 }
@@ -205,16 +217,20 @@ std::string Baseline(const ReportInput& input, const Pictures& pictures) {
   for (uint64_t ordinal : input.baseline) items += pictures.Item(ordinal, "", true);
   return absl::StrCat("<section aria-labelledby=\"baseline\"><h2 id=\"baseline\">For comparison: ",
                       EscapeHtml(input.mined ? BaselineInWords(input.motifs) : "pictures of this sweep"),
-                      "</h2>\n<p class=\"prose\">Evenly spaced, not chosen.</p>\n<ul class=\"sheet strip\">\n", items, "</ul></section>\n");
+                      "</h2>\n<p class=\"prose\">Evenly spaced, not chosen.</p>\n<ul class=\"sheet strip\">\n", items,
+                      "</ul></section>\n");
 }
 
 std::string Limits(const ReportInput& input) {
   std::vector<std::string> limits(input.motifs.notes().begin(), input.motifs.notes().end());
   if (input.mined && input.motifs.baseline_runs() == 0) {
-    limits.push_back("There is no baseline: the page says how often a motif comes, not whether that is more often than elsewhere.");
+    limits.push_back(
+        "There is no baseline: the page says how often a motif comes, not whether that is more often than elsewhere.");
   }
-  limits.push_back("A motif is a region of one embedder's space. What that embedder cannot see is not counted, and a name is its guess.");
-  limits.push_back("The counts hold for these weights, these settings and this range of seeds. They say that a picture recurs, not why.");
+  limits.push_back(
+      "A motif is a region of one embedder's space. What that embedder cannot see is not counted, and a name is its guess.");
+  limits.push_back(
+      "The counts hold for these weights, these settings and this range of seeds. They say that a picture recurs, not why.");
   if (input.sweep.counts().failed() > 0) {
     limits.push_back(absl::StrCat(Grouped(input.sweep.counts().failed()), " cells failed and are missing from every count."));
   }
@@ -237,7 +253,8 @@ std::string Provenance(const ReportInput& input) {
                             EscapeHtml(StateName(input.sweep.state())), ", stored ", WallTime(input.sweep.created_at_ms())));
   if (!manifest.imported_from().empty()) row("Imported from", EscapeHtml(manifest.imported_from()));
   row("Manifest digest", code(ToHex(input.sweep.digest())));
-  row("Cells", absl::StrCat(Grouped(counts.planned()), " planned = ", Grouped(counts.done()), " done + ", Grouped(counts.failed()), " failed + ",
+  row("Cells", absl::StrCat(Grouped(counts.planned()), " planned = ", Grouped(counts.done()), " done + ",
+                            Grouped(counts.failed()), " failed + ",
                             Grouped(counts.planned() - std::min(counts.planned(), counts.done() + counts.failed())), " to do"));
   const auto model = [&](absl::string_view what, const v1::ModelRef& ref) {
     row(what, absl::StrCat(EscapeHtml(ref.id()), " (", EscapeHtml(ref.architecture()), ") ", code(ToHex(ref.digest()))));
@@ -245,7 +262,8 @@ std::string Provenance(const ReportInput& input) {
   for (const v1::ModelRef& ref : manifest.models()) model("Model", ref);
   for (const v1::ModelRef& ref : manifest.embedders()) model("Embedder", ref);
   if (manifest.imported_from().empty()) {
-    row("Precision", absl::StrCat("noise ", EscapeHtml(manifest.noise_dtype()), ", model ", EscapeHtml(manifest.compute_dtype())));
+    row("Precision",
+        absl::StrCat("noise ", EscapeHtml(manifest.noise_dtype()), ", model ", EscapeHtml(manifest.compute_dtype())));
   }
   std::set<std::string> machines;
   for (const v1::Provenance& p : input.provenances) {
@@ -255,9 +273,10 @@ std::string Provenance(const ReportInput& input) {
   }
   for (const std::string& machine : machines) row("Ran on", EscapeHtml(machine));
   if (input.mined) {
-    row("Analysis", absl::StrCat(Grouped(input.motifs.candidates_tested()), " candidate regions tested, seed ", input.motifs.seed(),
-                                 input.motifs.baseline_runs() > 0 ? absl::StrCat(", false-discovery rate ", Percent(input.motifs.fdr())) : "",
-                                 ", promptsweep ", EscapeHtml(input.motifs.program_version())));
+    row("Analysis",
+        absl::StrCat(Grouped(input.motifs.candidates_tested()), " candidate regions tested, seed ", input.motifs.seed(),
+                     input.motifs.baseline_runs() > 0 ? absl::StrCat(", false-discovery rate ", Percent(input.motifs.fdr())) : "",
+                     ", promptsweep ", EscapeHtml(input.motifs.program_version())));
   }
   return rows;
 }
@@ -323,7 +342,8 @@ std::string RenderReport(const ReportInput& input) {
   if (input.mined) {
     absl::StrAppend(&facts, "; ", Grouped(input.motifs.target_runs()), " ", EscapeHtml(RunsInWords(input.motifs.target())));
     if (input.motifs.baseline_runs() > 0) {
-      absl::StrAppend(&facts, ", compared with ", Grouped(input.motifs.baseline_runs()), " runs on ", EscapeHtml(BaselineInWords(input.motifs)));
+      absl::StrAppend(&facts, ", compared with ", Grouped(input.motifs.baseline_runs()), " runs on ",
+                      EscapeHtml(BaselineInWords(input.motifs)));
     }
     absl::StrAppend(&facts, ", seen through ", EscapeHtml(input.motifs.embedder()));
   }
@@ -336,27 +356,29 @@ std::string RenderReport(const ReportInput& input) {
       absl::StrCat("promptsweep ", PROMPTSWEEP_VERSION, ", sweep “", EscapeHtml(manifest.spec().name()), "”, manifest ",
                    ToHex(input.sweep.digest()).substr(0, 16), ", ", WallTime(input.sweep.created_at_ms()).substr(0, 10),
                    ". Name the model by its digest above: a name alone does not say which weights were asked.");
-  return Fill(kReportHtml,
-              {{"style", kReportCss},
-               {"script", kReportJs},
-               {"style_hash", Hash(kReportCss)},
-               {"script_hash", Hash(kReportJs)},
-               {"version", PROMPTSWEEP_VERSION},
-               {"title", absl::StrCat(EscapeHtml(manifest.spec().name()), ": motifs")},
-               {"eyebrow", absl::StrCat(EscapeHtml(manifest.spec().name()), " · sweep ", sweep)},
-               {"headline", Bind(EscapeHtml(headline))},
-               {"facts", Bind(absl::StrCat(facts, "."))},
-               {"veil_bar", veil ? "<div class=\"veil-bar\"><p>Pictures are blurred: no card says that everything this model draws is harmless. "
-                                   "Choose one to see it.</p><button type=\"button\" class=\"action\" id=\"show-all\" hidden>Show all "
-                                   "pictures</button></div>"
-                                 : ""},
-               {"summary", Bind(SummaryTable(input.motifs))},
-               {"motifs", Motifs(input, pictures)},
-               {"baseline", Baseline(input, pictures)},
-               {"limits", Limits(input)},
-               {"provenance", Provenance(input)},
-               {"commands", absl::StrJoin(commands, "\n")},
-               {"cite", cite}});
+  return Fill(
+      kReportHtml,
+      {{"style", kReportCss},
+       {"script", kReportJs},
+       {"style_hash", Hash(kReportCss)},
+       {"script_hash", Hash(kReportJs)},
+       {"version", PROMPTSWEEP_VERSION},
+       {"title", absl::StrCat(EscapeHtml(manifest.spec().name()), ": motifs")},
+       {"eyebrow", absl::StrCat(EscapeHtml(manifest.spec().name()), " · sweep ", sweep)},
+       {"headline", Bind(EscapeHtml(headline))},
+       {"facts", Bind(absl::StrCat(facts, "."))},
+       {"veil_bar",
+        veil ? "<div class=\"veil-bar\"><p>Pictures are blurred: no card says that everything this model draws is harmless. "
+               "Choose one to see it.</p><button type=\"button\" class=\"action\" id=\"show-all\" hidden>Show all "
+               "pictures</button></div>"
+             : ""},
+       {"summary", Bind(SummaryTable(input.motifs))},
+       {"motifs", Motifs(input, pictures)},
+       {"baseline", Baseline(input, pictures)},
+       {"limits", Limits(input)},
+       {"provenance", Provenance(input)},
+       {"commands", absl::StrJoin(commands, "\n")},
+       {"cite", cite}});
 }
 
 }  // namespace promptsweep::cli

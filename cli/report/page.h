@@ -28,11 +28,11 @@ struct ReportPicture {
 struct ReportInput {
   v1::SweepInfo sweep;
   v1::MotifReport motifs;
-  bool mined = false;                           // false: no motif report was ever made
-  std::map<uint64_t, ReportPicture> pictures;   // by ordinal; a missing one is shown as missing
-  std::vector<uint64_t> baseline;               // pictures to compare with; may be empty
-  std::vector<v1::Provenance> provenances;      // distinct, of the pictures shown
-  std::string command_prefix;                   // how to reach the store: "--store FOLDER" or "--server HOST:PORT"
+  bool mined = false;                          // false: no motif report was ever made
+  std::map<uint64_t, ReportPicture> pictures;  // by ordinal; a missing one is shown as missing
+  std::vector<uint64_t> baseline;              // pictures to compare with; may be empty
+  std::vector<v1::Provenance> provenances;     // distinct, of the pictures shown
+  std::string command_prefix;                  // how to reach the store: "--store FOLDER" or "--server HOST:PORT"
 };
 
 // Text for element content and quoted attributes. Control characters that HTML forbids are dropped, invalid UTF-8 is escaped.

@@ -154,7 +154,8 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   if (design.baseline_runs() > 0 && design.baseline_runs() < design.target_runs()) {
     report.add_notes("the baseline has fewer runs than the target: rare motifs may be missed");
   }
-  if (vocabulary.labels.empty()) report.add_notes("the store holds no label vocabulary for this embedder, so motifs have no names");
+  if (vocabulary.labels.empty())
+    report.add_notes("the store holds no label vocabulary for this embedder, so motifs have no names");
 
   grpc::ClientContext context;
   SetTimeout(context, absl::Seconds(60));

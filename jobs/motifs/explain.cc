@@ -35,7 +35,8 @@ Exemplars ChooseExemplars(const Matrix& x, const RowSet& members, const std::vec
     last = order[best].second;
     chosen.diverse.push_back(last);
   }
-  for (size_t i = order.size(); i-- > close && chosen.borderline.size() < kBorderline;) chosen.borderline.push_back(order[i].second);
+  for (size_t i = order.size(); i-- > close && chosen.borderline.size() < kBorderline;)
+    chosen.borderline.push_back(order[i].second);
   return chosen;
 }
 

@@ -27,7 +27,8 @@ struct ScoredLabel {
 // Contrastive zero-shot naming: z(l) = t_l . (mean of members - mean of baseline) / sd over baseline of t_l . x. Words that
 // fit everything score 0. The best `most` with z >= `least`, best first; empty means that no word stands out. `words` is one
 // unit row per label. Empty as well where the baseline has fewer than 2 rows or the dimensions differ.
-[[nodiscard]] std::vector<ScoredLabel> NameMotif(const Matrix& x, const RowSet& members, const RowSet& baseline, const Matrix& words,
-                                                 const std::vector<std::string>& labels, double least = 3, size_t most = 5);
+[[nodiscard]] std::vector<ScoredLabel> NameMotif(const Matrix& x, const RowSet& members, const RowSet& baseline,
+                                                 const Matrix& words, const std::vector<std::string>& labels, double least = 3,
+                                                 size_t most = 5);
 
 }  // namespace promptsweep::motifs

@@ -126,15 +126,16 @@ Linkage SingleLinkage(const std::vector<MstEdge>& mst, int64_t rows) {
     sets.Union(a, b);
     node[sets.Find(a)] = rows + tree.merges.size();
     // Coinciding points would have infinite density.
-    tree.merges.push_back({left, right, std::max(1e-6, static_cast<double>(edge.weight)), tree.SizeOf(left) + tree.SizeOf(right)});
+    tree.merges.push_back(
+        {left, right, std::max(1e-6, static_cast<double>(edge.weight)), tree.SizeOf(left) + tree.SizeOf(right)});
   }
   return tree;
 }
 
 struct Cluster {
-  uint32_t node;         // linkage node at birth
-  int64_t parent;        // -1 for the root
-  double birth;          // lambda = 1 / distance
+  uint32_t node;   // linkage node at birth
+  int64_t parent;  // -1 for the root
+  double birth;    // lambda = 1 / distance
   double stability = 0;
   std::vector<int64_t> children;
 };
@@ -198,7 +199,8 @@ std::vector<MstEdge> MutualReachabilityMst(const Matrix& x, const KnnGraph& grap
   return mst;
 }
 
-std::vector<RowSet> CondenseClusters(const std::vector<MstEdge>& mst, int64_t rows, int64_t min_cluster_size, Selection selection) {
+std::vector<RowSet> CondenseClusters(const std::vector<MstEdge>& mst, int64_t rows, int64_t min_cluster_size,
+                                     Selection selection) {
   std::vector<RowSet> found;
   if (rows < 2) return found;
   const Linkage tree = SingleLinkage(mst, rows);

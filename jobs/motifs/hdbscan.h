@@ -25,8 +25,8 @@ struct MstEdge {
 
 // Which clusters of the condensed tree are kept.
 enum class Selection {
-  kLeaf,           // the finest: rare motifs are not swallowed by their surroundings
-  kExcessOfMass,   // the most stable
+  kLeaf,          // the finest: rare motifs are not swallowed by their surroundings
+  kExcessOfMass,  // the most stable
 };
 
 // Clusters of at least min_cluster_size rows, each ascending, in order of their first row; rows in none are noise. The root

@@ -82,14 +82,19 @@ int main(int argc, char** argv) {
   CLI::App app("Finds what keeps recurring in a sweep's pictures, how often, and how surely.", "promptsweep-motifs");
   app.add_option("--server", arguments.server, "Address of the store, host:port")->required();
   app.add_option("--sweep", selection.sweep, "Id, name or at least 6 digits of the digest")->required();
-  app.add_option("--target", arguments.target, "Runs to look at, axis=value,...; prompt= is blank of any kind [blank runs]")->expected(1)->take_all();
+  app.add_option("--target", arguments.target, "Runs to look at, axis=value,...; prompt= is blank of any kind [blank runs]")
+      ->expected(1)
+      ->take_all();
   app.add_option("--baseline", arguments.baseline, "Runs to compare with [all others]")->expected(1)->take_all();
   app.add_option("--embedder", selection.embedder, "Embedder whose vectors count [the sweep's first]");
   app.add_option("--seed", mine.seed, "Seed of every random choice")->capture_default_str();
   app.add_option("--threads", mine.threads, "Processor threads; the result does not depend on them")->check(CLI::Range(1, 1024));
-  app.add_option("--fdr", mine.fdr, "False-discovery rate that \"confirmed\" controls")->check(CLI::Range(1e-6, 0.5))->capture_default_str();
+  app.add_option("--fdr", mine.fdr, "False-discovery rate that \"confirmed\" controls")
+      ->check(CLI::Range(1e-6, 0.5))
+      ->capture_default_str();
   app.add_option("--discovery-runs", mine.discovery_runs, "Most runs candidates are proposed on; all are counted")
-      ->check(CLI::Range(100, 200'000))->capture_default_str();
+      ->check(CLI::Range(100, 200'000))
+      ->capture_default_str();
   app.add_option("--json", arguments.json, "File for the report; - is standard output")->expected(0, 1)->default_str("-");
   app.add_flag("--insecure", arguments.insecure, "Talk without encryption beyond this machine");
   app.set_version_flag("--version", PROMPTSWEEP_VERSION);

@@ -57,9 +57,12 @@ double PairCosine(const Matrix& x, const RowSet& rows) {
 size_t Overlap(const RowSet& a, const RowSet& b) {
   size_t both = 0;
   for (size_t i = 0, j = 0; i < a.size() && j < b.size();) {
-    if (a[i] == b[j]) ++both, ++i, ++j;
-    else if (a[i] < b[j]) ++i;
-    else ++j;
+    if (a[i] == b[j])
+      ++both, ++i, ++j;
+    else if (a[i] < b[j])
+      ++i;
+    else
+      ++j;
   }
   return both;
 }
@@ -75,8 +78,7 @@ double Jaccard(const RowSet& a, const RowSet& b) {
 bool IsUnion(const Proposal& parent, const std::vector<Proposal>& proposals) {
   const auto child_of = [&](const Proposal& c) {
     return c.region.separation >= 0.7 && c.members.size() <= 0.8 * parent.members.size() &&
-           c.members.size() >= 0.05 * parent.members.size() &&
-           Overlap(c.members, parent.members) >= 0.8 * c.members.size();
+           c.members.size() >= 0.05 * parent.members.size() && Overlap(c.members, parent.members) >= 0.8 * c.members.size();
   };
   RowSet explained;
   int children = 0;
@@ -107,7 +109,8 @@ std::vector<Proposal> Merge(std::vector<Proposal> proposals, size_t rows, const 
     const Proposal& proposal = proposals[p];
     const bool inside_another = std::any_of(accepted.begin(), accepted.end(), [&](size_t a) {
       double cosine = 0;
-      for (size_t j = 0; j < proposal.region.centre.size(); ++j) cosine += proposals[a].region.centre[j] * proposal.region.centre[j];
+      for (size_t j = 0; j < proposal.region.centre.size(); ++j)
+        cosine += proposals[a].region.centre[j] * proposal.region.centre[j];
       return cosine >= proposals[a].region.threshold;
     });
     if (inside_another) continue;
@@ -143,9 +146,12 @@ std::vector<Finding> CrossFit(const Matrix& x, const Runs& runs, const Matrix& s
     findings[r].q = proposals[r].q;
     seeds[r].source = proposals[r].region.source;
     for (size_t i = 0, j = 0; i < sample_rows.size() && j < proposals[r].members.size();) {
-      if (sample_rows[i] == proposals[r].members[j]) seeds[r].rows.push_back(i), ++i, ++j;
-      else if (sample_rows[i] < proposals[r].members[j]) ++i;
-      else ++j;
+      if (sample_rows[i] == proposals[r].members[j])
+        seeds[r].rows.push_back(i), ++i, ++j;
+      else if (sample_rows[i] < proposals[r].members[j])
+        ++i;
+      else
+        ++j;
     }
   }
   for (int fold = 0; fold < kFolds; ++fold) {
@@ -220,7 +226,8 @@ Finding Combine(const Matrix& x, const Runs& runs, std::vector<Finding> parts) {
     weight += part.counts.target_in;
     if (p == 0) continue;
     RowSet members;
-    std::set_union(whole.members.begin(), whole.members.end(), part.members.begin(), part.members.end(), std::back_inserter(members));
+    std::set_union(whole.members.begin(), whole.members.end(), part.members.begin(), part.members.end(),
+                   std::back_inserter(members));
     whole.members = std::move(members);
     whole.looks.push_back(part.region);
     if (part.q && (!whole.q || *part.q > *whole.q)) whole.q = part.q;
@@ -262,7 +269,8 @@ Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options) 
     const double score = evidence * coherence * (0.25 + 0.75 * regions[r].separation);
     proposals.push_back({std::move(regions[r]), std::move(members[r]), counts, q[r], score});
   }
-  const std::vector<Proposal> merged = Merge(std::move(proposals), x.rows, runs, std::max<uint64_t>(1, mined.candidates), options);
+  const std::vector<Proposal> merged =
+      Merge(std::move(proposals), x.rows, runs, std::max<uint64_t>(1, mined.candidates), options);
 
   std::vector<Finding> findings = CrossFit(x, runs, sample, sample_rows, merged, options);
   std::vector<RowSet> counted;

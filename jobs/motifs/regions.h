@@ -31,8 +31,8 @@ struct Seeds {
 // three times. Where there is no valley, the threshold is the 10th percentile of the set's cosines and the set stays. Sees
 // no labels. `x` has unit rows. `excluded` (empty, or one byte per row) takes rows out of everything. Sets with fewer than 4
 // rows left give an empty centre.
-[[nodiscard]] std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds, const std::vector<uint8_t>& excluded,
-                                             int threads);
+[[nodiscard]] std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds,
+                                             const std::vector<uint8_t>& excluded, int threads);
 
 // Rows inside each region, ascending.
 [[nodiscard]] std::vector<RowSet> MembersOf(const Matrix& x, const std::vector<Region>& regions, int threads);

@@ -79,7 +79,8 @@ class Sorter {
     const bool target = sweep::Matches(cell, target_);
     const bool baseline = baseline_.empty() ? !target : sweep::Matches(cell, baseline_);
     if (target && baseline) {
-      return absl::InvalidArgumentError(absl::StrCat("cell ", ordinal, " is in the target and in the baseline; they must not overlap"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("cell ", ordinal, " is in the target and in the baseline; they must not overlap"));
     }
     if (!target && !baseline) return Side::kNeither;
     runs.ordinal.push_back(ordinal);

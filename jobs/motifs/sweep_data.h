@@ -42,6 +42,7 @@ struct Vocabulary {
   std::vector<std::string> labels;
   Matrix words;
 };
-[[nodiscard]] absl::StatusOr<Vocabulary> LoadVocabulary(v1::StoreService::StubInterface& store, const std::string& embedder_digest);
+[[nodiscard]] absl::StatusOr<Vocabulary> LoadVocabulary(v1::StoreService::StubInterface& store,
+                                                        const std::string& embedder_digest);
 
 }  // namespace promptsweep::motifs

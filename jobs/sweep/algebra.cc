@@ -26,7 +26,8 @@ absl::Status CheckValue(const std::string& axis, const v1::Value& value) {
     return value.string_value().empty() ? Invalid("a value of axis \"model\" is not a model's name") : absl::OkStatus();
   }
   if (axis == "prompt") {
-    return IsWhole(value.prompt_value()) ? absl::OkStatus() : Invalid("a value of axis \"prompt\" is neither text nor a typed blank");
+    return IsWhole(value.prompt_value()) ? absl::OkStatus()
+                                         : Invalid("a value of axis \"prompt\" is neither text nor a typed blank");
   }
   if (axis == "seed") {
     return value.has_int_value() && value.int_value() >= 0 ? absl::OkStatus() : Invalid("a seed is not a whole number from 0 up");
@@ -39,7 +40,8 @@ absl::Status CheckValue(const std::string& axis, const v1::Value& value) {
 }
 
 absl::StatusOr<NodePtr> CompileAxis(const v1::Axis& axis, const RuleScope& scope) {
-  if (!IsIdentifier(axis.name())) return Invalid(absl::StrCat("axis name ", Quoted(axis.name()), " is not a lower-case identifier"));
+  if (!IsIdentifier(axis.name()))
+    return Invalid(absl::StrCat("axis name ", Quoted(axis.name()), " is not a lower-case identifier"));
   if (axis.has_list()) {
     if (axis.list().values().empty()) return Invalid(absl::StrCat("axis \"", axis.name(), "\" is empty"));
     for (const v1::Value& value : axis.list().values()) PS_RETURN_IF_ERROR(CheckValue(axis.name(), value));
@@ -47,7 +49,8 @@ absl::StatusOr<NodePtr> CompileAxis(const v1::Axis& axis, const RuleScope& scope
   }
   if (!axis.has_range()) return Invalid(absl::StrCat("axis \"", axis.name(), "\" has no values"));
   const v1::IntRange& range = axis.range();
-  if (axis.name() == "model" || axis.name() == "prompt") return Invalid(absl::StrCat("axis \"", axis.name(), "\" cannot be a range"));
+  if (axis.name() == "model" || axis.name() == "prompt")
+    return Invalid(absl::StrCat("axis \"", axis.name(), "\" cannot be a range"));
   if (range.count() == 0) return Invalid(absl::StrCat("axis \"", axis.name(), "\" is empty"));
   if (range.step() == 0) return Invalid(absl::StrCat("axis \"", axis.name(), "\" has step 0"));
   // |step| * (count - 1) is below 2^127.
@@ -61,8 +64,8 @@ absl::StatusOr<NodePtr> CompileAxis(const v1::Axis& axis, const RuleScope& scope
 
 absl::StatusOr<NodePtr> CompileNode(const v1::CellNode& node, const RuleScope& scope, int depth);
 
-absl::StatusOr<std::vector<NodePtr>> CompileAll(const google::protobuf::RepeatedPtrField<v1::CellNode>& nodes, const RuleScope& scope,
-                                                int depth, absl::string_view what) {
+absl::StatusOr<std::vector<NodePtr>> CompileAll(const google::protobuf::RepeatedPtrField<v1::CellNode>& nodes,
+                                                const RuleScope& scope, int depth, absl::string_view what) {
   if (nodes.empty()) return Invalid(absl::StrCat("a ", what, " of nothing"));
   std::vector<NodePtr> compiled;
   for (const v1::CellNode& node : nodes) {
@@ -76,7 +79,8 @@ absl::StatusOr<std::unique_ptr<Rule>> MakeRule(const v1::ExcludeRule& proto) {
   auto rule = std::make_unique<Rule>();
   if (proto.all_of().empty()) return Invalid("an exclusion rule without a condition");
   for (const v1::Condition& condition : proto.all_of()) {
-    if (condition.any_of().values().empty()) return Invalid(absl::StrCat("a condition on \"", condition.axis(), "\" without values"));
+    if (condition.any_of().values().empty())
+      return Invalid(absl::StrCat("a condition on \"", condition.axis(), "\" without values"));
     absl::flat_hash_map<std::string, const v1::Value*> values;
     for (const v1::Value& value : condition.any_of().values()) {
       PS_RETURN_IF_ERROR(CheckValue(condition.axis(), value));
@@ -104,7 +108,8 @@ absl::StatusOr<NodePtr> CompileExclude(const v1::Exclude& exclude, const RuleSco
   PS_ASSIGN_OR_RETURN(NodePtr from, CompileNode(exclude.from(), inner, depth + 1));
   for (const auto& rule : rules) {
     for (const auto& [axis, values] : rule->allowed) {
-      if (!from->HasAxis(axis)) return Invalid(absl::StrCat("an exclusion rule names axis ", Quoted(axis), Hint(axis, from->axes())));
+      if (!from->HasAxis(axis))
+        return Invalid(absl::StrCat("an exclusion rule names axis ", Quoted(axis), Hint(axis, from->axes())));
     }
   }
   return ExcludeNode::Make(std::move(from), std::move(rules), scope);
@@ -113,7 +118,8 @@ absl::StatusOr<NodePtr> CompileExclude(const v1::Exclude& exclude, const RuleSco
 absl::StatusOr<NodePtr> CompileNode(const v1::CellNode& node, const RuleScope& scope, int depth) {
   if (depth > kMaxDepth) return Invalid(absl::StrCat("cells are nested more than ", kMaxDepth, " deep"));
   switch (node.node_case()) {
-    case v1::CellNode::kAxis: return CompileAxis(node.axis(), scope);
+    case v1::CellNode::kAxis:
+      return CompileAxis(node.axis(), scope);
     case v1::CellNode::kProduct: {
       PS_ASSIGN_OR_RETURN(std::vector<NodePtr> factors, CompileAll(node.product().factors(), scope, depth, "product"));
       return ProductNode::Make(std::move(factors), scope);
@@ -126,8 +132,10 @@ absl::StatusOr<NodePtr> CompileNode(const v1::CellNode& node, const RuleScope& s
       PS_ASSIGN_OR_RETURN(std::vector<NodePtr> parts, CompileAll(node.chain().parts(), scope, depth, "chain"));
       return ChainNode::Make(std::move(parts), scope);
     }
-    case v1::CellNode::kExclude: return CompileExclude(node.exclude(), scope, depth);
-    case v1::CellNode::NODE_NOT_SET: return Invalid("a node of cells is empty");
+    case v1::CellNode::kExclude:
+      return CompileExclude(node.exclude(), scope, depth);
+    case v1::CellNode::NODE_NOT_SET:
+      return Invalid("a node of cells is empty");
   }
   return Invalid("a node of cells is of an unknown kind");
 }
@@ -150,7 +158,8 @@ int AxisRank(const std::string& name) {
 
 void ForEachAxis(const v1::CellNode& node, absl::FunctionRef<void(const v1::Axis&)> visit) {
   switch (node.node_case()) {
-    case v1::CellNode::kAxis: return visit(node.axis());
+    case v1::CellNode::kAxis:
+      return visit(node.axis());
     case v1::CellNode::kProduct:
       for (const v1::CellNode& factor : node.product().factors()) ForEachAxis(factor, visit);
       return;
@@ -160,8 +169,10 @@ void ForEachAxis(const v1::CellNode& node, absl::FunctionRef<void(const v1::Axis
     case v1::CellNode::kChain:
       for (const v1::CellNode& part : node.chain().parts()) ForEachAxis(part, visit);
       return;
-    case v1::CellNode::kExclude: return ForEachAxis(node.exclude().from(), visit);
-    case v1::CellNode::NODE_NOT_SET: return;
+    case v1::CellNode::kExclude:
+      return ForEachAxis(node.exclude().from(), visit);
+    case v1::CellNode::NODE_NOT_SET:
+      return;
   }
 }
 
@@ -213,9 +224,11 @@ void PutInOrder(v1::CellNode& node) {
     case v1::CellNode::kChain:
       for (v1::CellNode& part : *node.mutable_chain()->mutable_parts()) PutInOrder(part);
       return;
-    case v1::CellNode::kExclude: return PutInOrder(*node.mutable_exclude()->mutable_from());
+    case v1::CellNode::kExclude:
+      return PutInOrder(*node.mutable_exclude()->mutable_from());
     case v1::CellNode::kAxis:
-    case v1::CellNode::NODE_NOT_SET: return;
+    case v1::CellNode::NODE_NOT_SET:
+      return;
   }
 }
 

@@ -19,9 +19,9 @@
 
 namespace promptsweep::sweep {
 
-inline constexpr int kMaxDepth = 32;           // nesting of nodes
-inline constexpr int kMaxRules = 16;           // of one Exclude
-inline constexpr uint64_t kMaxZipScan = 1 << 18;    // longest zip whose rules stand on several of its parts
+inline constexpr int kMaxDepth = 32;                       // nesting of nodes
+inline constexpr int kMaxRules = 16;                       // of one Exclude
+inline constexpr uint64_t kMaxZipScan = 1 << 18;           // longest zip whose rules stand on several of its parts
 inline constexpr uint64_t kMaxRuleCombinations = 1 << 20;  // pairs of rule combinations a product may have to consider
 
 // Bit r set: rule r of the enclosing exclusions still matches.

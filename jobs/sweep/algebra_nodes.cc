@@ -174,7 +174,9 @@ void AxisNode::Visit(uint64_t position, CellSink sink) const {
   sink(axis_.name(), value);
 }
 
-const std::string& AxisNode::Model(uint64_t position) const { return axis_.list().values(static_cast<int>(position)).string_value(); }
+const std::string& AxisNode::Model(uint64_t position) const {
+  return axis_.list().values(static_cast<int>(position)).string_value();
+}
 
 uint64_t AxisNode::ModelRunEnd(uint64_t position) const {
   return *std::upper_bound(model_run_ends_.begin(), model_run_ends_.end(), position);
@@ -230,7 +232,9 @@ void ProductNode::Visit(uint64_t position, CellSink sink) const {
   for (size_t k = 0; k < factors_.size(); ++k) factors_[k]->Visit(Digit(k, position), sink);
 }
 
-const std::string& ProductNode::Model(uint64_t position) const { return factors_[model_factor_]->Model(Digit(model_factor_, position)); }
+const std::string& ProductNode::Model(uint64_t position) const {
+  return factors_[model_factor_]->Model(Digit(model_factor_, position));
+}
 
 uint64_t ProductNode::ModelRunEnd(uint64_t position) const {
   if (one_model_) return count_;
@@ -408,8 +412,8 @@ absl::StatusOr<NodePtr> ZipNode::Make(std::vector<NodePtr> parts, const RuleScop
     } else {
       std::map<RuleMask, std::vector<uint64_t>> listed;
       if (!ruled.empty() && node->count_ > kMaxZipScan) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("exclusion rules look at several parts of a zip of ", node->count_, " cells; at most ", kMaxZipScan, " allow that"));
+        return absl::InvalidArgumentError(absl::StrCat("exclusion rules look at several parts of a zip of ", node->count_,
+                                                       " cells; at most ", kMaxZipScan, " allow that"));
       }
       for (uint64_t i = 0; !ruled.empty() && i < node->count_; ++i) {
         RuleMask mask = scope.all();

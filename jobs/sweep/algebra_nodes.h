@@ -97,9 +97,9 @@ class ChainNode final : public CellTree {
   uint64_t WeightBeforePart(size_t part, const RuleWeights& weights) const;
 
   std::vector<NodePtr> parts_;
-  std::vector<uint64_t> start_;                  // one more than parts
-  std::vector<std::vector<size_t>> to_own_;      // [part][id in part] -> id here
-  std::vector<std::vector<uint64_t>> before_;    // [id here][part]: cells with that mask in earlier parts
+  std::vector<uint64_t> start_;                // one more than parts
+  std::vector<std::vector<size_t>> to_own_;    // [part][id in part] -> id here
+  std::vector<std::vector<uint64_t>> before_;  // [id here][part]: cells with that mask in earlier parts
 };
 
 class ZipNode final : public CellTree {
@@ -122,7 +122,8 @@ class ZipNode final : public CellTree {
 class ExcludeNode final : public CellTree {
  public:
   // `scope` is the enclosing one; `from` was compiled with `rules` after it.
-  [[nodiscard]] static absl::StatusOr<NodePtr> Make(NodePtr from, std::vector<std::unique_ptr<Rule>> rules, const RuleScope& scope);
+  [[nodiscard]] static absl::StatusOr<NodePtr> Make(NodePtr from, std::vector<std::unique_ptr<Rule>> rules,
+                                                    const RuleScope& scope);
   void Visit(uint64_t position, CellSink sink) const override { from_->Visit(Source(position), sink); }
   const std::string& Model(uint64_t position) const override { return from_->Model(Source(position)); }
   uint64_t ModelRunEnd(uint64_t position) const override;
@@ -137,8 +138,8 @@ class ExcludeNode final : public CellTree {
 
   std::vector<std::unique_ptr<Rule>> rules_;
   NodePtr from_;
-  RuleWeights survives_;         // by id in from_: 1 where no rule of ours matches
-  std::vector<size_t> to_own_;   // by id in from_
+  RuleWeights survives_;        // by id in from_: 1 where no rule of ours matches
+  std::vector<size_t> to_own_;  // by id in from_
 };
 
 }  // namespace promptsweep::sweep::internal

@@ -173,7 +173,8 @@ absl::StatusOr<ModelFolder> ReadDescription(const fs::path& folder) {
     model.embeds = true;
     model.dimensions = CountOf(config, "projection_dim");
   } else {
-    return Broken(config_path, absl::StrCat("model_type ", Quoted(type), " is not one promptsweep runs", Hint(type, {"dallebart", "clip"})));
+    return Broken(config_path,
+                  absl::StrCat("model_type ", Quoted(type), " is not one promptsweep runs", Hint(type, {"dallebart", "clip"})));
   }
   PS_RETURN_IF_ERROR(ReadCard(folder, model));
   return model;
@@ -250,7 +251,8 @@ absl::StatusOr<ModelFolder> ModelCatalog::Find(const std::string& id) const {
   } else if (auto at = paths_.find(id); at != paths_.end()) {
     path = at->second;
   } else {
-    return absl::NotFoundError(absl::StrCat("unknown model ", Quoted(id), Hint(id, Ids()), " (looked in ", absl::StrJoin(search_, ", "), ")"));
+    return absl::NotFoundError(
+        absl::StrCat("unknown model ", Quoted(id), Hint(id, Ids()), " (looked in ", absl::StrJoin(search_, ", "), ")"));
   }
   {
     absl::MutexLock lock(&cache_->mu);

@@ -24,14 +24,14 @@ struct ModelFolder {
   bool embeds = false;       // can stand under embedders
   // Defaults of card.json for settings no spec names. Covered by the digest, so a cell need not repeat them.
   std::map<std::string, v1::Value> defaults;
-  int64_t image_vocab = 0;    // dalle-bart: image tokens; the upper end of top_k
-  int64_t image_side = 0;     // pixels of the square picture it draws, where its configuration says; else 0
-  int64_t dimensions = 0;     // of an embedding; 0 where it does not embed
+  int64_t image_vocab = 0;  // dalle-bart: image tokens; the upper end of top_k
+  int64_t image_side = 0;   // pixels of the square picture it draws, where its configuration says; else 0
+  int64_t dimensions = 0;   // of an embedding; 0 where it does not embed
 
   v1::ModelRef Ref() const;
 };
 
-inline constexpr char kNullModel[] = "null";          // built in: draws a few coloured pixels from the seed
+inline constexpr char kNullModel[] = "null";           // built in: draws a few coloured pixels from the seed
 inline constexpr char kNullEmbedder[] = "null-embed";  // built in: 16 dimensions
 inline constexpr int64_t kNullDimensions = 16;
 

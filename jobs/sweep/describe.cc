@@ -102,10 +102,14 @@ nlohmann::json AxesJson(const std::vector<AxisSize>& axes) {
 
 nlohmann::json ValueJson(const v1::Value& value) {
   switch (value.kind_case()) {
-    case v1::Value::kIntValue: return value.int_value();
-    case v1::Value::kDoubleValue: return value.double_value();
-    case v1::Value::kBoolValue: return value.bool_value();
-    default: return ValueText(value);
+    case v1::Value::kIntValue:
+      return value.int_value();
+    case v1::Value::kDoubleValue:
+      return value.double_value();
+    case v1::Value::kBoolValue:
+      return value.bool_value();
+    default:
+      return ValueText(value);
   }
 }
 
@@ -139,7 +143,8 @@ std::string Bytes(uint64_t bytes) {
 }
 
 std::string AxesText(const std::vector<AxisSize>& axes) {
-  return absl::StrJoin(axes, " x ", [](std::string* out, const AxisSize& axis) { absl::StrAppend(out, Thousands(axis.values), " ", axis.name); });
+  return absl::StrJoin(
+      axes, " x ", [](std::string* out, const AxisSize& axis) { absl::StrAppend(out, Thousands(axis.values), " ", axis.name); });
 }
 
 void AppendModels(std::string& text, absl::string_view heading, const std::vector<ModelSummary>& models) {
@@ -159,7 +164,8 @@ void AppendCells(std::string& text, absl::string_view heading, const std::vector
     std::string prompt = PromptText(cell.prompt());
     absl::StrAppend(&text, heading, " ", cell.ordinal(), ": ", cell.model(), ", seed ", cell.seed(), ", ",
                     cell.prompt().has_blank() ? prompt : Quoted(prompt));
-    for (const v1::Setting& setting : cell.settings()) absl::StrAppend(&text, ", ", setting.name(), " ", ValueText(setting.value()));
+    for (const v1::Setting& setting : cell.settings())
+      absl::StrAppend(&text, ", ", setting.name(), " ", ValueText(setting.value()));
     absl::StrAppend(&text, "\n");
   }
 }
@@ -226,9 +232,8 @@ nlohmann::json CellJson(const v1::Cell& cell) {
   for (const v1::Setting& setting : cell.settings()) settings[setting.name()] = ValueJson(setting.value());
   nlohmann::json blank;
   if (cell.prompt().has_blank()) blank = BlankName(cell.prompt().blank());
-  return {{"ordinal", cell.ordinal()}, {"model", cell.model()},   {"prompt", PromptText(cell.prompt())},
-          {"blank", blank},            {"seed", cell.seed()},     {"settings", settings},
-          {"fingerprint", ToHex(cell.fingerprint())}};
+  return {{"ordinal", cell.ordinal()}, {"model", cell.model()}, {"prompt", PromptText(cell.prompt())},     {"blank", blank},
+          {"seed", cell.seed()},       {"settings", settings},  {"fingerprint", ToHex(cell.fingerprint())}};
 }
 
 nlohmann::json ToJson(const PlanSummary& summary) {
@@ -264,7 +269,8 @@ nlohmann::json ToJson(const PlanSummary& summary) {
 }
 
 std::string ToText(const PlanSummary& summary) {
-  std::string text = absl::StrCat("sweep ", summary.name, ": ", Thousands(summary.cells), " cells, digest ", summary.digest.substr(0, 12), "\n");
+  std::string text =
+      absl::StrCat("sweep ", summary.name, ": ", Thousands(summary.cells), " cells, digest ", summary.digest.substr(0, 12), "\n");
   constexpr size_t kShownParts = 20;
   for (size_t p = 0; p < summary.parts.size() && p < kShownParts; ++p) {
     const PartSummary& part = summary.parts[p];
@@ -276,8 +282,8 @@ std::string ToText(const PlanSummary& summary) {
   for (const v1::Setting& setting : summary.defaults) {
     absl::StrAppend(&text, "setting ", setting.name(), ": ", ValueText(setting.value()), "\n");
   }
-  absl::StrAppend(&text, "space: about ", Bytes(summary.image_bytes), " of images, ", Bytes(summary.embedding_bytes), " of embeddings, ",
-                  Bytes(summary.record_bytes), " of records\n");
+  absl::StrAppend(&text, "space: about ", Bytes(summary.image_bytes), " of images, ", Bytes(summary.embedding_bytes),
+                  " of embeddings, ", Bytes(summary.record_bytes), " of records\n");
   AppendCells(text, "first", summary.first);
   AppendCells(text, "sample", summary.sample);
   AppendCells(text, "last", summary.last);

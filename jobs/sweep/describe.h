@@ -26,8 +26,8 @@ struct PartSummary {
 };
 
 struct ModelSummary {
-  v1::ModelRef ref;   // empty digest: not found
-  std::string path;   // empty: built in or not found
+  v1::ModelRef ref;  // empty digest: not found
+  std::string path;  // empty: built in or not found
   bool found = false;
 };
 

@@ -56,7 +56,8 @@ std::string Unescape(absl::string_view text) {
 std::optional<std::pair<int64_t, int64_t>> ParseRange(const std::string& text) {
   size_t dots = text.find("..");
   int64_t first, last;
-  if (dots == std::string::npos || !absl::SimpleAtoi(text.substr(0, dots), &first) || !absl::SimpleAtoi(text.substr(dots + 2), &last)) {
+  if (dots == std::string::npos || !absl::SimpleAtoi(text.substr(0, dots), &first) ||
+      !absl::SimpleAtoi(text.substr(dots + 2), &last)) {
     return std::nullopt;
   }
   return std::pair(first, last);
@@ -81,7 +82,8 @@ absl::Status AddValue(const std::string& axis, const std::string& text, AxisFilt
   int64_t whole;
   double number;
   if (auto range = ParseRange(text)) {
-    if (range->second < range->first) return absl::InvalidArgumentError(absl::StrCat("filter ", axis, ": range ", text, " is empty"));
+    if (range->second < range->first)
+      return absl::InvalidArgumentError(absl::StrCat("filter ", axis, ": range ", text, " is empty"));
     filter.ranges.push_back(*range);
     return absl::OkStatus();
   }
@@ -153,7 +155,8 @@ bool Matches(const v1::Cell& cell, const CellFilter& filter) {
     } else if (axis == "seed") {
       value.set_int_value(cell.seed());
     } else {
-      auto setting = std::find_if(cell.settings().begin(), cell.settings().end(), [&](const auto& s) { return s.name() == axis; });
+      auto setting =
+          std::find_if(cell.settings().begin(), cell.settings().end(), [&](const auto& s) { return s.name() == axis; });
       if (setting == cell.settings().end()) return false;
       value = setting->value();
     }

@@ -15,10 +15,10 @@ namespace promptsweep::sweep {
 
 // What one axis may be: any of these. Thread-safe when const.
 struct AxisFilter {
-  bool any_blank = false;                            // prompt= : every kind of blank
-  std::vector<std::string> values;                   // CanonicalValue, sorted
-  std::vector<std::pair<int64_t, int64_t>> ranges;   // both ends included
-  std::vector<std::string> shown;                    // the alternatives as written, for people
+  bool any_blank = false;                           // prompt= : every kind of blank
+  std::vector<std::string> values;                  // CanonicalValue, sorted
+  std::vector<std::pair<int64_t, int64_t>> ranges;  // both ends included
+  std::vector<std::string> shown;                   // the alternatives as written, for people
 };
 
 // Axes joined by "and", the values of one axis by "or". Empty: every cell. A cell without a named axis does not match.

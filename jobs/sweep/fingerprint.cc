@@ -37,12 +37,18 @@ std::string PromptBytes(const v1::Prompt& prompt) {
 
 std::string CanonicalValue(const v1::Value& value) {
   switch (value.kind_case()) {
-    case v1::Value::kIntValue: return absl::StrCat("i", BigEndian(static_cast<uint64_t>(value.int_value())));
-    case v1::Value::kDoubleValue: return CanonicalDouble(value.double_value());
-    case v1::Value::kStringValue: return absl::StrCat("s", value.string_value());
-    case v1::Value::kBoolValue: return absl::StrCat("b", std::string(1, value.bool_value() ? '\1' : '\0'));
-    case v1::Value::kPromptValue: return absl::StrCat("p", PromptKind(value.prompt_value()), PromptBytes(value.prompt_value()));
-    case v1::Value::KIND_NOT_SET: return "";
+    case v1::Value::kIntValue:
+      return absl::StrCat("i", BigEndian(static_cast<uint64_t>(value.int_value())));
+    case v1::Value::kDoubleValue:
+      return CanonicalDouble(value.double_value());
+    case v1::Value::kStringValue:
+      return absl::StrCat("s", value.string_value());
+    case v1::Value::kBoolValue:
+      return absl::StrCat("b", std::string(1, value.bool_value() ? '\1' : '\0'));
+    case v1::Value::kPromptValue:
+      return absl::StrCat("p", PromptKind(value.prompt_value()), PromptBytes(value.prompt_value()));
+    case v1::Value::KIND_NOT_SET:
+      return "";
   }
   return "";
 }

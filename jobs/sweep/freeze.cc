@@ -31,7 +31,8 @@ class Freezer {
   absl::StatusOr<v1::SweepManifest> Freeze(const v1::SweepSpec& spec) {
     PS_RETURN_IF_ERROR(CheckOptions());
     if (spec.version() != 1) return absl::InvalidArgumentError(absl::StrCat("spec version ", spec.version(), " is not 1"));
-    if (!IsName(spec.name())) return absl::InvalidArgumentError(absl::StrCat("sweep name ", Quoted(spec.name()), " is not a name"));
+    if (!IsName(spec.name()))
+      return absl::InvalidArgumentError(absl::StrCat("sweep name ", Quoted(spec.name()), " is not a name"));
     v1::SweepManifest manifest;
     *manifest.mutable_spec() = spec;
     Names on_axis;
@@ -52,8 +53,8 @@ class Freezer {
     manifest.set_compute_dtype(options_.compute_dtype);
     PS_RETURN_IF_ERROR(Plan::FromManifest(manifest).status());
     if (manifest.ByteSizeLong() > kMaxManifestBytes) {
-      return absl::InvalidArgumentError(absl::StrCat("the sweep's lists take ", manifest.ByteSizeLong(), " bytes; at most ", kMaxManifestBytes,
-                                                     " fit in one sweep, so split its prompts over several"));
+      return absl::InvalidArgumentError(absl::StrCat("the sweep's lists take ", manifest.ByteSizeLong(), " bytes; at most ",
+                                                     kMaxManifestBytes, " fit in one sweep, so split its prompts over several"));
     }
     return manifest;
   }
@@ -94,10 +95,14 @@ class Freezer {
     }
     if (!found.ok()) return Error(axis, id, found.status().message());
     if (axis == "model" && !found->generates) {
-      return Error(axis, id, absl::StrCat("model ", Quoted(id), " (", found->architecture, ") does not generate images; it can stand under embedders"));
+      return Error(axis, id,
+                   absl::StrCat("model ", Quoted(id), " (", found->architecture,
+                                ") does not generate images; it can stand under embedders"));
     }
     if (axis == "embedders" && !found->embeds) {
-      return Error(axis, id, absl::StrCat("model ", Quoted(id), " (", found->architecture, ") does not embed images; it can stand on the model axis"));
+      return Error(axis, id,
+                   absl::StrCat("model ", Quoted(id), " (", found->architecture,
+                                ") does not embed images; it can stand on the model axis"));
     }
     ref = found->Ref();
     ref.set_id(id);
@@ -108,19 +113,25 @@ class Freezer {
   // Checks the settings under `node` against the models they can meet: those of its own product or zip, else `outer`.
   absl::Status CheckSettings(v1::CellNode& node, const Names& outer) {
     switch (node.node_case()) {
-      case v1::CellNode::kAxis: return CheckAxis(*node.mutable_axis(), outer);
-      case v1::CellNode::kProduct: return CheckTogether(node, *node.mutable_product()->mutable_factors(), outer);
-      case v1::CellNode::kZip: return CheckTogether(node, *node.mutable_zip()->mutable_parts(), outer);
+      case v1::CellNode::kAxis:
+        return CheckAxis(*node.mutable_axis(), outer);
+      case v1::CellNode::kProduct:
+        return CheckTogether(node, *node.mutable_product()->mutable_factors(), outer);
+      case v1::CellNode::kZip:
+        return CheckTogether(node, *node.mutable_zip()->mutable_parts(), outer);
       case v1::CellNode::kChain:
         for (v1::CellNode& part : *node.mutable_chain()->mutable_parts()) PS_RETURN_IF_ERROR(CheckSettings(part, outer));
         return absl::OkStatus();
-      case v1::CellNode::kExclude: return CheckSettings(*node.mutable_exclude()->mutable_from(), outer);
-      case v1::CellNode::NODE_NOT_SET: return absl::InvalidArgumentError("a node of cells is empty");
+      case v1::CellNode::kExclude:
+        return CheckSettings(*node.mutable_exclude()->mutable_from(), outer);
+      case v1::CellNode::NODE_NOT_SET:
+        return absl::InvalidArgumentError("a node of cells is empty");
     }
     return absl::OkStatus();
   }
 
-  absl::Status CheckTogether(const v1::CellNode& node, google::protobuf::RepeatedPtrField<v1::CellNode>& children, const Names& outer) {
+  absl::Status CheckTogether(const v1::CellNode& node, google::protobuf::RepeatedPtrField<v1::CellNode>& children,
+                             const Names& outer) {
     Names own;
     AddModels(node, own);
     for (v1::CellNode& child : children) PS_RETURN_IF_ERROR(CheckSettings(child, own.empty() ? outer : own));
@@ -144,7 +155,8 @@ class Freezer {
     }
     // A range of a setting that takes fractions is written out, so that its values have their type.
     if (fractional) {
-      if (range.count() > kMaxListedRange) return absl::InvalidArgumentError(absl::StrCat("axis \"", axis.name(), "\" has too many values"));
+      if (range.count() > kMaxListedRange)
+        return absl::InvalidArgumentError(absl::StrCat("axis \"", axis.name(), "\" has too many values"));
       for (uint64_t k = 0; k < range.count(); ++k) {
         axis.mutable_list()->add_values()->set_double_value(static_cast<double>(RangeValue(range, k)));
       }

@@ -26,6 +26,7 @@ struct FreezeOptions {
 // Resolves every model and embedder, checks each setting against the architectures it will reach, gives settings their types and
 // counts the cells. Messages name the place in the spec where options.where knows it, and the nearest name that exists.
 // INVALID_ARGUMENT for everything, an unknown model included.
-[[nodiscard]] absl::StatusOr<v1::SweepManifest> Freeze(const v1::SweepSpec& spec, const ModelCatalog& catalog, const FreezeOptions& options);
+[[nodiscard]] absl::StatusOr<v1::SweepManifest> Freeze(const v1::SweepSpec& spec, const ModelCatalog& catalog,
+                                                       const FreezeOptions& options);
 
 }  // namespace promptsweep::sweep

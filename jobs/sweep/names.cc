@@ -18,7 +18,9 @@ bool IsLowerOrDigit(char c) { return absl::ascii_islower(c) || absl::ascii_isdig
 // Bytes of the well-formed character at the start of `s` (Unicode 15, table 3-7); 0 if there is none.
 size_t CharacterLength(absl::string_view s) {
   auto byte = [&](size_t i) { return static_cast<unsigned char>(s[i]); };
-  auto continues = [&](size_t i, unsigned low = 0x80, unsigned high = 0xBF) { return i < s.size() && byte(i) >= low && byte(i) <= high; };
+  auto continues = [&](size_t i, unsigned low = 0x80, unsigned high = 0xBF) {
+    return i < s.size() && byte(i) >= low && byte(i) <= high;
+  };
   unsigned lead = byte(0);
   if (lead < 0x80) return 1;
   if (lead >= 0xC2 && lead <= 0xDF) return continues(1) ? 2 : 0;
@@ -86,7 +88,8 @@ std::string Nearest(absl::string_view name, const std::vector<std::string>& cand
 }
 
 std::string Hint(absl::string_view name, const std::vector<std::string>& candidates) {
-  if (std::string nearest = Nearest(name, candidates); !nearest.empty()) return absl::StrCat("; did you mean ", Quoted(nearest), "?");
+  if (std::string nearest = Nearest(name, candidates); !nearest.empty())
+    return absl::StrCat("; did you mean ", Quoted(nearest), "?");
   if (candidates.empty()) return "";
   constexpr size_t kShown = 20;
   std::vector<std::string> shown(candidates.begin(), candidates.begin() + std::min(kShown, candidates.size()));
@@ -101,7 +104,8 @@ std::string Quoted(absl::string_view text) {
     end += length == 0 ? 1 : length;
   }
   absl::string_view head = text.substr(0, end);
-  return absl::StrCat("\"", IsUtf8Text(head) ? absl::Utf8SafeCEscape(head) : absl::CEscape(head), end < text.size() ? "..." : "", "\"");
+  return absl::StrCat("\"", IsUtf8Text(head) ? absl::Utf8SafeCEscape(head) : absl::CEscape(head), end < text.size() ? "..." : "",
+                      "\"");
 }
 
 std::string NumberText(double value) {

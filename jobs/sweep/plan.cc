@@ -60,7 +60,8 @@ absl::StatusOr<Plan> Plan::FromManifest(const v1::SweepManifest& manifest) {
   impl->manifest = manifest;
   PS_ASSIGN_OR_RETURN(impl->tree, CellTree::Compile(impl->manifest.spec().cells()));
   for (const char* axis : {"model", "prompt", "seed"}) {
-    if (!impl->tree->AlwaysHasAxis(axis)) return absl::InvalidArgumentError(absl::StrCat("some cell has no ", axis, ": every cell needs one"));
+    if (!impl->tree->AlwaysHasAxis(axis))
+      return absl::InvalidArgumentError(absl::StrCat("some cell has no ", axis, ": every cell needs one"));
   }
   if (impl->tree->count() != manifest.cell_count()) {
     return absl::InvalidArgumentError(
@@ -80,7 +81,8 @@ absl::StatusOr<Plan> Plan::FromManifest(const v1::SweepManifest& manifest) {
     if (axis.name() != "model") return;
     for (const v1::Value& value : axis.list().values()) {
       if (known.ok() && !impl->models.contains(value.string_value())) {
-        known = absl::InvalidArgumentError(absl::StrCat("model ", Quoted(value.string_value()), " is asked for but not in the manifest"));
+        known = absl::InvalidArgumentError(
+            absl::StrCat("model ", Quoted(value.string_value()), " is asked for but not in the manifest"));
       }
     }
   });

@@ -22,8 +22,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr uint64_t kMaxTextBytes = 64 << 20;      // all prompts of a spec
-constexpr uint64_t kMaxFileBytes = 256 << 20;     // all files of a spec
+constexpr uint64_t kMaxTextBytes = 64 << 20;   // all prompts of a spec
+constexpr uint64_t kMaxFileBytes = 256 << 20;  // all files of a spec
 constexpr char kWildcardFolder[] = "wildcards";
 constexpr char kSayBlank[] = "a prompt that says nothing is written {blank: empty} (or whitespace, padding, null)";
 
@@ -133,7 +133,8 @@ absl::Status PromptReader::ReadTemplates(const YamlNode& node, const Variables& 
     PS_RETURN_IF_ERROR(status);
   }
   for (const auto& [name, list] : variables) {
-    if (!used.contains(name)) return file_.Error(node, absl::StrCat("variable ", Quoted(name), " is in no template of this prompt"));
+    if (!used.contains(name))
+      return file_.Error(node, absl::StrCat("variable ", Quoted(name), " is in no template of this prompt"));
   }
   return absl::OkStatus();
 }
@@ -145,7 +146,8 @@ absl::Status PromptReader::Add(v1::Prompt prompt, const std::string& place, Axis
     if (absl::StripAsciiWhitespace(prompt.text()).empty()) {
       return error("a prompt of nothing but spaces; write {blank: whitespace} for one space, {blank: empty} for nothing");
     }
-    if (prompt.text().size() > kMaxPromptBytes) return error(absl::StrCat("a prompt of ", prompt.text().size(), " bytes; at most ", kMaxPromptBytes));
+    if (prompt.text().size() > kMaxPromptBytes)
+      return error(absl::StrCat("a prompt of ", prompt.text().size(), " bytes; at most ", kMaxPromptBytes));
   }
   bytes_ += prompt.text().size();
   if (++prompts_ > kMaxPrompts) return error(absl::StrCat("more than ", kMaxPrompts, " prompts; split the sweep"));
@@ -164,7 +166,8 @@ absl::Status PromptReader::ReadVariableMap(const YamlNode& node, Variables& vari
   if (node.kind != YamlNode::kMap) return file_.Error(node, "vars is a map of name: [values] or name: {file: path}");
   for (size_t i = 0; i < node.keys.size(); ++i) {
     const std::string& name = node.keys[i].text;
-    if (!IsIdentifier(name)) return file_.Error(node.keys[i], absl::StrCat("variable name ", Quoted(name), " is not [a-z][a-z0-9_]*"));
+    if (!IsIdentifier(name))
+      return file_.Error(node.keys[i], absl::StrCat("variable name ", Quoted(name), " is not [a-z][a-z0-9_]*"));
     PS_ASSIGN_OR_RETURN(variables[name], ReadVariable(node.items[i]));
   }
   return absl::OkStatus();
@@ -202,14 +205,17 @@ absl::StatusOr<const PromptReader::List*> PromptReader::Lines(const YamlNode& at
   }
   const uint64_t size = fs::file_size(list.path, error);
   if (error || size > kMaxListBytes || (file_bytes_ += size) > kMaxFileBytes) {
-    return file_.Error(at, absl::StrCat("file ", Quoted(list.path), " is over ", kMaxListBytes >> 20, " MB, or all files together are"));
+    return file_.Error(
+        at, absl::StrCat("file ", Quoted(list.path), " is over ", kMaxListBytes >> 20, " MB, or all files together are"));
   }
   std::string text(size, '\0');
   std::ifstream stream(list.path, std::ios::binary);
-  if (!stream.read(text.data(), static_cast<std::streamsize>(size))) return file_.Error(at, absl::StrCat("file ", Quoted(list.path), " cannot be read"));
+  if (!stream.read(text.data(), static_cast<std::streamsize>(size)))
+    return file_.Error(at, absl::StrCat("file ", Quoted(list.path), " cannot be read"));
 
   auto bad = [&](int number, size_t column, const std::string& what) {
-    return absl::InvalidArgumentError(absl::StrCat(list.path, ":", number, ":", column + 1, ": ", what, " (read by ", file_.Place(at), ")"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(list.path, ":", number, ":", column + 1, ": ", what, " (read by ", file_.Place(at), ")"));
   };
   absl::string_view rest = text;
   absl::ConsumePrefix(&rest, "\xEF\xBB\xBF");

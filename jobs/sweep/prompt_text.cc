@@ -24,11 +24,16 @@ bool NeedsEscape(absl::string_view text) {
 
 std::string BlankName(v1::BlankKind kind) {
   switch (kind) {
-    case v1::BLANK_KIND_EMPTY: return "empty";
-    case v1::BLANK_KIND_WHITESPACE: return "whitespace";
-    case v1::BLANK_KIND_PADDING: return "padding";
-    case v1::BLANK_KIND_NULL: return "null";
-    default: return "";
+    case v1::BLANK_KIND_EMPTY:
+      return "empty";
+    case v1::BLANK_KIND_WHITESPACE:
+      return "whitespace";
+    case v1::BLANK_KIND_PADDING:
+      return "padding";
+    case v1::BLANK_KIND_NULL:
+      return "null";
+    default:
+      return "";
   }
 }
 
@@ -40,14 +45,16 @@ v1::BlankKind BlankOfName(absl::string_view name) {
 }
 
 std::string PromptText(const v1::Prompt& prompt) {
-  if (prompt.has_blank() && prompt.blank() != v1::BLANK_KIND_UNSPECIFIED) return absl::StrCat(kBlankStart, BlankName(prompt.blank()), ">");
+  if (prompt.has_blank() && prompt.blank() != v1::BLANK_KIND_UNSPECIFIED)
+    return absl::StrCat(kBlankStart, BlankName(prompt.blank()), ">");
   if (!prompt.has_text() || prompt.text().empty()) return std::string(kAbsent);
   return absl::StrCat(NeedsEscape(prompt.text()) ? "\\" : "", prompt.text());
 }
 
 absl::StatusOr<v1::Prompt> ParsePromptText(absl::string_view text) {
   v1::Prompt prompt;
-  if (text.empty() || text == kAbsent) return absl::InvalidArgumentError("an absent prompt; a blank one is written <blank:empty>");
+  if (text.empty() || text == kAbsent)
+    return absl::InvalidArgumentError("an absent prompt; a blank one is written <blank:empty>");
   if (!IsUtf8Text(text)) return absl::InvalidArgumentError("a prompt that is not UTF-8");
   if (absl::ConsumePrefix(&text, kBlankStart)) {
     v1::BlankKind kind = absl::ConsumeSuffix(&text, ">") ? BlankOfName(text) : v1::BLANK_KIND_UNSPECIFIED;
@@ -65,12 +72,18 @@ absl::StatusOr<v1::Prompt> ParsePromptText(absl::string_view text) {
 
 std::string ValueText(const v1::Value& value) {
   switch (value.kind_case()) {
-    case v1::Value::kIntValue: return absl::StrCat(value.int_value());
-    case v1::Value::kDoubleValue: return NumberText(value.double_value());
-    case v1::Value::kStringValue: return value.string_value();
-    case v1::Value::kBoolValue: return value.bool_value() ? "true" : "false";
-    case v1::Value::kPromptValue: return PromptText(value.prompt_value());
-    case v1::Value::KIND_NOT_SET: return "";
+    case v1::Value::kIntValue:
+      return absl::StrCat(value.int_value());
+    case v1::Value::kDoubleValue:
+      return NumberText(value.double_value());
+    case v1::Value::kStringValue:
+      return value.string_value();
+    case v1::Value::kBoolValue:
+      return value.bool_value() ? "true" : "false";
+    case v1::Value::kPromptValue:
+      return PromptText(value.prompt_value());
+    case v1::Value::KIND_NOT_SET:
+      return "";
   }
   return "";
 }

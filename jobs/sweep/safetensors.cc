@@ -120,14 +120,19 @@ class HeaderHandler final : public nlohmann::json_sax<nlohmann::json> {
 };
 
 absl::Status CheckEntry(const SafetensorsEntry& entry, uint64_t begin, uint64_t data_start) {
-  auto wrong = [&](const std::string& message) { return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(entry.name), ": ", message)); };
+  auto wrong = [&](const std::string& message) {
+    return absl::InvalidArgumentError(absl::StrCat("tensor ", Quoted(entry.name), ": ", message));
+  };
   uint64_t size = SafetensorsItemSize(entry.dtype);
   if (size == 0) return wrong(absl::StrCat("unknown dtype ", Quoted(entry.dtype)));
   for (int64_t dimension : entry.shape) {
     if (__builtin_mul_overflow(size, static_cast<uint64_t>(dimension), &size)) return wrong("size overflows 64 bits");
   }
-  if (entry.begin != begin) return wrong(absl::StrCat("starts at ", entry.begin - data_start, " where ", begin - data_start, " was due (gap or overlap)"));
-  if (entry.end < entry.begin || entry.end - entry.begin != size) return wrong(absl::StrCat("its offsets do not span its ", size, " bytes"));
+  if (entry.begin != begin)
+    return wrong(
+        absl::StrCat("starts at ", entry.begin - data_start, " where ", begin - data_start, " was due (gap or overlap)"));
+  if (entry.end < entry.begin || entry.end - entry.begin != size)
+    return wrong(absl::StrCat("its offsets do not span its ", size, " bytes"));
   return absl::OkStatus();
 }
 
@@ -135,7 +140,7 @@ absl::Status CheckEntry(const SafetensorsEntry& entry, uint64_t begin, uint64_t 
 
 size_t SafetensorsItemSize(absl::string_view dtype) {
   static const auto& sizes = *new std::map<std::string, size_t>{
-      {"BOOL", 1}, {"U8", 1},  {"I8", 1},   {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"I16", 2}, {"U16", 2}, {"F16", 2},
+      {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"I16", 2}, {"U16", 2}, {"F16", 2},
       {"BF16", 2}, {"I32", 4}, {"U32", 4}, {"F32", 4},     {"F64", 8},     {"I64", 8}, {"U64", 8}};
   auto at = sizes.find(std::string(dtype));
   return at == sizes.end() ? 0 : at->second;
@@ -157,7 +162,8 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(absl::string_view head,
   }
   const uint64_t data_start = kLengthBytes + length;
   for (SafetensorsEntry& entry : handler.header.tensors) {
-    if (__builtin_add_overflow(entry.begin, data_start, &entry.begin) || __builtin_add_overflow(entry.end, data_start, &entry.end)) {
+    if (__builtin_add_overflow(entry.begin, data_start, &entry.begin) ||
+        __builtin_add_overflow(entry.end, data_start, &entry.end)) {
       return invalid(absl::StrCat("tensor ", Quoted(entry.name), ": offsets overflow 64 bits"));
     }
   }

@@ -50,16 +50,21 @@ std::string Allowed(const SettingInfo& info, double maximum) {
 
 std::string Shown(const v1::Value& value) {
   switch (value.kind_case()) {
-    case v1::Value::kIntValue: return absl::StrCat(value.int_value());
-    case v1::Value::kDoubleValue: return NumberText(value.double_value());
-    case v1::Value::kBoolValue: return value.bool_value() ? "true" : "false";
-    default: return Quoted(value.string_value());
+    case v1::Value::kIntValue:
+      return absl::StrCat(value.int_value());
+    case v1::Value::kDoubleValue:
+      return NumberText(value.double_value());
+    case v1::Value::kBoolValue:
+      return value.bool_value() ? "true" : "false";
+    default:
+      return Quoted(value.string_value());
   }
 }
 
 absl::Status Check(const SettingInfo& info, double maximum, v1::Value& value) {
   auto wrong = [&] {
-    return absl::InvalidArgumentError(absl::StrCat("setting \"", info.name, "\" is ", Shown(value), "; it takes ", Allowed(info, maximum)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("setting \"", info.name, "\" is ", Shown(value), "; it takes ", Allowed(info, maximum)));
   };
   if (!value.has_int_value() && !value.has_double_value()) return wrong();
   double number = value.has_int_value() ? static_cast<double>(value.int_value()) : value.double_value();
@@ -112,7 +117,8 @@ absl::Status CheckSettingOf(absl::string_view architecture, int64_t image_vocab,
   if (info == nullptr) {
     std::vector<std::string> names;
     for (const SettingInfo& setting : SettingsOf(architecture)) names.push_back(setting.name);
-    return absl::InvalidArgumentError(absl::StrCat("architecture ", architecture, " has no setting ", Quoted(name), Hint(name, names)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("architecture ", architecture, " has no setting ", Quoted(name), Hint(name, names)));
   }
   double maximum = name == "top_k" && image_vocab > 0 ? static_cast<double>(image_vocab) : info->maximum;
   return Check(*info, maximum, value);

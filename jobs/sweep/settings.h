@@ -34,7 +34,8 @@ struct SettingInfo {
 [[nodiscard]] absl::Status CheckSetting(absl::string_view name, v1::Value& value);
 
 // Likewise for one architecture. `image_vocab` above 0 is the upper end of top_k.
-[[nodiscard]] absl::Status CheckSettingOf(absl::string_view architecture, int64_t image_vocab, absl::string_view name, v1::Value& value);
+[[nodiscard]] absl::Status CheckSettingOf(absl::string_view architecture, int64_t image_vocab, absl::string_view name,
+                                          v1::Value& value);
 
 // The cell's own setting, or `otherwise`.
 [[nodiscard]] double DoubleSetting(const v1::Cell& cell, absl::string_view name, double otherwise);

@@ -68,7 +68,8 @@ class SpecReader {
   absl::Status ReadAxis(const std::string& name, const YamlNode& node, v1::Axis& axis);
   absl::StatusOr<v1::IntRange> ReadRange(const std::string& name, const YamlNode& node);
   absl::Status CheckRangeEnds(const std::string& name, const YamlNode& node, const v1::IntRange& range);
-  absl::StatusOr<v1::ValueList> ReadList(const std::string& name, const std::vector<const YamlNode*>& items, const YamlNode& node);
+  absl::StatusOr<v1::ValueList> ReadList(const std::string& name, const std::vector<const YamlNode*>& items,
+                                         const YamlNode& node);
   absl::StatusOr<v1::Value> ReadValue(const std::string& name, const YamlNode& node);
   absl::StatusOr<int64_t> ReadInt(const std::string& name, const YamlNode& at, const std::string& text);
   absl::Status CheckComplete(const YamlNode& cells);
@@ -85,9 +86,11 @@ class SpecReader {
 absl::StatusOr<LoadedSpec> SpecReader::Read() {
   const YamlNode& root = file_.root;
   static const auto& known = *new std::vector<std::string>{"version", "name", "embedders", "cells", "settings", "vars"};
-  if (root.kind != YamlNode::kMap) return file_.Error(root, absl::StrCat("a spec is a map with version, name and cells, not ", root.KindName()));
+  if (root.kind != YamlNode::kMap)
+    return file_.Error(root, absl::StrCat("a spec is a map with version, name and cells, not ", root.KindName()));
   for (const YamlNode& key : root.keys) {
-    if (!Contains(known, key.text)) return file_.Error(key, absl::StrCat("unknown key ", Quoted(key.text), Hint(key.text, known)));
+    if (!Contains(known, key.text))
+      return file_.Error(key, absl::StrCat("unknown key ", Quoted(key.text), Hint(key.text, known)));
   }
   const YamlNode* version = root.Find("version");
   if (version == nullptr) return file_.Error(root, "key \"version\" is missing; write version: 1");
@@ -95,7 +98,9 @@ absl::StatusOr<LoadedSpec> SpecReader::Read() {
   loaded_.spec.set_version(1);
   const YamlNode* name = root.Find("name");
   if (name == nullptr) return file_.Error(root, "key \"name\" is missing");
-  if (!IsName(name->text)) return file_.Error(*name, absl::StrCat("name ", Quoted(name->text), " is not of the form [a-z0-9][a-z0-9._-]*, at most 64 long"));
+  if (!IsName(name->text))
+    return file_.Error(*name,
+                       absl::StrCat("name ", Quoted(name->text), " is not of the form [a-z0-9][a-z0-9._-]*, at most 64 long"));
   loaded_.spec.set_name(name->text);
   if (const YamlNode* embedders = root.Find("embedders")) PS_RETURN_IF_ERROR(ReadEmbedders(*embedders));
   if (const YamlNode* settings = root.Find("settings")) PS_RETURN_IF_ERROR(ReadSettings(*settings));
@@ -136,7 +141,8 @@ absl::Status SpecReader::ReadSettings(const YamlNode& node) {
       return file_.Error(node.keys[i], absl::StrCat("unknown setting ", Quoted(name), Hint(name, AllSettingNames())));
     }
     if (node.items[i].kind != YamlNode::kScalar) {
-      return file_.Error(node.items[i], absl::StrCat("setting \"", name, "\" takes one value here; several make an axis under cells"));
+      return file_.Error(node.items[i],
+                         absl::StrCat("setting \"", name, "\" takes one value here; several make an axis under cells"));
     }
     PS_ASSIGN_OR_RETURN(sorted[name], ReadValue(name, node.items[i]));
     Remember(name, sorted[name], node.items[i]);
@@ -202,7 +208,8 @@ absl::StatusOr<v1::CellNode> SpecReader::ReadParts(const std::string& name, cons
       parts.push_back(std::move(part));
     }
   } else {
-    return file_.Error(node, name == "chain" ? "chain takes a list of parts" : absl::StrCat(name, " takes a map of axes or a list of parts"));
+    return file_.Error(
+        node, name == "chain" ? "chain takes a list of parts" : absl::StrCat(name, " takes a map of axes or a list of parts"));
   }
   if (parts.empty()) return file_.Error(node, absl::StrCat(name, " is empty"));
   v1::CellNode result;
@@ -218,14 +225,17 @@ absl::StatusOr<v1::CellNode> SpecReader::ReadExclude(const YamlNode& node) {
   constexpr char kForm[] = "exclude takes {from: cells, rules: [{axis: values, ...}, ...]}";
   if (node.kind != YamlNode::kMap) return file_.Error(node, kForm);
   for (const YamlNode& key : node.keys) {
-    if (!Contains(known, key.text)) return file_.Error(key, absl::StrCat("unknown key ", Quoted(key.text), " in exclude", Hint(key.text, known)));
+    if (!Contains(known, key.text))
+      return file_.Error(key, absl::StrCat("unknown key ", Quoted(key.text), " in exclude", Hint(key.text, known)));
   }
   const YamlNode *from = node.Find("from"), *rules = node.Find("rules");
   if (from == nullptr || rules == nullptr) return file_.Error(node, kForm);
   v1::CellNode result;
   PS_ASSIGN_OR_RETURN(*result.mutable_exclude()->mutable_from(), ReadNode(*from));
-  if (rules->kind != YamlNode::kSequence || rules->items.empty()) return file_.Error(*rules, "rules is a list with at least one rule");
-  if (rules->items.size() > kMaxRules) return file_.Error(rules->items[kMaxRules], absl::StrCat("more than ", kMaxRules, " rules"));
+  if (rules->kind != YamlNode::kSequence || rules->items.empty())
+    return file_.Error(*rules, "rules is a list with at least one rule");
+  if (rules->items.size() > kMaxRules)
+    return file_.Error(rules->items[kMaxRules], absl::StrCat("more than ", kMaxRules, " rules"));
   for (const YamlNode& rule : rules->items) {
     PS_ASSIGN_OR_RETURN(*result.mutable_exclude()->add_rules(), ReadRule(rule, result.exclude().from()));
   }
@@ -233,19 +243,22 @@ absl::StatusOr<v1::CellNode> SpecReader::ReadExclude(const YamlNode& node) {
 }
 
 absl::StatusOr<v1::ExcludeRule> SpecReader::ReadRule(const YamlNode& node, const v1::CellNode& from) {
-  if (node.kind != YamlNode::kMap || node.keys.empty()) return file_.Error(node, "a rule is a map of axis: value or axis: [values]");
+  if (node.kind != YamlNode::kMap || node.keys.empty())
+    return file_.Error(node, "a rule is a map of axis: value or axis: [values]");
   std::vector<std::string> axes;
   ForEachAxis(from, [&](const v1::Axis& axis) { axes.push_back(axis.name()); });
   v1::ExcludeRule rule;
   for (size_t i = 0; i < node.keys.size(); ++i) {
     const std::string& name = node.keys[i].text;
-    if (!Contains(axes, name)) return file_.Error(node.keys[i], absl::StrCat("the excluded cells have no axis ", Quoted(name), Hint(name, axes)));
+    if (!Contains(axes, name))
+      return file_.Error(node.keys[i], absl::StrCat("the excluded cells have no axis ", Quoted(name), Hint(name, axes)));
     v1::Condition& condition = *rule.add_all_of();
     condition.set_axis(name);
     v1::Axis values;
     PS_RETURN_IF_ERROR(ReadAxis(name, node.items[i], values));
     if (values.has_range()) {
-      if (values.range().count() > kMaxListedRange) return file_.Error(node.items[i], absl::StrCat("a range of more than ", kMaxListedRange, " in a rule"));
+      if (values.range().count() > kMaxListedRange)
+        return file_.Error(node.items[i], absl::StrCat("a range of more than ", kMaxListedRange, " in a rule"));
       for (uint64_t k = 0; k < values.range().count(); ++k) {
         condition.mutable_any_of()->add_values()->set_int_value(RangeValue(values.range(), k));
       }
@@ -276,13 +289,15 @@ absl::Status SpecReader::ReadAxis(const std::string& name, const YamlNode& node,
   return absl::OkStatus();
 }
 
-absl::StatusOr<v1::ValueList> SpecReader::ReadList(const std::string& name, const std::vector<const YamlNode*>& items, const YamlNode& node) {
+absl::StatusOr<v1::ValueList> SpecReader::ReadList(const std::string& name, const std::vector<const YamlNode*>& items,
+                                                   const YamlNode& node) {
   v1::ValueList list;
   absl::flat_hash_map<std::string, const YamlNode*> seen;
   auto add = [&](v1::Value value, const YamlNode& at) -> absl::Status {
     auto [first, fresh] = seen.emplace(CanonicalValue(value), &at);
     if (!fresh) {
-      return file_.Error(at, absl::StrCat(name, " ", ValueText(value), " appears twice (first at ", file_.Place(*first->second), ")"));
+      return file_.Error(
+          at, absl::StrCat(name, " ", ValueText(value), " appears twice (first at ", file_.Place(*first->second), ")"));
     }
     *list.add_values() = std::move(value);
     return absl::OkStatus();
@@ -297,7 +312,8 @@ absl::StatusOr<v1::ValueList> SpecReader::ReadList(const std::string& name, cons
     }
     PS_ASSIGN_OR_RETURN(v1::IntRange range, ReadRange(name, *item));
     if (range.count() > kMaxListedRange || (ranged += range.count()) > kMaxListedRange) {
-      return file_.Error(*item, absl::StrCat("ranges of more than ", kMaxListedRange, " values inside a list; chain two parts instead"));
+      return file_.Error(*item,
+                         absl::StrCat("ranges of more than ", kMaxListedRange, " values inside a list; chain two parts instead"));
     }
     for (uint64_t k = 0; k < range.count(); ++k) {
       v1::Value value;
@@ -314,7 +330,8 @@ absl::StatusOr<int64_t> SpecReader::ReadInt(const std::string& name, const YamlN
   if (!digits) return file_.Error(at, absl::StrCat(name, " ", Quoted(text), " is not a whole number"));
   if (!absl::SimpleAtoi(text, &number)) return file_.Error(at, absl::StrCat(name, " ", text, " does not fit in 64 bits"));
   if (name == "seed" && number < 0) {
-    return file_.Error(at, absl::StrCat("seed ", number, ": seeds start at 0; a random seed (-1) could not be repeated, write for example 0..99"));
+    return file_.Error(at, absl::StrCat("seed ", number,
+                                        ": seeds start at 0; a random seed (-1) could not be repeated, write for example 0..99"));
   }
   return number;
 }
@@ -379,7 +396,8 @@ absl::StatusOr<v1::Value> SpecReader::ReadValue(const std::string& name, const Y
     return value;
   }
   if (name == "seed") {
-    if (node.quoted) return file_.Error(node, absl::StrCat("seed ", Quoted(node.text), " is text; write the number without quotes"));
+    if (node.quoted)
+      return file_.Error(node, absl::StrCat("seed ", Quoted(node.text), " is text; write the number without quotes"));
     PS_ASSIGN_OR_RETURN(int64_t number, ReadInt(name, node, node.text));
     value.set_int_value(number);
     return value;
@@ -411,7 +429,8 @@ absl::Status SpecReader::CheckComplete(const YamlNode& cells) {
     const YamlNode* chain = cells.Find("chain");
     for (int part = 0; root.has_chain() && chain != nullptr && part < root.chain().parts_size(); ++part) {
       PS_ASSIGN_OR_RETURN(std::unique_ptr<const CellTree> compiled, CellTree::Compile(root.chain().parts(part)));
-      if (!compiled->AlwaysHasAxis(axis)) return file_.Error(chain->items[part], absl::StrCat("this part has cells without a ", axis, hint));
+      if (!compiled->AlwaysHasAxis(axis))
+        return file_.Error(chain->items[part], absl::StrCat("this part has cells without a ", axis, hint));
     }
     return file_.Error(cells, absl::StrCat("some cell has no ", axis, ": every cell needs model, prompt and seed", hint));
   }

@@ -14,10 +14,10 @@ namespace promptsweep::sweep {
 inline constexpr size_t kMaxSpecBytes = 1 << 20;
 inline constexpr int kMaxSpecDepth = 16;
 inline constexpr int kMaxSpecNodes = 100'000;
-inline constexpr size_t kMaxPrompts = 1'000'000;        // in all lists, files and templates of one spec
-inline constexpr size_t kMaxPromptBytes = 64 << 10;      // one prompt
-inline constexpr size_t kMaxListBytes = 64 << 20;        // one prompt or wildcard file
-inline constexpr uint64_t kMaxListedRange = 100'000;     // a range inside a list or a rule is written out
+inline constexpr size_t kMaxPrompts = 1'000'000;      // in all lists, files and templates of one spec
+inline constexpr size_t kMaxPromptBytes = 64 << 10;   // one prompt
+inline constexpr size_t kMaxListBytes = 64 << 20;     // one prompt or wildcard file
+inline constexpr uint64_t kMaxListedRange = 100'000;  // a range inside a list or a rule is written out
 
 // Where in the files a value stands, as "file:line:column", so that later checks can point at it. Key: axis name ("model", a
 // setting, or "embedders") and CanonicalValue of the value.
@@ -34,6 +34,7 @@ struct LoadedSpec {
 [[nodiscard]] absl::StatusOr<LoadedSpec> LoadSpec(const std::string& path);
 
 // The same from memory. `file_name` is for messages, `base_folder` for the files the text names. Never crashes on any bytes.
-[[nodiscard]] absl::StatusOr<LoadedSpec> ParseSpec(const std::string& text, const std::string& file_name, const std::string& base_folder);
+[[nodiscard]] absl::StatusOr<LoadedSpec> ParseSpec(const std::string& text, const std::string& file_name,
+                                                   const std::string& base_folder);
 
 }  // namespace promptsweep::sweep

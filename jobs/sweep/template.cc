@@ -19,7 +19,7 @@ struct Part;
 using Sequence = std::vector<Part>;
 struct Part {
   std::string literal;
-  std::string variable;                             // with `values`
+  std::string variable;                              // with `values`
   const std::vector<std::string>* values = nullptr;  // variable or word list
   std::vector<Sequence> alternatives;
 };
@@ -188,7 +188,8 @@ class Expander {
 
 }  // namespace
 
-absl::Status ExpandTemplate(absl::string_view text, ValuesOf values, absl::FunctionRef<absl::Status(const std::string& text)> emit) {
+absl::Status ExpandTemplate(absl::string_view text, ValuesOf values,
+                            absl::FunctionRef<absl::Status(const std::string& text)> emit) {
   PS_ASSIGN_OR_RETURN(Sequence sequence, TemplateParser(text, values).Parse());
   const Expander::Rest all{&sequence, 0, nullptr};
   return Expander(emit).Expand(&all);

@@ -20,7 +20,8 @@ namespace promptsweep::sweep {
 // `emit` takes each text; its error ends the expansion and is returned, which is how a caller bounds it. INVALID_ARGUMENT for a
 // template that cannot be read.
 [[nodiscard]] absl::Status ExpandTemplate(
-    absl::string_view text, absl::FunctionRef<absl::StatusOr<const std::vector<std::string>*>(const std::string& name, bool wildcard)> values,
+    absl::string_view text,
+    absl::FunctionRef<absl::StatusOr<const std::vector<std::string>*>(const std::string& name, bool wildcard)> values,
     absl::FunctionRef<absl::Status(const std::string& text)> emit);
 
 }  // namespace promptsweep::sweep

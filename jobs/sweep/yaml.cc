@@ -50,7 +50,8 @@ class TreeBuilder final : public YAML::EventHandler {
     if (!IsUtf8Text(value)) throw Refusal{mark, "text holds NUL or is not UTF-8"};
     Place(std::move(node), mark);
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     Open(Start(YamlNode::kSequence, mark, tag, anchor), mark);
   }
   void OnSequenceEnd() override { Close(); }
@@ -63,7 +64,8 @@ class TreeBuilder final : public YAML::EventHandler {
   YamlNode Start(YamlNode::Kind kind, const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
     if (anchor != 0) throw Refusal{mark, "anchors (&) are not allowed"};
     if (!tag.empty() && tag != "?" && tag != "!") throw Refusal{mark, "tags (!) are not allowed"};
-    if (++nodes_ > kMaxSpecNodes) throw Refusal{mark, absl::StrCat("more than ", kMaxSpecNodes, " values; put long lists in a file")};
+    if (++nodes_ > kMaxSpecNodes)
+      throw Refusal{mark, absl::StrCat("more than ", kMaxSpecNodes, " values; put long lists in a file")};
     YamlNode node;
     node.kind = kind;
     node.line = mark.line + 1;

@@ -14,10 +14,10 @@ namespace promptsweep::sweep {
 struct YamlNode {
   enum Kind { kScalar, kSequence, kMap };
   Kind kind = kScalar;
-  std::string text;     // scalar
-  bool quoted = false;  // scalar: in quotes or a block
-  int line = 1;         // from 1
-  int column = 1;       // from 1, in bytes
+  std::string text;             // scalar
+  bool quoted = false;          // scalar: in quotes or a block
+  int line = 1;                 // from 1
+  int column = 1;               // from 1, in bytes
   std::vector<YamlNode> keys;   // map: scalars
   std::vector<YamlNode> items;  // sequence items, or map values in the order of keys
 

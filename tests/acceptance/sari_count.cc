@@ -46,7 +46,8 @@ class Detector {
     for (const json& layer : about_["layers"]) {
       const std::string type = layer["type"];
       if (type == "conv2d") {
-        x = at::conv2d(x, tensors_[next].first, tensors_[next].second, layer["stride"].get<int64_t>(), layer["padding"].get<int64_t>());
+        x = at::conv2d(x, tensors_[next].first, tensors_[next].second, layer["stride"].get<int64_t>(),
+                       layer["padding"].get<int64_t>());
         ++next;
       } else if (type == "linear") {
         x = at::linear(x, tensors_[next].first, tensors_[next].second);
@@ -90,12 +91,15 @@ int Main(const std::string& stem, const std::string& folder) {
       return 1;
     }
     names.push_back(path.filename().string());
-    pictures.push_back(at::from_blob(const_cast<char*>(image->rgb.data()), {image->height, image->width, 3}, at::kByte).permute({2, 0, 1}).clone());
+    pictures.push_back(at::from_blob(const_cast<char*>(image->rgb.data()), {image->height, image->width, 3}, at::kByte)
+                           .permute({2, 0, 1})
+                           .clone());
   }
   json found = json::array();
   for (size_t begin = 0; begin < pictures.size(); begin += 256) {
     const size_t end = std::min(pictures.size(), begin + 256);
-    const at::Tensor is_sari = detector.Detect(at::stack(std::vector<at::Tensor>(pictures.begin() + begin, pictures.begin() + end)));
+    const at::Tensor is_sari =
+        detector.Detect(at::stack(std::vector<at::Tensor>(pictures.begin() + begin, pictures.begin() + end)));
     for (size_t i = begin; i < end; ++i) {
       if (is_sari[i - begin].item<bool>()) found.push_back(names[i]);
     }

@@ -11,7 +11,8 @@ TEST(Rpc, InsecureStaysOnLoopback) {
   for (const char* address : {"127.0.0.1:1", "localhost:80", "[::1]:9", "unix:/tmp/x"}) {
     EXPECT_TRUE(local->CheckAddress(address).ok()) << address;
   }
-  for (const char* address : {"10.0.0.1:1", "0.0.0.0:1", "example.org:1", "localhost.example.org:1", "127.example.org:1", "[::]:1"}) {
+  for (const char* address :
+       {"10.0.0.1:1", "0.0.0.0:1", "example.org:1", "localhost.example.org:1", "127.example.org:1", "[::]:1"}) {
     EXPECT_FALSE(local->CheckAddress(address).ok()) << address;
     EXPECT_FALSE(Connect(address, *local).ok()) << address;
     EXPECT_TRUE(InsecureRpc(true)->CheckAddress(address).ok()) << address;

@@ -30,7 +30,8 @@ int main(int argc, char** argv) {
     for (int w = 0; w < writers; ++w) {
       for (uint64_t i = 0; i < share; i += batch) {
         std::vector<v1::Result> rows;
-        for (int k = 0; k < batch; ++k) rows.push_back(MakeResult(plan, w * share + i + k, image_bytes, 0, static_cast<int>(dim)));
+        for (int k = 0; k < batch; ++k)
+          rows.push_back(MakeResult(plan, w * share + i + k, image_bytes, 0, static_cast<int>(dim)));
         requests[w].push_back(MakePut(*sweep, std::move(rows)));
       }
     }
@@ -42,15 +43,16 @@ int main(int argc, char** argv) {
         for (const v1::PutResultsRequest& request : requests[w]) {
           const auto reply = Await(*store, &Store::PutResults, request);
           PS_CHECK(reply.ok()) << reply.status();
-          for (const v1::PutOutcome& outcome : reply->outcomes()) PS_CHECK(outcome.code() == v1::PutOutcome::CODE_STORED) << outcome.reason();
+          for (const v1::PutOutcome& outcome : reply->outcomes())
+            PS_CHECK(outcome.code() == v1::PutOutcome::CODE_STORED) << outcome.reason();
         }
       });
     }
     for (std::thread& thread : threads) thread.join();
     const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
     const double stored = static_cast<double>(share) * writers;
-    std::printf("%8d %8d %12.0f %10.1f %8llu\n", writers, batch, stored / seconds, stored * (image_bytes + 2 * dim) / seconds / 1e6,
-                static_cast<unsigned long long>(store->groups() - groups));
+    std::printf("%8d %8d %12.0f %10.1f %8llu\n", writers, batch, stored / seconds,
+                stored * (image_bytes + 2 * dim) / seconds / 1e6, static_cast<unsigned long long>(store->groups() - groups));
     if (writers != 32) continue;
     v1::ScanEmbeddingsRequest scan;
     scan.set_sweep(*sweep);

@@ -13,7 +13,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 TEST(Csv, FormulasAreNeutralised) {
-  for (const char* text : {"=1+1", "+1", "-1", "@SUM(A1)", "\tx", "'=1"}) EXPECT_EQ(CsvText(text)[CsvText(text)[0] == '"'], '\'') << text;
+  for (const char* text : {"=1+1", "+1", "-1", "@SUM(A1)", "\tx", "'=1"})
+    EXPECT_EQ(CsvText(text)[CsvText(text)[0] == '"'], '\'') << text;
   EXPECT_EQ(CsvText("a=1"), "a=1");
   EXPECT_EQ(CsvText("'tis"), "'tis");
   EXPECT_EQ(CsvText("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
@@ -32,7 +33,10 @@ TEST(Csv, AnyTextComesBack) {
 }
 
 TEST(Csv, ReadsWhatOthersWrite) {
-  const auto file = ParseCsv("\xef\xbb\xbf" "prompt,seed\r\n\"two\nlines\",1\r\n,2", "f");
+  const auto file = ParseCsv(
+      "\xef\xbb\xbf"
+      "prompt,seed\r\n\"two\nlines\",1\r\n,2",
+      "f");
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_THAT(file->header, ElementsAre("prompt", "seed"));
   EXPECT_THAT(file->rows, ElementsAre(ElementsAre("two\nlines", "1"), ElementsAre("", "2")));

@@ -25,21 +25,26 @@ v1::MotifReport Report(v1::MotifTier tier) {
 
 TEST(Headline, Confirmed) {
   v1::MotifReport report = Report(v1::MOTIF_TIER_CONFIRMED);
-  EXPECT_EQ(Headline(report, 1), "this model keeps drawing saris: 31 % of blank runs (95 % CI 29–33 %), 14x more than on prompts");
-  EXPECT_EQ(Headline(report, 2), "these models keep drawing saris: 31 % of blank runs (95 % CI 29–33 %), 14x more than on prompts");
+  EXPECT_EQ(Headline(report, 1),
+            "this model keeps drawing saris: 31 % of blank runs (95 % CI 29–33 %), 14x more than on prompts");
+  EXPECT_EQ(Headline(report, 2),
+            "these models keep drawing saris: 31 % of blank runs (95 % CI 29–33 %), 14x more than on prompts");
   report.mutable_motifs(0)->clear_label();
   EXPECT_EQ(Headline(report, 1),
-            "this model keeps drawing one kind of picture (motif 1, unnamed): 31 % of blank runs (95 % CI 29–33 %), 14x more than on prompts");
+            "this model keeps drawing one kind of picture (motif 1, unnamed): 31 % of blank runs (95 % CI 29–33 %), 14x more "
+            "than on prompts");
 }
 
 TEST(Headline, WeakerTiersUseWeakerWords) {
   EXPECT_EQ(Headline(Report(v1::MOTIF_TIER_CANDIDATE), 1),
-            "nothing is confirmed; this model may keep drawing saris: 31 % of blank runs (95 % CI 29–33 %), not proven to be more than on "
+            "nothing is confirmed; this model may keep drawing saris: 31 % of blank runs (95 % CI 29–33 %), not proven to be "
+            "more than on "
             "prompts");
   v1::MotifReport report = Report(v1::MOTIF_TIER_DESCRIPTIVE);
   report.clear_baseline();
   report.set_baseline_runs(0);
-  EXPECT_EQ(Headline(report, 1), "this model draws saris in 31 % of blank runs (95 % CI 29–33 %); there is no baseline to compare with");
+  EXPECT_EQ(Headline(report, 1),
+            "this model draws saris in 31 % of blank runs (95 % CI 29–33 %); there is no baseline to compare with");
   report.clear_motifs();
   EXPECT_EQ(Headline(report, 1), "nothing recurs: no motif stands out in 2,000 blank runs");
   report.set_target_runs(0);

@@ -61,7 +61,8 @@ TEST_F(Npy, ReadsWhatItWrites) {
   EXPECT_EQ(NpyHalfHeader(0, 2).size(), NpyHalfHeader(~0ull, 65535).size());
   for (char version : {1, 2, 3}) {
     auto reader = Open(version == 1 ? NpyHalfHeader(2, 2) + PackHalves(values, 4)
-                                    : Header("{\"shape\":(2,2),\"fortran_order\":False,\"descr\":\"<f2\"}", version) + PackHalves(values, 4));
+                                    : Header("{\"shape\":(2,2),\"fortran_order\":False,\"descr\":\"<f2\"}", version) +
+                                          PackHalves(values, 4));
     ASSERT_TRUE(reader.ok()) << reader.status();
     EXPECT_THAT(*reader->Read(9), ElementsAre(0.5f, -1.0f, 0.25f, 2.0f));
   }
@@ -83,10 +84,12 @@ TEST_F(Npy, RefusesEverythingElse) {
   EXPECT_THAT(Refusal(Header("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }") + data), HasSubstr("1 dimensions"));
   EXPECT_THAT(Refusal(Header("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 2), }")), HasSubstr("no values"));
   EXPECT_THAT(Refusal(Header("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 2), }") + data), HasSubstr("whole numbers"));
-  EXPECT_THAT(Refusal(Header("{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 4), }") + data), HasSubstr("promises"));
+  EXPECT_THAT(Refusal(Header("{'descr': '<f4', 'fortran_order': False, 'shape': (9223372036854775807, 4), }") + data),
+              HasSubstr("promises"));
   EXPECT_THAT(Refusal(Header("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 99999999), }") + data), HasSubstr("at most"));
   EXPECT_THAT(Refusal(Header("{'descr': '<f4', 'shape': (1, 2), }") + data), HasSubstr("must have"));
-  EXPECT_THAT(Refusal(Header("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2)} + 1") + data), HasSubstr("after the dict"));
+  EXPECT_THAT(Refusal(Header("{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2)} + 1") + data),
+              HasSubstr("after the dict"));
   EXPECT_THAT(Refusal(Header("[1, 2]") + data), HasSubstr("not a dict"));
   EXPECT_THAT(Refusal(Header("{'descr") + data), HasSubstr("not a dict"));
   EXPECT_FALSE(NpyReader::Open("/nonexistent.npy").ok());

@@ -12,7 +12,7 @@ worker::Image Solid(int width, int height, char value) {
 
 TEST(Picture, ShrinkAveragesAndKeepsProportions) {
   worker::Image image = Solid(4, 2, 0);
-  for (int i = 0; i < 6; ++i) image.rgb[i] = 100;                      // upper left pair
+  for (int i = 0; i < 6; ++i) image.rgb[i] = 100;  // upper left pair
   const worker::Image small = Shrink(image, 2);
   EXPECT_EQ(small.width, 2);
   EXPECT_EQ(small.height, 1);

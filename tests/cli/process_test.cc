@@ -21,7 +21,8 @@ void WaitFor(ChildProcess& child) {
 }
 
 TEST(Process, ExitCodesAndLastWords) {
-  auto child = ChildProcess::Start({.argv = {"/bin/sh", "-c", "echo data; echo first >&2; echo; printf last >&2; exit 3"}, .capture_stdout = true});
+  auto child = ChildProcess::Start(
+      {.argv = {"/bin/sh", "-c", "echo data; echo first >&2; echo; printf last >&2; exit 3"}, .capture_stdout = true});
   ASSERT_TRUE(child.ok());
   WaitFor(**child);
   EXPECT_EQ((*child)->exit_info().code, 3);

@@ -12,7 +12,11 @@ TEST(Text, OneLineTakesTheTeethOutOfControlSequences) {
   EXPECT_EQ(OneLine("a\x1b[31mred\nnext\ttab\x7f"), "a\\x1b[31mred next tab\\x7f");
   EXPECT_EQ(OneLine("caf\xc3\xa9"), "café");
   EXPECT_EQ(OneLine("bad\xff\xc3"), "bad\\xff\\xc3");
-  EXPECT_EQ(OneLine("\xe2\x80\xae" "evil"), "\\xe2\\x80\\xae" "evil") << "a right-to-left override must be visible";
+  EXPECT_EQ(OneLine("\xe2\x80\xae"
+                    "evil"),
+            "\\xe2\\x80\\xae"
+            "evil")
+      << "a right-to-left override must be visible";
 }
 
 TEST(Text, Utf8IsCheckedStrictly) {

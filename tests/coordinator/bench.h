@@ -61,8 +61,8 @@ class Bench : public ::testing::Test {
   struct Worker {
     std::string name;
     uint64_t session = 0;
-    uint64_t asked = 0;      // AcquireLease sequence
-    uint64_t seen = 0;       // of the last reply
+    uint64_t asked = 0;  // AcquireLease sequence
+    uint64_t seen = 0;   // of the last reply
     uint64_t heartbeats = 0;
     double rate = 0;
     std::string loaded;
@@ -124,7 +124,8 @@ class Bench : public ::testing::Test {
     return result;
   }
   template <typename Request, typename Response>
-  absl::Status Admin(void (Coordinator::*method)(const Request&, Coordinator::Done<Response>), uint32_t sweep, Response* response = nullptr) {
+  absl::Status Admin(void (Coordinator::*method)(const Request&, Coordinator::Done<Response>), uint32_t sweep,
+                     Response* response = nullptr) {
     Request request;
     request.set_sweep(sweep);
     absl::Status status = absl::InternalError("not answered");
@@ -260,7 +261,8 @@ class Bench : public ::testing::Test {
         if (lease.lease() == 0) continue;
         any = true;
         for (uint64_t at = lease.range().begin(); at < lease.range().end(); ++at) {
-          if (std::find(lease.skip().begin(), lease.skip().end(), at) == lease.skip().end()) store_->PutResults(lease.sweep(), at, at + 1);
+          if (std::find(lease.skip().begin(), lease.skip().end(), at) == lease.skip().end())
+            store_->PutResults(lease.sweep(), at, at + 1);
         }
         Tell(*worker, lease, lease.range().begin(), lease.range().end(), true);
       }

@@ -1,5 +1,5 @@
-// Proves what stands between the state and the outside: loading and restarting over a store that fails, submitting, pausing, ending,
-// and the waiting of questions.
+// Proves what stands between the state and the outside: loading and restarting over a store that fails, submitting, pausing,
+// ending, and the waiting of questions.
 #include <gmock/gmock.h>
 
 #include "tests/coordinator/bench.h"
@@ -12,12 +12,19 @@ using ::testing::HasSubstr;
 
 class CoordinatorTest : public Bench {
  protected:
-  absl::Status Pause(uint32_t sweep) { return Admin<v1::PauseSweepRequest, v1::PauseSweepResponse>(&Coordinator::PauseSweep, sweep); }
-  absl::Status Resume(uint32_t sweep) { return Admin<v1::ResumeSweepRequest, v1::ResumeSweepResponse>(&Coordinator::ResumeSweep, sweep); }
-  absl::Status Cancel(uint32_t sweep) { return Admin<v1::CancelSweepRequest, v1::CancelSweepResponse>(&Coordinator::CancelSweep, sweep); }
+  absl::Status Pause(uint32_t sweep) {
+    return Admin<v1::PauseSweepRequest, v1::PauseSweepResponse>(&Coordinator::PauseSweep, sweep);
+  }
+  absl::Status Resume(uint32_t sweep) {
+    return Admin<v1::ResumeSweepRequest, v1::ResumeSweepResponse>(&Coordinator::ResumeSweep, sweep);
+  }
+  absl::Status Cancel(uint32_t sweep) {
+    return Admin<v1::CancelSweepRequest, v1::CancelSweepResponse>(&Coordinator::CancelSweep, sweep);
+  }
   uint64_t Retry(uint32_t sweep) {
     v1::RetryFailedResponse response;
-    const absl::Status status = Admin<v1::RetryFailedRequest, v1::RetryFailedResponse>(&Coordinator::RetryFailed, sweep, &response);
+    const absl::Status status =
+        Admin<v1::RetryFailedRequest, v1::RetryFailedResponse>(&Coordinator::RetryFailed, sweep, &response);
     EXPECT_TRUE(status.ok()) << status;
     return response.retried();
   }
@@ -64,7 +71,8 @@ TEST_F(CoordinatorTest, SubmitIsIdempotentByDigest) {
 TEST_F(CoordinatorTest, SubmitWhoseReplyWasLostInTheStoreAttaches) {
   bool lose = false;
   Start([&](absl::string_view method, FakeStoreClient::Phase phase) {
-    return lose && method == "CreateSweep" && phase == FakeStoreClient::Phase::kReply ? absl::UnavailableError("lost") : absl::OkStatus();
+    return lose && method == "CreateSweep" && phase == FakeStoreClient::Phase::kReply ? absl::UnavailableError("lost")
+                                                                                      : absl::OkStatus();
   });
   lose = true;
   EXPECT_EQ(TrySubmit(Manifest("s", 10)).status().code(), absl::StatusCode::kUnavailable);
@@ -218,7 +226,9 @@ TEST_F(CoordinatorTest, AFailedCellWhoseResultArrivesIsDone) {
 
 TEST_F(CoordinatorTest, AStoreThatIsDownDelaysTheEndAndNothingElse) {
   bool down = false;
-  Start([&](absl::string_view, FakeStoreClient::Phase) { return down ? absl::UnavailableError("disk on fire") : absl::OkStatus(); });
+  Start([&](absl::string_view, FakeStoreClient::Phase) {
+    return down ? absl::UnavailableError("disk on fire") : absl::OkStatus();
+  });
   Worker worker = Join("w1");
   const uint32_t sweep = Submit(Manifest("s", 10));
   const v1::Lease lease = Ask(worker);
@@ -289,8 +299,8 @@ TEST_F(CoordinatorTest, HostileHeldLeasesAreNotAdopted) {
     lease.mutable_range()->set_end(end);
     return lease;
   };
-  for (const v1::HeldLease& lease : {held(1, 0, 201), held(1, 50, 150), held(1, 5, 5), held(1, 9, 2), held(2, 0, 10), held(0, 0, 1),
-                                     held(1, 0, UINT64_MAX)}) {
+  for (const v1::HeldLease& lease :
+       {held(1, 0, 201), held(1, 50, 150), held(1, 5, 5), held(1, 9, 2), held(2, 0, 10), held(0, 0, 1), held(1, 0, UINT64_MAX)}) {
     EXPECT_THAT(Beat(worker, {lease}).abandon(), ElementsAre(12345)) << lease.ShortDebugString();
   }
   EXPECT_TRUE(Beat(worker, {held(1, 0, 100)}).abandon().empty());

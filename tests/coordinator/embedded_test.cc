@@ -1,5 +1,5 @@
-// Proves that the coordinator and the real store work in one server: the coordinator's calls go over the in-process channel, what it
-// decides is on disk, and a new process over the same folder goes on where the last one was killed.
+// Proves that the coordinator and the real store work in one server: the coordinator's calls go over the in-process channel, what
+// it decides is on disk, and a new process over the same folder goes on where the last one was killed.
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
 
@@ -34,7 +34,8 @@ class EmbeddedTest : public ::testing::Test {
       auto started = store::StoreHost::Start(std::move(options));
       PS_CHECK(started.ok()) << started.status();
       host = *std::move(started);
-      coordinator.Start(std::make_unique<GrpcStoreClient>(v1::StoreService::NewStub(host->InProcessChannel()), GrpcStoreClient::Options{}));
+      coordinator.Start(
+          std::make_unique<GrpcStoreClient>(v1::StoreService::NewStub(host->InProcessChannel()), GrpcStoreClient::Options{}));
       PS_CHECK(coordinator.WaitUntilLoaded(absl::Seconds(20)));
       channel = *Connect(absl::StrCat("127.0.0.1:", host->port()), *InsecureRpc(false));
       worker = v1::CoordinatorService::NewStub(channel);
@@ -60,7 +61,8 @@ class EmbeddedTest : public ::testing::Test {
   };
 
   template <typename Stub, typename Request, typename Response>
-  static Response Call(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*), const Request& request) {
+  static Response Call(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                       const Request& request) {
     grpc::ClientContext context;
     SetTimeout(context, absl::Seconds(30));
     Response response;
@@ -81,7 +83,8 @@ class EmbeddedTest : public ::testing::Test {
     return Call(*process.worker, &v1::CoordinatorService::Stub::RegisterWorker, request).session();
   }
   // Runs what is granted until every sweep ended or `cells` were stored; the ordinals of `bad` fail for good.
-  static uint64_t Work(Process& process, const v1::SweepManifest& manifest, const std::vector<uint64_t>& bad, uint64_t cells = UINT64_MAX) {
+  static uint64_t Work(Process& process, const v1::SweepManifest& manifest, const std::vector<uint64_t>& bad,
+                       uint64_t cells = UINT64_MAX) {
     const sweep::Plan plan = *sweep::Plan::FromManifest(manifest);
     const uint64_t session = Join(process, manifest);
     uint64_t stored = 0;

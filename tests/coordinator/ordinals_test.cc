@@ -1,4 +1,5 @@
-// Proves that OrdinalSet behaves as a plain set of numbers, stays coalesced, and that SweepProgress keeps every cell in one class.
+// Proves that OrdinalSet behaves as a plain set of numbers, stays coalesced, and that SweepProgress keeps every cell in one
+// class.
 #include "coordinator/ordinals.h"
 
 #include <gtest/gtest.h>
@@ -130,7 +131,9 @@ TEST_P(SweepProgressProperty, KeepsEveryCellInOneClass) {
         break;
     }
     ASSERT_TRUE(progress.CheckInvariants(leased).ok()) << "step " << step << ": " << progress.CheckInvariants(leased);
-    ASSERT_EQ(progress.free_count() + leased.size() + progress.waiting_count() + progress.done().size() + progress.failed().size(), kCells);
+    ASSERT_EQ(
+        progress.free_count() + leased.size() + progress.waiting_count() + progress.done().size() + progress.failed().size(),
+        kCells);
     for (const auto& [begin, suspect] : progress.suspects()) {
       ASSERT_EQ(progress.SuspectBounds(begin).first, (Range{begin, suspect.end}));
     }

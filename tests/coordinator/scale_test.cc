@@ -1,4 +1,5 @@
-// Proves that memory and time follow what is leased, not what is planned: a sweep of 10^9 cells, a thousand workers, a thousand sweeps.
+// Proves that memory and time follow what is leased, not what is planned: a sweep of 10^9 cells, a thousand workers, a thousand
+// sweeps.
 #include <gtest/gtest.h>
 #include <malloc.h>
 

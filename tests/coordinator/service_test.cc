@@ -1,5 +1,5 @@
-// Proves the gRPC face: calls travel, questions wait without holding a thread, shutting down with waiting questions takes seconds at
-// most, a caller that hangs up frees its place, and the store is reached through the in-process channel of the same server.
+// Proves the gRPC face: calls travel, questions wait without holding a thread, shutting down with waiting questions takes seconds
+// at most, a caller that hangs up frees its place, and the store is reached through the in-process channel of the same server.
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
@@ -38,15 +38,18 @@ class TinyStore final : public v1::StoreService::Service {
     if (info.ok()) *response->mutable_info() = *info;
     return ToGrpc(info.status());
   }
-  grpc::Status CreateSweep(grpc::ServerContext*, const v1::CreateSweepRequest* request, v1::CreateSweepResponse* response) override {
+  grpc::Status CreateSweep(grpc::ServerContext*, const v1::CreateSweepRequest* request,
+                           v1::CreateSweepResponse* response) override {
     *response = *client_.CreateSweep(request->manifest());
     return grpc::Status::OK;
   }
-  grpc::Status SetSweepState(grpc::ServerContext* context, const v1::SetSweepStateRequest* request, v1::SetSweepStateResponse*) override {
+  grpc::Status SetSweepState(grpc::ServerContext* context, const v1::SetSweepStateRequest* request,
+                             v1::SetSweepStateResponse*) override {
     if (Refuse(context)) return {grpc::StatusCode::UNAVAILABLE, "not now"};
     return ToGrpc(client_.SetSweepState(request->sweep(), request->state()));
   }
-  grpc::Status GetCoverage(grpc::ServerContext*, const v1::GetCoverageRequest* request, v1::GetCoverageResponse* response) override {
+  grpc::Status GetCoverage(grpc::ServerContext*, const v1::GetCoverageRequest* request,
+                           v1::GetCoverageResponse* response) override {
     const OrdinalSet done = *client_.GetCoverage(request->sweep());
     for (const auto& [begin, end] : done.intervals()) {
       if (end <= request->begin()) continue;
@@ -62,7 +65,8 @@ class TinyStore final : public v1::StoreService::Service {
   grpc::Status PutFailures(grpc::ServerContext*, const v1::PutFailuresRequest* request, v1::PutFailuresResponse*) override {
     return ToGrpc(client_.PutFailures(request->sweep(), {request->failures().begin(), request->failures().end()}));
   }
-  grpc::Status ListFailures(grpc::ServerContext*, const v1::ListFailuresRequest* request, v1::ListFailuresResponse* response) override {
+  grpc::Status ListFailures(grpc::ServerContext*, const v1::ListFailuresRequest* request,
+                            v1::ListFailuresResponse* response) override {
     const OrdinalSet failed = *client_.ListFailures(request->sweep());
     for (const auto& [begin, end] : failed.intervals()) {
       for (uint64_t at = std::max(begin, request->begin()); at < end && response->next() == 0; ++at) {
@@ -75,7 +79,8 @@ class TinyStore final : public v1::StoreService::Service {
     }
     return grpc::Status::OK;
   }
-  grpc::Status ClearFailures(grpc::ServerContext*, const v1::ClearFailuresRequest* request, v1::ClearFailuresResponse* response) override {
+  grpc::Status ClearFailures(grpc::ServerContext*, const v1::ClearFailuresRequest* request,
+                             v1::ClearFailuresResponse* response) override {
     response->set_cleared(*client_.ClearFailures(request->sweep(), {request->ordinals().begin(), request->ordinals().end()}));
     return grpc::Status::OK;
   }
@@ -107,8 +112,9 @@ class ServiceTest : public ::testing::Test {
     builder.RegisterService(&tiny_store_);
     server_ = builder.BuildAndStart();
     ASSERT_NE(server_, nullptr);
-    coordinator_->Start(std::make_unique<GrpcStoreClient>(v1::StoreService::NewStub(server_->InProcessChannel(InProcessArguments())),
-                                                         GrpcStoreClient::Options{.first_pause = absl::Milliseconds(5)}));
+    coordinator_->Start(
+        std::make_unique<GrpcStoreClient>(v1::StoreService::NewStub(server_->InProcessChannel(InProcessArguments())),
+                                          GrpcStoreClient::Options{.first_pause = absl::Milliseconds(5)}));
     ASSERT_TRUE(coordinator_->WaitUntilLoaded(absl::Seconds(20)));
     channel_ = *Connect(absl::StrCat("127.0.0.1:", port_), *InsecureRpc(false));
     stub_ = v1::CoordinatorService::NewStub(channel_);

@@ -1,7 +1,7 @@
-// Proves that every cell of a sweep ends exactly once, stored or failed, whatever happens on the way: a coordinator, workers and a store
-// in one thread under one seeded scheduler, with lost, late and repeated messages, workers that crash, hang, get stuck and come back,
-// a coordinator that is killed and one that is stopped, and cells that kill their worker. After a while the faults stop; then the sweep
-// must end, with exactly the cells that cannot be made on its failure list.
+// Proves that every cell of a sweep ends exactly once, stored or failed, whatever happens on the way: a coordinator, workers and
+// a store in one thread under one seeded scheduler, with lost, late and repeated messages, workers that crash, hang, get stuck
+// and come back, a coordinator that is killed and one that is stopped, and cells that kill their worker. After a while the faults
+// stop; then the sweep must end, with exactly the cells that cannot be made on its failure list.
 //
 // A failing seed is printed; run it alone with
 //   PROMPTSWEEP_SIM_SEED=<seed> tests/simulation_test --gtest_filter='*Replay*'
@@ -56,7 +56,7 @@ class Simulation {
  private:
   struct Held {
     v1::Lease lease;
-    std::set<uint64_t> left;      // to run
+    std::set<uint64_t> left;  // to run
     std::set<uint64_t> unreported;
     std::vector<v1::CellFailure> failures;
     uint64_t stored = 0;
@@ -64,17 +64,17 @@ class Simulation {
   };
   struct Worker {
     std::string name;
-    uint64_t life = 0;            // events of an earlier life do nothing
+    uint64_t life = 0;  // events of an earlier life do nothing
     bool up = false;
-    bool hung = false;            // does nothing at all until it wakes
-    bool stuck = false;           // heartbeats, but runs nothing
+    bool hung = false;   // does nothing at all until it wakes
+    bool stuck = false;  // heartbeats, but runs nothing
     uint64_t session = 0;
     uint64_t asked = 0;
     uint64_t seen = 0;
     uint64_t heartbeats = 0;
     bool asking = false;
     double rate = 0;
-    std::vector<Held> held;       // the first is being run
+    std::vector<Held> held;  // the first is being run
     uint64_t current = 0;
   };
 
@@ -82,7 +82,9 @@ class Simulation {
   bool Chance(double p) { return static_cast<double>(random_() >> 11) * 0x1p-53 < p; }
   absl::Duration Delay() { return absl::Milliseconds(1 + Below(faults_ && Chance(fault_rate_) ? 20'000 : 50)); }
 
-  void At(absl::Duration in, std::function<void()> event) { events_.emplace(std::make_pair(clock_.TimeNow() + in, ++order_), std::move(event)); }
+  void At(absl::Duration in, std::function<void()> event) {
+    events_.emplace(std::make_pair(clock_.TimeNow() + in, ++order_), std::move(event));
+  }
   void Step() {
     auto first = events_.begin();
     if (first->first.first > clock_.TimeNow()) clock_.AdvanceTime(first->first.first - clock_.TimeNow());
@@ -134,8 +136,8 @@ class Simulation {
       if (response.ok()) submitted_ = response->sweep();
     });
   }
-  // A request that may be lost, late or sent twice, and whose reply may be lost or late. A stopped coordinator answers when it wakes.
-  // `once`: never twice and never late, for a call that only a process that has just started makes.
+  // A request that may be lost, late or sent twice, and whose reply may be lost or late. A stopped coordinator answers when it
+  // wakes. `once`: never twice and never late, for a call that only a process that has just started makes.
   void Call(Worker& worker, std::function<void(Coordinator&)> request, bool once = false) {
     const uint64_t life = worker.life;
     for (int copies = faults_ && !once && Chance(fault_rate_) ? 2 : 1; copies > 0; --copies) {
@@ -152,7 +154,8 @@ class Simulation {
     request(*coordinator_);
   }
   template <typename Response>
-  void Answer(Worker& worker, uint64_t life, absl::StatusOr<Response> response, std::function<void(const absl::StatusOr<Response>&)> then) {
+  void Answer(Worker& worker, uint64_t life, absl::StatusOr<Response> response,
+              std::function<void(const absl::StatusOr<Response>&)> then) {
     if (faults_ && Chance(fault_rate_)) return;
     At(Delay(), [&worker, life, response, then] {
       if (worker.up && worker.life == life) then(response);
@@ -182,11 +185,14 @@ class Simulation {
     request.set_worker(worker.name);
     for (const char* model : {"a", "b", "e"}) *request.add_models() = Model(model);
     const uint64_t life = worker.life;
-    Call(worker, [this, &worker, life, request](Coordinator& coordinator) {
-      Answer<v1::RegisterWorkerResponse>(worker, life, coordinator.RegisterWorker(request), [&worker](const auto& response) {
-        if (response.ok()) worker.session = response->session();
-      });
-    }, true);
+    Call(
+        worker,
+        [this, &worker, life, request](Coordinator& coordinator) {
+          Answer<v1::RegisterWorkerResponse>(worker, life, coordinator.RegisterWorker(request), [&worker](const auto& response) {
+            if (response.ok()) worker.session = response->session();
+          });
+        },
+        true);
   }
   void Heartbeat(Worker& worker, uint64_t life) {
     Again(worker, life, absl::Seconds(5), &Simulation::Heartbeat);
@@ -302,23 +308,26 @@ class Simulation {
     for (const v1::CellFailure& failure : held.failures) *request.add_failures() = failure;
     request.set_finished(held.left.empty());
     Call(worker, [this, &worker, life, request](Coordinator& coordinator) {
-      Answer<v1::ReportProgressResponse>(worker, life, coordinator.ReportProgress(request), [&worker, request](const auto& response) {
-        if (absl::IsNotFound(response.status()) && request.session() == worker.session) worker.session = 0;
-        if (!response.ok() || worker.held.empty() || worker.held.front().lease.lease() != request.lease()) return;
-        Held& reported = worker.held.front();
-        for (const v1::OrdinalRange& range : request.stored()) reported.unreported.erase(range.begin());
-        for (const v1::CellFailure& failure : request.failures()) {
-          std::erase_if(reported.failures, [&](const v1::CellFailure& entry) { return entry.ordinal() == failure.ordinal(); });
-        }
-        if (request.finished() || !response->lease_valid()) worker.held.erase(worker.held.begin());
-      });
+      Answer<v1::ReportProgressResponse>(
+          worker, life, coordinator.ReportProgress(request), [&worker, request](const auto& response) {
+            if (absl::IsNotFound(response.status()) && request.session() == worker.session) worker.session = 0;
+            if (!response.ok() || worker.held.empty() || worker.held.front().lease.lease() != request.lease()) return;
+            Held& reported = worker.held.front();
+            for (const v1::OrdinalRange& range : request.stored()) reported.unreported.erase(range.begin());
+            for (const v1::CellFailure& failure : request.failures()) {
+              std::erase_if(reported.failures,
+                            [&](const v1::CellFailure& entry) { return entry.ordinal() == failure.ordinal(); });
+            }
+            if (request.finished() || !response->lease_valid()) worker.held.erase(worker.held.begin());
+          });
     });
   }
   void Crash(Worker& worker, absl::Duration restart_in) {
     worker.up = false;
     ++worker.life;
     // As a pod (same name) or as a new process (new name).
-    const std::string name = Chance(0.5) ? worker.name : absl::StrCat(worker.name.substr(0, worker.name.find('.')), ".", ++lives_);
+    const std::string name =
+        Chance(0.5) ? worker.name : absl::StrCat(worker.name.substr(0, worker.name.find('.')), ".", ++lives_);
     At(restart_in, [this, name] { StartWorker(name); });
   }
 
@@ -375,7 +384,8 @@ class Simulation {
 
   bool Ended() {
     return store_->With([](auto& sweeps) {
-      return !sweeps.empty() && (sweeps.at(1).info.state() == v1::SWEEP_STATE_DONE || sweeps.at(1).info.state() == v1::SWEEP_STATE_DONE_WITH_FAILURES);
+      return !sweeps.empty() && (sweeps.at(1).info.state() == v1::SWEEP_STATE_DONE ||
+                                 sweeps.at(1).info.state() == v1::SWEEP_STATE_DONE_WITH_FAILURES);
     });
   }
   std::string CheckEnd() {
@@ -387,7 +397,8 @@ class Simulation {
       const bool done = sweep.done.Contains(cell);
       const bool failed = sweep.failures.contains(cell);
       if (done == failed) return absl::StrCat("cell ", cell, done ? " is done and failed" : " is neither done nor failed");
-      if (failed && !impossible.contains(cell)) return absl::StrCat("could be made: ", sweep.failures.at(cell).ShortDebugString());
+      if (failed && !impossible.contains(cell))
+        return absl::StrCat("could be made: ", sweep.failures.at(cell).ShortDebugString());
       if (!failed && impossible.contains(cell)) return absl::StrCat("cell ", cell, " cannot have been made");
     }
     if ((sweep.info.state() == v1::SWEEP_STATE_DONE) != impossible.empty()) return "ended in the wrong state";
@@ -435,7 +446,8 @@ TEST(SimulationTest, EveryCellEndsOnce) {
 
 TEST(SimulationTest, FreshSeed) {
   const uint64_t seed = std::random_device()();
-  EXPECT_EQ(Simulation(seed).Run(), "") << "replay: PROMPTSWEEP_SIM_SEED=" << seed << " tests/simulation_test --gtest_filter='*Replay*'";
+  EXPECT_EQ(Simulation(seed).Run(), "") << "replay: PROMPTSWEEP_SIM_SEED=" << seed
+                                        << " tests/simulation_test --gtest_filter='*Replay*'";
 }
 
 TEST(SimulationTest, Replay) {

@@ -1,5 +1,5 @@
-// Proves the lease protocol case by case: lost and repeated messages, dead and stuck workers, failing cells, restarts. The numbers are
-// those of the failure catalogue in coordinator/README.md.
+// Proves the lease protocol case by case: lost and repeated messages, dead and stuck workers, failing cells, restarts. The
+// numbers are those of the failure catalogue in coordinator/README.md.
 #include <gmock/gmock.h>
 
 #include <limits>
@@ -192,7 +192,8 @@ TEST_F(LeaseTest, Case09_AnUnknownLeaseIsToBeAbandoned) {
   EXPECT_THAT(Beat(other, {Holding(lease)}).abandon(), ElementsAre(lease.lease())) << "somebody else's";
   v1::HeldLease invented = Holding(lease);
   invented.set_lease(uint64_t{7} << 32 | 999);
-  EXPECT_THAT(Beat(worker, {Holding(lease), invented}).abandon(), ElementsAre(invented.lease())) << "of this epoch, yet never granted";
+  EXPECT_THAT(Beat(worker, {Holding(lease), invented}).abandon(), ElementsAre(invented.lease()))
+      << "of this epoch, yet never granted";
   EXPECT_EQ(Status(1).leased(), 64u);
 }
 

@@ -49,7 +49,8 @@ int ExitStatus(const std::string& program, std::vector<std::string> args) {
 
 bool Contains(const YAML::Node& labels, const YAML::Node& wanted) {
   for (const auto& pair : wanted) {
-    if (!labels[pair.first.as<std::string>()] || labels[pair.first.as<std::string>()].as<std::string>() != pair.second.as<std::string>()) {
+    if (!labels[pair.first.as<std::string>()] ||
+        labels[pair.first.as<std::string>()].as<std::string>() != pair.second.as<std::string>()) {
       return false;
     }
   }

@@ -122,7 +122,8 @@ TEST(Clustering, IsTheSameForAnyNumberOfThreads) {
   const KnnGraph one = ExactKnn(x, 16, 1), four = ExactKnn(x, 16, 4);
   EXPECT_EQ(one.ids, four.ids);
   EXPECT_EQ(one.distances, four.distances);
-  EXPECT_EQ(SphericalKmeans(x, {.clusters = 40, .seed = 9, .threads = 1}), SphericalKmeans(x, {.clusters = 40, .seed = 9, .threads = 4}));
+  EXPECT_EQ(SphericalKmeans(x, {.clusters = 40, .seed = 9, .threads = 1}),
+            SphericalKmeans(x, {.clusters = 40, .seed = 9, .threads = 4}));
 }
 
 }  // namespace

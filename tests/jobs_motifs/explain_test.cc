@@ -41,7 +41,8 @@ Toy MakeToy(uint64_t seed, bool plant) {
   for (uint32_t i = 0; i < 600; ++i) {
     (i < 100 ? toy.members : toy.baseline).push_back(i);
     for (int j = 0; j < kDim; ++j) {
-      toy.x.row(i)[j] = 2 * toy.words.row(kHub)[j] + 0.1f * normal(random) + (plant && i < 100 ? toy.words.row(kPlanted)[j] : 0.0f);
+      toy.x.row(i)[j] =
+          2 * toy.words.row(kHub)[j] + 0.1f * normal(random) + (plant && i < 100 ? toy.words.row(kPlanted)[j] : 0.0f);
     }
     Normalise(toy.x.row(i));
   }

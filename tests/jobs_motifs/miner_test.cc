@@ -55,8 +55,13 @@ TEST_P(Planted, AreFoundPureAndCovered) {
   int found = 0, covered = 0, wrong = 0, total = 0;
   double recall = 0;
   for (int set = 0; set < kSets; ++set) {
-    const Synthetic s = MakeSynthetic({.target = 2000, .baseline = 2000, .dim = GetParam().dim, .background = GetParam().background,
-                                       .seed = static_cast<uint64_t>(100 + set), .planted = shares, .within_cosine = GetParam().within});
+    const Synthetic s = MakeSynthetic({.target = 2000,
+                                       .baseline = 2000,
+                                       .dim = GetParam().dim,
+                                       .background = GetParam().background,
+                                       .seed = static_cast<uint64_t>(100 + set),
+                                       .planted = shares,
+                                       .within_cosine = GetParam().within});
     for (const Finding& f : Confirmed(MineMotifs(s.x, s.runs, {.seed = static_cast<uint64_t>(set), .threads = 2}))) {
       const auto [motif, purity] = Truth(s, f);
       ++total;
@@ -81,15 +86,24 @@ TEST_P(Planted, AreFoundPureAndCovered) {
 
 INSTANTIATE_TEST_SUITE_P(Motifs, Planted,
                          testing::Values(PlantedCase{Background::kUnimodal, 0.8, 64}, PlantedCase{Background::kTopics30, 0.9, 64},
-                                         PlantedCase{Background::kTopicsZipf, 0.8, 128}, PlantedCase{Background::kHeavyTailed, 0.8, 64}));
+                                         PlantedCase{Background::kTopicsZipf, 0.8, 128},
+                                         PlantedCase{Background::kHeavyTailed, 0.8, 64}));
 
 TEST(Miner, ADominantMotifIsCountedWholeBesidePromptsOfTheirOwnLooks) {
   // A third of blank runs; the baseline is 40 prompts that each draw their own thing, and sometimes the motif.
   int covered = 0;
   for (int set = 0; set < 8; ++set) {
-    const Synthetic s = MakeSynthetic({.target = 2000, .baseline = 2000, .dim = 64, .background = Background::kTopicsZipf,
-                                       .seed = static_cast<uint64_t>(set), .target_prompts = 1, .baseline_prompts = 40, .prompt_share = 0.7,
-                                       .blank_target = true, .planted = {0.31}, .planted_in_baseline = 0.02});
+    const Synthetic s = MakeSynthetic({.target = 2000,
+                                       .baseline = 2000,
+                                       .dim = 64,
+                                       .background = Background::kTopicsZipf,
+                                       .seed = static_cast<uint64_t>(set),
+                                       .target_prompts = 1,
+                                       .baseline_prompts = 40,
+                                       .prompt_share = 0.7,
+                                       .blank_target = true,
+                                       .planted = {0.31},
+                                       .planted_in_baseline = 0.02});
     const Mined mined = MineMotifs(s.x, s.runs, {.threads = 2});
     ASSERT_FALSE(mined.findings.empty());
     const Finding& first = mined.findings[0];
@@ -104,7 +118,8 @@ TEST(Miner, ADominantMotifIsCountedWholeBesidePromptsOfTheirOwnLooks) {
 
 TEST(Miner, MotifsNearEachOtherAreNotMerged) {
   // Centres of different planted motifs are about as close as any two pictures (.5); a third is drawn between two.
-  const Synthetic s = MakeSynthetic({.target = 2000, .baseline = 2000, .dim = 128, .seed = 5, .planted = {0.1, 0.1, 0.05, 0.05, 0.03}});
+  const Synthetic s =
+      MakeSynthetic({.target = 2000, .baseline = 2000, .dim = 128, .seed = 5, .planted = {0.1, 0.1, 0.05, 0.05, 0.03}});
   const auto confirmed = Confirmed(MineMotifs(s.x, s.runs, {.threads = 2}));
   std::set<int> seen;
   for (const Finding& f : confirmed) seen.insert(Truth(s, f).first);
@@ -134,16 +149,18 @@ TEST_P(Null, GivesNoConfirmedMotif) {
 
 INSTANTIATE_TEST_SUITE_P(
     Sets, Null,
-    testing::Values(NullCase{"unimodal", {.target = 400, .baseline = 400, .dim = 32}},
-                    NullCase{"topics", {.target = 400, .baseline = 400, .dim = 32, .background = Background::kTopics30}},
-                    NullCase{"zipf_copies", {.target = 400, .baseline = 400, .dim = 32, .background = Background::kTopicsZipf, .copies = 0.01}},
-                    NullCase{"heavy_tails", {.target = 400, .baseline = 400, .dim = 32, .background = Background::kHeavyTailed}},
-                    NullCase{"one_prompt_two_seed_ranges",
-                             {.target = 400, .baseline = 400, .dim = 32, .background = Background::kTopics30, .shared_prompts = true}},
-                    NullCase{"same_prompts_two_seed_ranges",
-                             {.target = 400, .baseline = 400, .dim = 32, .target_prompts = 20, .shared_prompts = true, .prompt_share = 0.5}},
-                    NullCase{"other_prompts", {.target = 400, .baseline = 400, .dim = 32, .target_prompts = 20, .baseline_prompts = 20,
-                                               .prompt_share = 0.1}}),
+    testing::Values(
+        NullCase{"unimodal", {.target = 400, .baseline = 400, .dim = 32}},
+        NullCase{"topics", {.target = 400, .baseline = 400, .dim = 32, .background = Background::kTopics30}},
+        NullCase{"zipf_copies",
+                 {.target = 400, .baseline = 400, .dim = 32, .background = Background::kTopicsZipf, .copies = 0.01}},
+        NullCase{"heavy_tails", {.target = 400, .baseline = 400, .dim = 32, .background = Background::kHeavyTailed}},
+        NullCase{"one_prompt_two_seed_ranges",
+                 {.target = 400, .baseline = 400, .dim = 32, .background = Background::kTopics30, .shared_prompts = true}},
+        NullCase{"same_prompts_two_seed_ranges",
+                 {.target = 400, .baseline = 400, .dim = 32, .target_prompts = 20, .shared_prompts = true, .prompt_share = 0.5}},
+        NullCase{"other_prompts",
+                 {.target = 400, .baseline = 400, .dim = 32, .target_prompts = 20, .baseline_prompts = 20, .prompt_share = 0.1}}),
     [](const auto& info) { return info.param.name; });
 
 // The same sets as `topics`, with density clusters sought among target runs only and then tested on those same runs.
@@ -151,11 +168,15 @@ TEST(Null, DoubleDippingIsCaughtByTheseSets) {
   constexpr int kSets = 60;
   int any = 0;
   for (int set = 0; set < kSets; ++set) {
-    const Synthetic s = MakeSynthetic({.target = 400, .baseline = 400, .dim = 32, .background = Background::kTopics30,
+    const Synthetic s = MakeSynthetic({.target = 400,
+                                       .baseline = 400,
+                                       .dim = 32,
+                                       .background = Background::kTopics30,
                                        .seed = static_cast<uint64_t>(1000 + set)});
     Matrix target(400, 32);
     std::copy_n(s.x.row(0), 400 * 32, target.row(0));
-    const auto clusters = CondenseClusters(MutualReachabilityMst(target, ExactKnn(target, 32, 2), 5, 2), 400, 10, Selection::kLeaf);
+    const auto clusters =
+        CondenseClusters(MutualReachabilityMst(target, ExactKnn(target, 32, 2), 5, 2), 400, 10, Selection::kLeaf);
     // Each cluster's mean and 90th percentile, counted on both sides.
     std::vector<Region> regions;
     for (const RowSet& cluster : clusters) {
@@ -213,8 +234,13 @@ void ExpectSame(const Mined& a, const Mined& b) {
 }
 
 TEST(Miner, IsBitIdenticalForAnyNumberOfThreadsAndWhenRepeated) {
-  const Synthetic s = MakeSynthetic({.target = 900, .baseline = 911, .dim = 50, .background = Background::kTopics30, .target_prompts = 10,
-                                     .baseline_prompts = 12, .planted = {0.1, 0.03}});
+  const Synthetic s = MakeSynthetic({.target = 900,
+                                     .baseline = 911,
+                                     .dim = 50,
+                                     .background = Background::kTopics30,
+                                     .target_prompts = 10,
+                                     .baseline_prompts = 12,
+                                     .planted = {0.1, 0.03}});
   const Mined one = MineMotifs(s.x, s.runs, {.seed = 3, .threads = 1});
   EXPECT_FALSE(one.findings.empty());
   ExpectSame(one, MineMotifs(s.x, s.runs, {.seed = 3, .threads = 1}));
@@ -290,14 +316,16 @@ TEST(Miner, CopiesOfEveryRowLeaveThePlantedMotifs) {
   ASSERT_THAT(one, SizeIs(2));
   for (const Finding& f : one) {
     const int motif = Truth(s, f).first;
-    EXPECT_TRUE(std::any_of(two.begin(), two.end(), [&](const Finding& g) {
-      return Truth(twice, g).first == motif && std::abs(g.prevalence - f.prevalence) < 0.01;
-    })) << "motif " << motif;
+    EXPECT_TRUE(std::any_of(
+        two.begin(), two.end(),
+        [&](const Finding& g) { return Truth(twice, g).first == motif && std::abs(g.prevalence - f.prevalence) < 0.01; }))
+        << "motif " << motif;
   }
 }
 
 TEST(Miner, CombinedLooksAreCountedAsTheUnionOfTheirRegions) {
-  const Synthetic s = MakeSynthetic({.target = 1000, .baseline = 1000, .seed = 4, .planted = {0.2, 0.1}, .planted_in_baseline = 0.01});
+  const Synthetic s =
+      MakeSynthetic({.target = 1000, .baseline = 1000, .seed = 4, .planted = {0.2, 0.1}, .planted_in_baseline = 0.01});
   const auto parts = Confirmed(MineMotifs(s.x, s.runs, {.threads = 2}));
   ASSERT_THAT(parts, SizeIs(2));
   const Finding whole = Combine(s.x, s.runs, {parts[1], parts[0]});

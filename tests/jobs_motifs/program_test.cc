@@ -49,7 +49,8 @@ class FakeStore final : public v1::StoreService::Service {
   }
 
   grpc::Status GetSweep(grpc::ServerContext*, const v1::GetSweepRequest* request, v1::GetSweepResponse* response) override {
-    if (request->name() != "fake" && request->name() != "3") return {grpc::StatusCode::NOT_FOUND, "no sweep named " + request->name()};
+    if (request->name() != "fake" && request->name() != "3")
+      return {grpc::StatusCode::NOT_FOUND, "no sweep named " + request->name()};
     *response->mutable_info() = info;
     return grpc::Status::OK;
   }
@@ -168,8 +169,8 @@ class Program : public testing::Test {
   // Arguments must need no quoting beyond single quotes.
   Ended Run(const std::string& arguments, int port = 0) {
     const std::string errors = testing::TempDir() + absl::StrCat("/motifs-stderr-", getpid());
-    const std::string command = absl::StrCat(PROMPTSWEEP_BIN_DIR "/promptsweep-motifs --server 127.0.0.1:", port == 0 ? port_ : port, " ",
-                                             arguments, " 2>", errors);
+    const std::string command = absl::StrCat(
+        PROMPTSWEEP_BIN_DIR "/promptsweep-motifs --server 127.0.0.1:", port == 0 ? port_ : port, " ", arguments, " 2>", errors);
     Ended ended{-1, "", ""};
     FILE* pipe = popen(command.c_str(), "r");
     char buffer[4096];
@@ -249,9 +250,8 @@ TEST_F(Program, WithoutLabelsMotifsAreUnnamed) {
 }
 
 TEST_F(Program, BadInputEndsWithTwoAndOneLine) {
-  for (const std::string arguments :
-       {"--sweep fake --target 'colour=red'", "--sweep fake --target 'prompt=unheard of'", "--sweep fake --target prompt= --baseline seed=0..5",
-        "--sweep fake --target nonsense"}) {
+  for (const std::string arguments : {"--sweep fake --target 'colour=red'", "--sweep fake --target 'prompt=unheard of'",
+                                      "--sweep fake --target prompt= --baseline seed=0..5", "--sweep fake --target nonsense"}) {
     const Ended ended = Run(arguments);
     EXPECT_EQ(ended.code, 2) << arguments << ended.err;
     EXPECT_EQ(std::count(ended.err.begin(), ended.err.end(), '\n'), 1) << ended.err;

@@ -98,9 +98,9 @@ inline Synthetic MakeSynthetic(const SyntheticOptions& o) {
   for (int g = 0; g < prompts; ++g) prompt_direction.push_back(unit(noise()));
   for (int64_t i = 0; i < n; ++i) {
     const bool target = i < o.target;
-    const int prompt = target                ? static_cast<int>(i % o.target_prompts)
-                       : o.shared_prompts    ? static_cast<int>((i - o.target) % o.target_prompts)
-                                             : o.target_prompts + static_cast<int>((i - o.target) % o.baseline_prompts);
+    const int prompt = target             ? static_cast<int>(i % o.target_prompts)
+                       : o.shared_prompts ? static_cast<int>((i - o.target) % o.target_prompts)
+                                          : o.target_prompts + static_cast<int>((i - o.target) % o.baseline_prompts);
     s.runs.ordinal.push_back(i);
     s.runs.is_target.push_back(target);
     s.runs.prompt.push_back(prompt);
@@ -128,7 +128,8 @@ inline Synthetic MakeSynthetic(const SyntheticOptions& o) {
         for (int k = 0; k < 5; ++k) chi += std::pow(normal(random), 2);
         for (double& e : own) e /= std::sqrt(chi / 5);
       }
-      if (o.prompt_share > 0 && !(target && o.blank_target)) own = mix(prompt_direction[prompt], o.prompt_share, own, 1 - o.prompt_share);
+      if (o.prompt_share > 0 && !(target && o.blank_target))
+        own = mix(prompt_direction[prompt], o.prompt_share, own, 1 - o.prompt_share);
       v = mix(common, 0.5, own, 0.5);
     }
     v = unit(v);

@@ -57,7 +57,8 @@ std::vector<Cell> Expand(const v1::CellNode& node) {
         for (const v1::Condition& condition : rule.all_of()) {
           bool any = false;
           auto own = cell.find(condition.axis());
-          for (const v1::Value& value : condition.any_of().values()) any |= own != cell.end() && own->second == CanonicalValue(value);
+          for (const v1::Value& value : condition.any_of().values())
+            any |= own != cell.end() && own->second == CanonicalValue(value);
           all &= any;
         }
         excluded |= all;
@@ -71,7 +72,9 @@ std::vector<Cell> Expand(const v1::CellNode& node) {
 int Below(Random& random, int end) { return static_cast<int>(random() % end); }
 
 v1::Value RandomValue(Random& random, const std::string& axis) {
-  if (axis == "prompt") return Below(random, 4) == 0 ? BlankOf(static_cast<v1::BlankKind>(1 + Below(random, 4))) : PromptOf(std::string(1, static_cast<char>('a' + Below(random, 3))));
+  if (axis == "prompt")
+    return Below(random, 4) == 0 ? BlankOf(static_cast<v1::BlankKind>(1 + Below(random, 4)))
+                                 : PromptOf(std::string(1, static_cast<char>('a' + Below(random, 3))));
   if (axis == "model") return Text(std::string(1, static_cast<char>('a' + Below(random, 3))));
   return Below(random, 2) ? Int(Below(random, 5)) : Double(Below(random, 5));
 }
@@ -92,7 +95,8 @@ std::vector<RuleOf> RandomRules(Random& random, const std::vector<std::string>& 
     for (int c = 1 + Below(random, 3); c > 0; --c) {
       const std::string& axis = axes[Below(random, static_cast<int>(axes.size()))];
       std::vector<v1::Value> values;
-      for (int v = 1 + Below(random, 2); v > 0; --v) values.push_back(axis == "seed" ? Int(Below(random, 5)) : RandomValue(random, axis));
+      for (int v = 1 + Below(random, 2); v > 0; --v)
+        values.push_back(axis == "seed" ? Int(Below(random, 5)) : RandomValue(random, axis));
       rule.emplace_back(axis, values);
     }
   }
@@ -132,7 +136,8 @@ v1::CellNode RandomTree(Random& random, std::vector<std::string> axes, int depth
       }
       return Chain(parts);
     }
-    case 2: return RandomZip(random, axes);
+    case 2:
+      return RandomZip(random, axes);
     default: {
       v1::CellNode from = RandomTree(random, axes, depth - 1, count);
       std::vector<std::string> present;
@@ -144,7 +149,9 @@ v1::CellNode RandomTree(Random& random, std::vector<std::string> axes, int depth
 
 Cell CellOf(const CellTree& tree, uint64_t position) {
   Cell cell;
-  tree.Visit(position, [&](const std::string& axis, const v1::Value& value) { EXPECT_TRUE(cell.emplace(axis, CanonicalValue(value)).second); });
+  tree.Visit(position, [&](const std::string& axis, const v1::Value& value) {
+    EXPECT_TRUE(cell.emplace(axis, CanonicalValue(value)).second);
+  });
   return cell;
 }
 
@@ -162,13 +169,15 @@ TEST(Algebra, RandomTreesEqualTheirExpansion) {
       continue;
     }
     ASSERT_EQ((*tree)->count(), expected.size()) << node.ShortDebugString();
-    for (size_t i = 0; i < expected.size(); ++i) ASSERT_EQ(CellOf(**tree, i), expected[i]) << i << " of " << node.ShortDebugString();
+    for (size_t i = 0; i < expected.size(); ++i)
+      ASSERT_EQ(CellOf(**tree, i), expected[i]) << i << " of " << node.ShortDebugString();
     if ((*tree)->AlwaysHasAxis("model")) {
       uint64_t at = Below(random, static_cast<int>(expected.size()));
       uint64_t end = (*tree)->ModelRunEnd(at);
       ASSERT_GT(end, at);
       ASSERT_LE(end, expected.size());
-      for (uint64_t i = at; i < end; ++i) ASSERT_EQ((*tree)->Model(i), (*tree)->Model(at)) << i << " of " << node.ShortDebugString();
+      for (uint64_t i = at; i < end; ++i)
+        ASSERT_EQ((*tree)->Model(i), (*tree)->Model(at)) << i << " of " << node.ShortDebugString();
       ASSERT_EQ("s" + (*tree)->Model(at), expected[at]["model"]);
     }
     for (const char* axis : {"model", "prompt", "seed", "top_k"}) {
@@ -192,7 +201,9 @@ TEST(Algebra, SixteenOverlappingRulesEqualTheirExpansion) {
                        {"seed", {Int(Below(random, 12)), Int(Below(random, 12))}},
                        {"top_k", {Int(Below(random, 6)), Int(Below(random, 6)), Int(Below(random, 6))}}});
     }
-    v1::CellNode node = Exclude(Product({List("model", {Text("a"), Text("b"), Text("c"), Text("d")}), Range("top_k", 0, 1, 6), Range("seed", 0, 1, 12)}), rules);
+    v1::CellNode node = Exclude(
+        Product({List("model", {Text("a"), Text("b"), Text("c"), Text("d")}), Range("top_k", 0, 1, 6), Range("seed", 0, 1, 12)}),
+        rules);
     auto tree = CellTree::Compile(node);
     ASSERT_TRUE(tree.ok()) << tree.status();
     std::vector<Cell> expected = Expand(node);
@@ -232,8 +243,10 @@ TEST(Algebra, LastCellOfTheLargestRangesIsExact) {
 }
 
 TEST(Algebra, ExclusionFromABillionCellsIsByRandomAccess) {
-  v1::CellNode node = Exclude(Product({List("model", {Text("a"), Text("b")}), List("prompt", {PromptOf("x"), PromptOf("y"), BlankOf(v1::BLANK_KIND_EMPTY)}), Range("seed", 0, 1, 200'000'000)}),
-                              {{{"model", {Text("a")}}, {"prompt", {PromptOf("x")}}}, {{"model", {Text("b")}}, {"seed", {Int(5), Int(199'999'999)}}}});
+  v1::CellNode node = Exclude(
+      Product({List("model", {Text("a"), Text("b")}),
+               List("prompt", {PromptOf("x"), PromptOf("y"), BlankOf(v1::BLANK_KIND_EMPTY)}), Range("seed", 0, 1, 200'000'000)}),
+      {{{"model", {Text("a")}}, {"prompt", {PromptOf("x")}}}, {{"model", {Text("b")}}, {"seed", {Int(5), Int(199'999'999)}}}});
   auto tree = CellTree::Compile(node);
   ASSERT_TRUE(tree.ok()) << tree.status();
   ASSERT_EQ((*tree)->count(), 5ull * 200'000'000 - 6);
@@ -284,7 +297,9 @@ TEST(Algebra, OrderIsSlowAxesFirstWhateverWasWritten) {
     std::shuffle(shuffled.begin(), shuffled.end(), random);
     v1::CellNode inner = Product({}), node = Product({});
     for (size_t i = 0; i < shuffled.size(); ++i) {
-      v1::CellNode axis = shuffled[i] == "model" ? List("model", {Text("m")}) : shuffled[i] == "prompt" ? List("prompt", {PromptOf("p")}) : Range(shuffled[i], 1, 1, 2);
+      v1::CellNode axis = shuffled[i] == "model"    ? List("model", {Text("m")})
+                          : shuffled[i] == "prompt" ? List("prompt", {PromptOf("p")})
+                                                    : Range(shuffled[i], 1, 1, 2);
       *(i < 2 ? inner : node).mutable_product()->add_factors() = axis;
     }
     *node.mutable_product()->add_factors() = inner;
@@ -295,7 +310,8 @@ TEST(Algebra, OrderIsSlowAxesFirstWhateverWasWritten) {
     if (!first) first = node.SerializeAsString();
     EXPECT_EQ(node.SerializeAsString(), *first);
   }
-  v1::CellNode nested = Product({Range("seed", 0, 1, 2), List("prompt", {PromptOf("p")}), Zip({Range("height", 1, 1, 2), Range("width", 1, 1, 2)}), Chain({List("model", {Text("m")})})});
+  v1::CellNode nested = Product({Range("seed", 0, 1, 2), List("prompt", {PromptOf("p")}),
+                                 Zip({Range("height", 1, 1, 2), Range("width", 1, 1, 2)}), Chain({List("model", {Text("m")})})});
   PutInOrder(nested);
   EXPECT_TRUE(nested.product().factors(0).has_chain());
   EXPECT_TRUE(nested.product().factors(1).has_zip());

@@ -17,7 +17,9 @@ ModelCatalog Open(const std::vector<std::string>& search) {
   return *catalog;
 }
 
-std::string Problem(const ModelCatalog& catalog, const std::string& id) { return std::string(catalog.Find(id).status().message()); }
+std::string Problem(const ModelCatalog& catalog, const std::string& id) {
+  return std::string(catalog.Find(id).status().message());
+}
 
 TEST(Catalog, BuiltInModelsNeedNoFolder) {
   ModelCatalog catalog = Open({"/nonexistent"});

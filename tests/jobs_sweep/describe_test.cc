@@ -25,7 +25,9 @@ PlanSummary Summary(const std::string& cells, int count = 3) {
 }
 
 TEST(Describe, CountsPartsAxesAndBytes) {
-  PlanSummary summary = Summary("cells:\n  chain:\n    - {model: null, prompt: {blank: empty}, seed: 0..199, width: 10, height: 20}\n    - {model: null, prompt: [a, b], seed: 100..299, width: 10, height: 20}\n");
+  PlanSummary summary = Summary(
+      "cells:\n  chain:\n    - {model: null, prompt: {blank: empty}, seed: 0..199, width: 10, height: 20}\n    - {model: null, "
+      "prompt: [a, b], seed: 100..299, width: 10, height: 20}\n");
   EXPECT_EQ(summary.cells, 600u);
   ASSERT_EQ(summary.parts.size(), 2u);
   EXPECT_EQ(summary.parts[1].first, 200u);
@@ -72,13 +74,15 @@ TEST(Describe, JsonHoldsExactNumbersAndTextIsForPeople) {
 TEST(PromptText, ReadsBackAsTheSamePrompt) {
   std::vector<v1::Prompt> prompts;
   for (int kind = 1; kind <= 4; ++kind) prompts.push_back(BlankOf(static_cast<v1::BlankKind>(kind)).prompt_value());
-  for (const char* text : {"a dog", " ", "<blank:empty>", "\\<blank:empty>", "\\\\<blank:null>", "<blank:", "<blank:x>", "<absent>", "\\<absent>", "\\", "a,\"b\"\nc", "<b>"}) {
+  for (const char* text : {"a dog", " ", "<blank:empty>", "\\<blank:empty>", "\\\\<blank:null>", "<blank:", "<blank:x>",
+                           "<absent>", "\\<absent>", "\\", "a,\"b\"\nc", "<b>"}) {
     prompts.push_back(PromptOf(text).prompt_value());
   }
   std::mt19937 random(6);
   for (int i = 0; i < 2000; ++i) {
     std::string text;
-    for (int n = 1 + static_cast<int>(random() % 6); n > 0; --n) text += std::vector<std::string>{"\\", "<blank:", "empty", ">", "<absent>", "x"}[random() % 6];
+    for (int n = 1 + static_cast<int>(random() % 6); n > 0; --n)
+      text += std::vector<std::string>{"\\", "<blank:", "empty", ">", "<absent>", "x"}[random() % 6];
     prompts.push_back(PromptOf(text).prompt_value());
   }
   std::map<std::string, std::string> seen;

@@ -32,8 +32,8 @@ std::string Field(const std::string& bytes) {
 
 TEST(Fingerprint, IsTheHashOfTheseBytes) {
   const std::string seed("\0\0\0\0\0\0\0\x07", 8), one("\0\0\0\0\0\0\0\x01", 8), half("d\x3f\xe0\0\0\0\0\0\0", 9);
-  const std::string bytes = Field("promptsweep.cell.1") + Field(kDigest) + Field("t") + Field("a dog") + Field(seed) + Field(one) +
-                            Field("temperature") + Field(half) + Field("float32") + Field("bfloat16");
+  const std::string bytes = Field("promptsweep.cell.1") + Field(kDigest) + Field("t") + Field("a dog") + Field(seed) +
+                            Field(one) + Field("temperature") + Field(half) + Field("float32") + Field("bfloat16");
   EXPECT_EQ(Print(SomeCell()), ToHex(Sha256Of(bytes)));
   // Computed apart, in Python with hashlib; changes only if stored keys change.
   EXPECT_EQ(Print(SomeCell()), "447ce970ef6dc319fe19a6901c59e81d550f34d7748051f8158192030bf2714a");

@@ -37,7 +37,8 @@ class FreezeTest : public ::testing::Test {
 };
 
 TEST_F(FreezeTest, PinsModelsAndCounts) {
-  auto manifest = Frozen("embedders: [micro-clip, null-embed]\ncells: {model: [null, micro-dalle], prompt: {blank: empty}, seed: 0..9}\n");
+  auto manifest =
+      Frozen("embedders: [micro-clip, null-embed]\ncells: {model: [null, micro-dalle], prompt: {blank: empty}, seed: 0..9}\n");
   ASSERT_TRUE(manifest.ok()) << manifest.status();
   EXPECT_EQ(manifest->cell_count(), 20u);
   ASSERT_EQ(manifest->models_size(), 2);
@@ -70,26 +71,37 @@ TEST_F(FreezeTest, AModelByPathKeepsItsPathAsName) {
 }
 
 TEST_F(FreezeTest, UnknownModelsAreNamedWithPlaceAndNearest) {
-  EXPECT_THAT(Problem("cells:\n  model: [micro-dale]\n  prompt: x\n  seed: 1\n"),
-              AllOf(HasSubstr("s.yaml:4:11: unknown model \"micro-dale\""), HasSubstr("\"micro-dalle\""), HasSubstr(folder_.path())));
-  EXPECT_THAT(Problem("embedders: [micro-clap]\ncells: {model: null, prompt: x, seed: 1}\n"), AllOf(HasSubstr("s.yaml:3:13"), HasSubstr("\"micro-clip\"")));
+  EXPECT_THAT(
+      Problem("cells:\n  model: [micro-dale]\n  prompt: x\n  seed: 1\n"),
+      AllOf(HasSubstr("s.yaml:4:11: unknown model \"micro-dale\""), HasSubstr("\"micro-dalle\""), HasSubstr(folder_.path())));
+  EXPECT_THAT(Problem("embedders: [micro-clap]\ncells: {model: null, prompt: x, seed: 1}\n"),
+              AllOf(HasSubstr("s.yaml:3:13"), HasSubstr("\"micro-clip\"")));
 }
 
 TEST_F(FreezeTest, ModelsStandWhereTheyCanWork) {
-  EXPECT_THAT(Problem("cells: {model: micro-clip, prompt: x, seed: 1}\n"), AllOf(HasSubstr("s.yaml:3:16"), HasSubstr("does not generate")));
+  EXPECT_THAT(Problem("cells: {model: micro-clip, prompt: x, seed: 1}\n"),
+              AllOf(HasSubstr("s.yaml:3:16"), HasSubstr("does not generate")));
   EXPECT_THAT(Problem("embedders: [micro-dalle]\ncells: {model: null, prompt: x, seed: 1}\n"), HasSubstr("does not embed"));
 }
 
 TEST_F(FreezeTest, SettingsAreThoseOfTheModelsTheyReach) {
-  EXPECT_THAT(Problem("cells: {model: null, prompt: x, seed: 1, temperature: [0.5]}\n"), AllOf(HasSubstr("s.yaml:3:56"), HasSubstr("architecture null has no setting")));
+  EXPECT_THAT(Problem("cells: {model: null, prompt: x, seed: 1, temperature: [0.5]}\n"),
+              AllOf(HasSubstr("s.yaml:3:56"), HasSubstr("architecture null has no setting")));
   EXPECT_THAT(Problem("cells: {model: [null, micro-dalle], prompt: x, seed: 1, temperature: 2}\n"), HasSubstr("no setting"));
-  EXPECT_THAT(Problem("settings: {width: 8}\ncells: {model: micro-dalle, prompt: x, seed: 1}\n"), HasSubstr("no setting \"width\""));
-  EXPECT_THAT(Problem("cells: {model: micro-dalle, prompt: x, seed: 1, top_k: [5, 513]}\n"), AllOf(HasSubstr("s.yaml:3:"), HasSubstr("from 0 to 512")));
+  EXPECT_THAT(Problem("settings: {width: 8}\ncells: {model: micro-dalle, prompt: x, seed: 1}\n"),
+              HasSubstr("no setting \"width\""));
+  EXPECT_THAT(Problem("cells: {model: micro-dalle, prompt: x, seed: 1, top_k: [5, 513]}\n"),
+              AllOf(HasSubstr("s.yaml:3:"), HasSubstr("from 0 to 512")));
   EXPECT_THAT(Problem("cells: {model: micro-dalle, prompt: x, seed: 1, top_k: 500..600}\n"), HasSubstr("from 0 to 512"));
   // In a chain each part meets only its own models.
-  EXPECT_TRUE(Frozen("cells:\n  chain:\n    - {model: null, prompt: x, seed: 1, width: 4}\n    - {model: micro-dalle, prompt: x, seed: 1, temperature: 2}\n").ok());
+  EXPECT_TRUE(Frozen("cells:\n  chain:\n    - {model: null, prompt: x, seed: 1, width: 4}\n    - {model: micro-dalle, prompt: x, "
+                     "seed: 1, temperature: 2}\n")
+                  .ok());
   // A model outside a chain reaches into it.
-  EXPECT_THAT(Problem("cells:\n  model: null\n  chain:\n    - {prompt: x, seed: 1, width: 4}\n    - {prompt: x, seed: 1, temperature: 2}\n"), HasSubstr("no setting"));
+  EXPECT_THAT(
+      Problem(
+          "cells:\n  model: null\n  chain:\n    - {prompt: x, seed: 1, width: 4}\n    - {prompt: x, seed: 1, temperature: 2}\n"),
+      HasSubstr("no setting"));
 }
 
 TEST_F(FreezeTest, SettingsGetTheirType) {
@@ -118,7 +130,8 @@ TEST_F(FreezeTest, PlansWithoutTheWeightsWhereAllowed) {
 
 TEST_F(FreezeTest, SweepsThatNoMessageHoldsAreRefused) {
   std::string prompts;
-  for (int i = 0; i < 90'000; ++i) prompts += "a rather long prompt about nothing in particular, number " + std::to_string(i) + "\n";
+  for (int i = 0; i < 90'000; ++i)
+    prompts += "a rather long prompt about nothing in particular, number " + std::to_string(i) + "\n";
   folder_.Write("p.txt", prompts);
   EXPECT_THAT(Problem("cells: {model: null, prompt: {file: p.txt}, seed: 1}\n"), HasSubstr("split its prompts"));
 }

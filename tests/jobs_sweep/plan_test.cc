@@ -33,10 +33,12 @@ v1::SweepManifest ManifestOf(const v1::CellNode& cells, const std::vector<std::s
 v1::CellNode Prompts() { return List("prompt", {BlankOf(v1::BLANK_KIND_EMPTY), PromptOf("a dog")}); }
 
 TEST(Plan, CellsAreComplete) {
-  v1::SweepManifest manifest = ManifestOf(
-      Chain({Product({List("model", {Text("a")}), Prompts(), Range("seed", 10, 1, 3)}),
-             Product({List("model", {Text("b")}), List("top_k", {Int(5)}), Prompts(), Range("seed", 0, 1, 2)})}), {"a", "b"});
-  for (const auto& [name, value] : std::vector<std::pair<std::string, v1::Value>>{{"temperature", Double(2)}, {"top_k", Int(9)}}) {
+  v1::SweepManifest manifest =
+      ManifestOf(Chain({Product({List("model", {Text("a")}), Prompts(), Range("seed", 10, 1, 3)}),
+                        Product({List("model", {Text("b")}), List("top_k", {Int(5)}), Prompts(), Range("seed", 0, 1, 2)})}),
+                 {"a", "b"});
+  for (const auto& [name, value] :
+       std::vector<std::pair<std::string, v1::Value>>{{"temperature", Double(2)}, {"top_k", Int(9)}}) {
     v1::Setting* setting = manifest.mutable_spec()->add_defaults();
     setting->set_name(name);
     *setting->mutable_value() = value;
@@ -67,7 +69,8 @@ TEST(Plan, SameModelEndIsExact) {
       Chain({Product({List("model", {Text("a")}), Prompts(), Range("seed", 0, 1, 2)}),
              Product({List("model", {Text("a"), Text("b")}), Prompts(), Range("seed", 0, 1, 2)}),
              Exclude(Product({List("model", {Text("b"), Text("c")}), Prompts(), Range("seed", 0, 1, 5)}),
-                     {{{"model", {Text("b")}}, {"seed", {Int(0), Int(4)}}}, {{"model", {Text("c")}}, {"prompt", {PromptOf("a dog")}}}})}),
+                     {{{"model", {Text("b")}}, {"seed", {Int(0), Int(4)}}},
+                      {{"model", {Text("c")}}, {"prompt", {PromptOf("a dog")}}}})}),
       Zip({List("model", {Text("a"), Text("a"), Text("b"), Text("a")}), Range("seed", 0, 1, 4),
            List("prompt", {PromptOf("x"), PromptOf("x"), PromptOf("y"), PromptOf("z")})}),
   };
@@ -85,7 +88,8 @@ TEST(Plan, SameModelEndIsExact) {
 }
 
 TEST(Plan, OneModelInnermostIsStillOneStretch) {
-  auto plan = Plan::FromManifest(ManifestOf(Product({Range("seed", 0, 1, 1'000'000'000), Prompts(), List("model", {Text("a")})}), {"a"}));
+  auto plan =
+      Plan::FromManifest(ManifestOf(Product({Range("seed", 0, 1, 1'000'000'000), Prompts(), List("model", {Text("a")})}), {"a"}));
   ASSERT_TRUE(plan.ok());
   EXPECT_EQ(plan->SameModelEnd(5, ~uint64_t{0}), 2'000'000'000u);
 }
@@ -124,7 +128,8 @@ TEST(Plan, DigestNamesTheContent) {
 }
 
 TEST(Plan, ABillionCellsCostNothing) {
-  v1::SweepManifest manifest = ManifestOf(Product({List("model", {Text("a")}), Prompts(), Range("seed", 0, 1, 500'000'000)}), {"a"});
+  v1::SweepManifest manifest =
+      ManifestOf(Product({List("model", {Text("a")}), Prompts(), Range("seed", 0, 1, 500'000'000)}), {"a"});
   const std::clock_t start = std::clock();
   auto plan = Plan::FromManifest(manifest);
   ASSERT_TRUE(plan.ok());
@@ -133,7 +138,8 @@ TEST(Plan, ABillionCellsCostNothing) {
 }
 
 TEST(Plan, IsSharedByThreads) {
-  auto plan = Plan::FromManifest(ManifestOf(Product({List("model", {Text("a"), Text("b")}), Prompts(), Range("seed", 0, 1, 500)}), {"a", "b"}));
+  auto plan = Plan::FromManifest(
+      ManifestOf(Product({List("model", {Text("a"), Text("b")}), Prompts(), Range("seed", 0, 1, 500)}), {"a", "b"}));
   ASSERT_TRUE(plan.ok());
   std::vector<std::thread> threads;
   std::atomic<int> wrong = 0;

@@ -28,8 +28,8 @@ std::string Tensor(const std::string& name, const std::string& dtype, const std:
 }
 
 TEST(Safetensors, GivesTensorsByOffset) {
-  const std::string json = "{" + Tensor("b", "F16", "2,3", "4,16") + "," + Tensor("a", "F32", "", "0,4") + "," + Tensor("e", "I64", "0", "4,4") +
-                           ",\"__metadata__\":{\"format\":\"pt\"}}  ";
+  const std::string json = "{" + Tensor("b", "F16", "2,3", "4,16") + "," + Tensor("a", "F32", "", "0,4") + "," +
+                           Tensor("e", "I64", "0", "4,4") + ",\"__metadata__\":{\"format\":\"pt\"}}  ";
   auto header = Parse(json, 16);
   ASSERT_TRUE(header.ok()) << header.status();
   ASSERT_EQ(header->tensors.size(), 3u);
@@ -44,7 +44,9 @@ TEST(Safetensors, GivesTensorsByOffset) {
 }
 
 TEST(Safetensors, RefusesWhatCannotBeTrusted) {
-  auto one = [](const std::string& dtype, const std::string& shape, const std::string& offsets) { return "{" + Tensor("a", dtype, shape, offsets) + "}"; };
+  auto one = [](const std::string& dtype, const std::string& shape, const std::string& offsets) {
+    return "{" + Tensor("a", dtype, shape, offsets) + "}";
+  };
   EXPECT_THAT(Problem(one("F32", "2", "0,8"), 7), HasSubstr("truncated"));
   EXPECT_THAT(Problem(one("F32", "2", "0,8"), 9), HasSubstr("no tensor"));
   EXPECT_THAT(Problem(one("F32", "2", "0,4"), 4), HasSubstr("8 bytes"));
@@ -57,8 +59,10 @@ TEST(Safetensors, RefusesWhatCannotBeTrusted) {
   EXPECT_THAT(Problem(one("F32", "2.0", "0,8"), 8), HasSubstr("fraction"));
   EXPECT_THAT(Problem(one("F32", "2", "0,8,9"), 8), HasSubstr("number"));
   EXPECT_THAT(Problem(one("F32", "2", "0"), 8), HasSubstr("two numbers"));
-  EXPECT_THAT(Problem("{" + Tensor("a", "F32", "2", "0,8") + "," + Tensor("b", "F32", "2", "4,12") + "}", 12), HasSubstr("overlap"));
-  EXPECT_THAT(Problem("{" + Tensor("a", "F32", "2", "0,8") + "," + Tensor("a", "F32", "2", "8,16") + "}", 16), HasSubstr("twice"));
+  EXPECT_THAT(Problem("{" + Tensor("a", "F32", "2", "0,8") + "," + Tensor("b", "F32", "2", "4,12") + "}", 12),
+              HasSubstr("overlap"));
+  EXPECT_THAT(Problem("{" + Tensor("a", "F32", "2", "0,8") + "," + Tensor("a", "F32", "2", "8,16") + "}", 16),
+              HasSubstr("twice"));
   EXPECT_THAT(Problem(R"({"a":{"dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 8), HasSubstr("twice"));
   EXPECT_THAT(Problem(R"({"a":{"dtype":"F32","shape":[2]}})", 8), HasSubstr("lacks"));
   EXPECT_THAT(Problem(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}})", 8), HasSubstr("unknown key"));
@@ -81,7 +85,8 @@ TEST(Safetensors, MutationsNeverCrashAndNeverPointOutside) {
   std::mt19937 random(4);
   for (int round = 0; round < 20000; ++round) {
     std::string bytes = good;
-    for (int edits = 1 + static_cast<int>(random() % 3); edits > 0; --edits) bytes[random() % bytes.size()] = static_cast<char>(random() % 256);
+    for (int edits = 1 + static_cast<int>(random() % 3); edits > 0; --edits)
+      bytes[random() % bytes.size()] = static_cast<char>(random() % 256);
     if (random() % 4 == 0) bytes.resize(random() % bytes.size());
     auto header = ParseSafetensorsHeader(bytes, bytes.size());
     if (!header.ok()) continue;
@@ -97,7 +102,8 @@ TEST(Safetensors, FilesAreNamedInMessages) {
   const std::string path = folder.Write("w.safetensors", OneTensor());
   EXPECT_TRUE(ReadSafetensorsHeader(path).ok());
   EXPECT_EQ(ReadSafetensorsHeader(folder.path() + "/none").status().code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(std::string(ReadSafetensorsHeader(folder.Write("t.safetensors", OneTensor().substr(0, 20))).status().message()), HasSubstr("t.safetensors: truncated"));
+  EXPECT_THAT(std::string(ReadSafetensorsHeader(folder.Write("t.safetensors", OneTensor().substr(0, 20))).status().message()),
+              HasSubstr("t.safetensors: truncated"));
   EXPECT_FALSE(ReadSafetensorsHeader(folder.Write("e.safetensors", "")).ok());
   EXPECT_FALSE(ReadSafetensorsHeader(folder.path()).ok());
 }

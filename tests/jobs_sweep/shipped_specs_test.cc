@@ -45,7 +45,9 @@ TEST(ShippedSpecs, BlankPromptIsTwoThousandBlankAgainstFortyTimesFifty) {
   auto tree = CellTree::Compile(loaded->spec.cells());
   int blank = 0;
   for (uint64_t i = 0; i < 4000; ++i) {
-    (*tree)->Visit(i, [&](const std::string& axis, const v1::Value& value) { blank += axis == "prompt" && value.prompt_value().blank() == v1::BLANK_KIND_EMPTY; });
+    (*tree)->Visit(i, [&](const std::string& axis, const v1::Value& value) {
+      blank += axis == "prompt" && value.prompt_value().blank() == v1::BLANK_KIND_EMPTY;
+    });
   }
   EXPECT_EQ(blank, 2000);
 }

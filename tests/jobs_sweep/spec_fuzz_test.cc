@@ -28,7 +28,9 @@ void Check(const std::string& text) {
   ASSERT_TRUE(IsUtf8Text(message)) << message;
 }
 
-TEST(SpecFuzz, TheUnchangedSpecIsGood) { ASSERT_TRUE(ParseSpec(kSeedSpec, "s.yaml", "/").ok()) << ParseSpec(kSeedSpec, "s.yaml", "/").status(); }
+TEST(SpecFuzz, TheUnchangedSpecIsGood) {
+  ASSERT_TRUE(ParseSpec(kSeedSpec, "s.yaml", "/").ok()) << ParseSpec(kSeedSpec, "s.yaml", "/").status();
+}
 
 TEST(SpecFuzz, RandomBytes) {
   std::mt19937 random(1);
@@ -40,7 +42,10 @@ TEST(SpecFuzz, RandomBytes) {
 }
 
 TEST(SpecFuzz, RandomYamlPunctuation) {
-  const std::string pieces[] = {"{", "}", "[", "]", ":", ": ", ",", "- ", "\n", "  ", "|", ">", "'", "\"", "#", "&a", "*a", "!t", "%", "@", "?", "<<", "..", "~", "version", "cells", "product", "model", "prompt", "seed", "0..9", "blank", "1", "\t", "---", "..."};
+  const std::string pieces[] = {"{",     "}",      "[",    "]",    ":",     ": ", ",",       "- ",    "\n",
+                                "  ",    "|",      ">",    "'",    "\"",    "#",  "&a",      "*a",    "!t",
+                                "%",     "@",      "?",    "<<",   "..",    "~",  "version", "cells", "product",
+                                "model", "prompt", "seed", "0..9", "blank", "1",  "\t",      "---",   "..."};
   std::mt19937 random(2);
   for (int round = 0; round < 6000; ++round) {
     std::string text;
@@ -56,11 +61,20 @@ TEST(SpecFuzz, MutatedSpecs) {
     for (int edits = 1 + static_cast<int>(random() % 4); edits > 0; --edits) {
       size_t at = random() % text.size();
       switch (random() % 5) {
-        case 0: text[at] = static_cast<char>(random() % 128); break;
-        case 1: text.erase(at, 1 + random() % 5); break;
-        case 2: text.insert(at, text.substr(random() % text.size(), random() % 20)); break;
-        case 3: text.insert(at, 1, "{}[]:,-'\"&*!|>#%@`~0.9\n "[random() % 24]); break;
-        default: text.resize(at + 1);
+        case 0:
+          text[at] = static_cast<char>(random() % 128);
+          break;
+        case 1:
+          text.erase(at, 1 + random() % 5);
+          break;
+        case 2:
+          text.insert(at, text.substr(random() % text.size(), random() % 20));
+          break;
+        case 3:
+          text.insert(at, 1, "{}[]:,-'\"&*!|>#%@`~0.9\n "[random() % 24]);
+          break;
+        default:
+          text.resize(at + 1);
       }
       if (text.empty()) text = "x";
     }

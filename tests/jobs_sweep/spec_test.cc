@@ -19,7 +19,9 @@ using ::testing::HasSubstr;
 
 const char kHead[] = "version: 1\nname: t\nembedders: [micro-clip]\n";
 
-absl::StatusOr<LoadedSpec> Parse(const std::string& rest, const std::string& base = "/nonexistent") { return ParseSpec(kHead + rest, "s.yaml", base); }
+absl::StatusOr<LoadedSpec> Parse(const std::string& rest, const std::string& base = "/nonexistent") {
+  return ParseSpec(kHead + rest, "s.yaml", base);
+}
 
 std::string Message(const std::string& rest, const std::string& base = "/nonexistent") {
   auto loaded = Parse(rest, base);
@@ -66,7 +68,8 @@ TEST(Spec, SeedsAndSettings) {
   EXPECT_THAT(Values(Parse(CellsWith("prompt: x, seed: {range: [0, 10, 4]}")), "seed"), ElementsAre("0", "4", "8"));
   EXPECT_THAT(Values(Parse(CellsWith("prompt: x, seed: {range: [2, 4]}")), "seed"), ElementsAre("2", "3"));
   EXPECT_THAT(Values(Parse(CellsWith("prompt: x, seed: {range: [6, -1, -3]}")), "seed"), ElementsAre("6", "3", "0"));
-  EXPECT_THAT(Values(Parse(CellsWith("prompt: x, seed: [9, 1..3, {range: [20, 22]}]")), "seed"), ElementsAre("9", "1", "2", "3", "20", "21"));
+  EXPECT_THAT(Values(Parse(CellsWith("prompt: x, seed: [9, 1..3, {range: [20, 22]}]")), "seed"),
+              ElementsAre("9", "1", "2", "3", "20", "21"));
   EXPECT_THAT(Values(Parse(CellsWith("prompt: x, seed: 1, temperature: [0.5, 2]")), "temperature"), ElementsAre("0.5", "2"));
   auto loaded = Parse("settings: {top_k: 50, temperature: 1}\n" + CellsWith("prompt: x, seed: 1"));
   ASSERT_TRUE(loaded.ok()) << loaded.status();
@@ -76,15 +79,21 @@ TEST(Spec, SeedsAndSettings) {
 }
 
 TEST(Spec, BlankIsTypedAndNeverText) {
-  EXPECT_THAT(Values(Parse(CellsWith("prompt: [{blank: empty}, {blank: whitespace}, {blank: padding}, {blank: null}], seed: 1")), "prompt"),
+  EXPECT_THAT(Values(Parse(CellsWith("prompt: [{blank: empty}, {blank: whitespace}, {blank: padding}, {blank: null}], seed: 1")),
+                     "prompt"),
               ElementsAre("<blank:empty>", "<blank:whitespace>", "<blank:padding>", "<blank:null>"));
-  EXPECT_THAT(Values(Parse(CellsWith("prompt: {blank: [empty, null]}, seed: 1")), "prompt"), ElementsAre("<blank:empty>", "<blank:null>"));
-  EXPECT_THAT(Values(Parse(CellsWith("prompt: ['null', '<blank:empty>', 42, yes], seed: 1")), "prompt"), ElementsAre("null", "\\<blank:empty>", "42", "yes"));
+  EXPECT_THAT(Values(Parse(CellsWith("prompt: {blank: [empty, null]}, seed: 1")), "prompt"),
+              ElementsAre("<blank:empty>", "<blank:null>"));
+  EXPECT_THAT(Values(Parse(CellsWith("prompt: ['null', '<blank:empty>', 42, yes], seed: 1")), "prompt"),
+              ElementsAre("null", "\\<blank:empty>", "42", "yes"));
   for (const char* nothing : {"\"\"", "''", "~", "null", "", "[\"\"]", "[~]"}) {
-    EXPECT_THAT(Message(CellsWith(std::string("seed: 1, prompt: ") + nothing)), AllOf(HasSubstr("s.yaml:4:"), HasSubstr("{blank: empty}"))) << nothing;
+    EXPECT_THAT(Message(CellsWith(std::string("seed: 1, prompt: ") + nothing)),
+                AllOf(HasSubstr("s.yaml:4:"), HasSubstr("{blank: empty}")))
+        << nothing;
   }
   EXPECT_THAT(Message(CellsWith("seed: 1, prompt: ' '")), HasSubstr("{blank: whitespace}"));
-  EXPECT_THAT(Message(CellsWith("seed: 1, prompt: {blank: emty}")), AllOf(HasSubstr("s.yaml:4:44"), HasSubstr("did you mean \"empty\"")));
+  EXPECT_THAT(Message(CellsWith("seed: 1, prompt: {blank: emty}")),
+              AllOf(HasSubstr("s.yaml:4:44"), HasSubstr("did you mean \"empty\"")));
   EXPECT_THAT(Message(CellsWith("seed: 1")), AllOf(HasSubstr("no prompt"), HasSubstr("{blank: empty}")));
 }
 
@@ -92,16 +101,23 @@ TEST(Spec, TemplatesAreEnumeratedInOrder) {
   TempFolder folder;
   folder.Write("wildcards/colours.txt", "# a comment\nteal\r\npink\r\n");
   folder.Write("adj.txt", "old\nnew");
-  EXPECT_THAT(Values(Parse(CellsWith("seed: 1, prompt: {template: 'a {red|blue} {{adj}} __colours__', vars: {adj: [big, small]}}"), folder.path()), "prompt"),
-              ElementsAre("a red big teal", "a red big pink", "a red small teal", "a red small pink", "a blue big teal", "a blue big pink",
-                          "a blue small teal", "a blue small pink"));
-  EXPECT_THAT(Values(Parse("vars: {adj: {file: adj.txt}}\n" + CellsWith("seed: 1, prompt: [{template: '{{adj}} and {{ adj }}{| too}'}, 'plain {a|b}']"), folder.path()), "prompt"),
+  EXPECT_THAT(
+      Values(Parse(CellsWith("seed: 1, prompt: {template: 'a {red|blue} {{adj}} __colours__', vars: {adj: [big, small]}}"),
+                   folder.path()),
+             "prompt"),
+      ElementsAre("a red big teal", "a red big pink", "a red small teal", "a red small pink", "a blue big teal",
+                  "a blue big pink", "a blue small teal", "a blue small pink"));
+  EXPECT_THAT(Values(Parse("vars: {adj: {file: adj.txt}}\n" +
+                               CellsWith("seed: 1, prompt: [{template: '{{adj}} and {{ adj }}{| too}'}, 'plain {a|b}']"),
+                           folder.path()),
+                     "prompt"),
               ElementsAre("old and old", "old and old too", "new and new", "new and new too", "plain {a|b}"));
 }
 
 TEST(Spec, OperatorsNestAndShorthandIsAProduct) {
   auto loaded = Parse(
-      "cells:\n  exclude:\n    from:\n      model: [a, b]\n      zip: {top_k: [1, 2], temperature: [0.5, 1.5]}\n      prompt: [x, y]\n      seed: 0..9\n"
+      "cells:\n  exclude:\n    from:\n      model: [a, b]\n      zip: {top_k: [1, 2], temperature: [0.5, 1.5]}\n      prompt: "
+      "[x, y]\n      seed: 0..9\n"
       "    rules:\n      - {model: a, prompt: x}\n      - {top_k: 2, seed: 3..4}\n");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   // 2 models x 2 zipped x 2 prompts x 10 seeds = 80; the first rule takes 20, the second 8, of which 2 were gone already.
@@ -124,8 +140,10 @@ TEST(Spec, MistakesAreAnsweredWithPlaceAndNearestName) {
   EXPECT_THAT(Message("cels: {}\n"), AllOf(HasSubstr("s.yaml:4:1: unknown key \"cels\""), HasSubstr("\"cells\"")));
   EXPECT_THAT(Message("cells: {modle: m}\n"), AllOf(HasSubstr("s.yaml:4:9: unknown axis \"modle\""), HasSubstr("\"model\"")));
   EXPECT_THAT(Message("cells:\n  prodcut: {model: m}\n"), AllOf(HasSubstr("s.yaml:5:3"), HasSubstr("\"product\"")));
-  EXPECT_THAT(Message(CellsWith("prompt: x, seed: 1, temprature: 1")), AllOf(HasSubstr("s.yaml:4:39"), HasSubstr("\"temperature\"")));
-  EXPECT_THAT(Message("settings: {topk: 1}\n" + CellsWith("prompt: x, seed: 1")), AllOf(HasSubstr("s.yaml:4:12"), HasSubstr("\"top_k\"")));
+  EXPECT_THAT(Message(CellsWith("prompt: x, seed: 1, temprature: 1")),
+              AllOf(HasSubstr("s.yaml:4:39"), HasSubstr("\"temperature\"")));
+  EXPECT_THAT(Message("settings: {topk: 1}\n" + CellsWith("prompt: x, seed: 1")),
+              AllOf(HasSubstr("s.yaml:4:12"), HasSubstr("\"top_k\"")));
   EXPECT_THAT(Message(CellsWith("prompt: x, seed: []")), AllOf(HasSubstr("s.yaml:4:"), HasSubstr("axis \"seed\" is empty")));
   EXPECT_THAT(Message(CellsWith("prompt: [], seed: 1")), HasSubstr("axis \"prompt\" is empty"));
   EXPECT_THAT(Message(CellsWith("prompt: x, seed: -1")), AllOf(HasSubstr("s.yaml:4:"), HasSubstr("random seed")));
@@ -136,23 +154,31 @@ TEST(Spec, MistakesAreAnsweredWithPlaceAndNearestName) {
   EXPECT_THAT(Message(CellsWith("prompt: x, seed: 99999999999999999999")), HasSubstr("64 bits"));
   EXPECT_THAT(Message(CellsWith("prompt: x, seed: one")), HasSubstr("not a whole number"));
   EXPECT_THAT(Message(CellsWith("prompt: x, seed: 1.5")), HasSubstr("not a whole number"));
-  EXPECT_THAT(Message(CellsWith("prompt: x, seed: [1, 2, 1]")), AllOf(HasSubstr("s.yaml:4:"), HasSubstr("seed 1 appears twice (first at s.yaml:4:")));
+  EXPECT_THAT(Message(CellsWith("prompt: x, seed: [1, 2, 1]")),
+              AllOf(HasSubstr("s.yaml:4:"), HasSubstr("seed 1 appears twice (first at s.yaml:4:")));
   EXPECT_THAT(Message(CellsWith("prompt: x, seed: 1, temperature: [1, 1.0]")), HasSubstr("appears twice"));
   EXPECT_THAT(Message("cells: {model: [m, m], prompt: x, seed: 1}\n"), HasSubstr("model m appears twice"));
-  EXPECT_THAT(Message(CellsWith("prompt: x, seed: 1, temperature: 1000")), AllOf(HasSubstr("s.yaml:4:"), HasSubstr("from 0.01 to 100")));
+  EXPECT_THAT(Message(CellsWith("prompt: x, seed: 1, temperature: 1000")),
+              AllOf(HasSubstr("s.yaml:4:"), HasSubstr("from 0.01 to 100")));
   EXPECT_THAT(Message(CellsWith("prompt: x, seed: 1, top_k: 1.5")), HasSubstr("a whole number"));
   EXPECT_THAT(Message(CellsWith("prompt: x, seed: 1, top_k: '1'")), HasSubstr("a whole number"));
   EXPECT_THAT(Message(CellsWith("prompt: x, seed: 1, top_p: 0")), HasSubstr("above 0"));
   EXPECT_THAT(Message(CellsWith("prompt: x, seed: 1, temperature: .inf")), HasSubstr("takes"));
-  EXPECT_THAT(Message("cells:\n  zip: {seed: 0..3, prompt: [x, y], model: [a, b]}\n"), AllOf(HasSubstr("s.yaml:5:3"), HasSubstr("differ in length")));
-  EXPECT_THAT(Message("cells:\n  product: [{model: a}, {model: b}]\n"), AllOf(HasSubstr("s.yaml:5:3"), HasSubstr("\"model\" appears twice")));
-  EXPECT_THAT(Message("cells:\n  chain:\n    - {model: a, prompt: x, seed: 1}\n    - {model: a, seed: 1}\n"), AllOf(HasSubstr("s.yaml:7:7"), HasSubstr("without a prompt")));
+  EXPECT_THAT(Message("cells:\n  zip: {seed: 0..3, prompt: [x, y], model: [a, b]}\n"),
+              AllOf(HasSubstr("s.yaml:5:3"), HasSubstr("differ in length")));
+  EXPECT_THAT(Message("cells:\n  product: [{model: a}, {model: b}]\n"),
+              AllOf(HasSubstr("s.yaml:5:3"), HasSubstr("\"model\" appears twice")));
+  EXPECT_THAT(Message("cells:\n  chain:\n    - {model: a, prompt: x, seed: 1}\n    - {model: a, seed: 1}\n"),
+              AllOf(HasSubstr("s.yaml:7:7"), HasSubstr("without a prompt")));
   EXPECT_THAT(Message("cells: {chain: {model: a}}\n"), HasSubstr("list of parts"));
   EXPECT_THAT(Message("cells: [1]\n"), HasSubstr("map of axes"));
-  EXPECT_THAT(Message("cells:\n  exclude: {from: {model: a, prompt: x, seed: 1..3}, rules: [{sede: 1}]}\n"), AllOf(HasSubstr("s.yaml:5:"), HasSubstr("\"seed\"")));
-  EXPECT_THAT(Message("cells:\n  exclude: {from: {model: a, prompt: x, seed: 1..3}, rules: [{seed: 1..3}]}\n"), HasSubstr("leaves no cell"));
+  EXPECT_THAT(Message("cells:\n  exclude: {from: {model: a, prompt: x, seed: 1..3}, rules: [{sede: 1}]}\n"),
+              AllOf(HasSubstr("s.yaml:5:"), HasSubstr("\"seed\"")));
+  EXPECT_THAT(Message("cells:\n  exclude: {from: {model: a, prompt: x, seed: 1..3}, rules: [{seed: 1..3}]}\n"),
+              HasSubstr("leaves no cell"));
   EXPECT_THAT(Message("cells:\n  exclude: {form: {model: a}}\n"), HasSubstr("\"from\""));
-  EXPECT_THAT(Message("cells:\n  product: {seed: 0..9223372036854775807, top_k: 0..1000, prompt: x, model: m}\n"), AllOf(HasSubstr("s.yaml:5:3"), HasSubstr("2^64")));
+  EXPECT_THAT(Message("cells:\n  product: {seed: 0..9223372036854775807, top_k: 0..1000, prompt: x, model: m}\n"),
+              AllOf(HasSubstr("s.yaml:5:3"), HasSubstr("2^64")));
 }
 
 TEST(Spec, TheFrameIsChecked) {
@@ -198,7 +224,8 @@ TEST(Spec, PromptFilesAreChecked) {
   folder.Write("p.txt", "one\n\ntwo\n");
   EXPECT_THAT(Message(use, folder.path()), AllOf(HasSubstr("p.txt:2:1"), HasSubstr("{blank: empty}"), HasSubstr("s.yaml:4:")));
   folder.Write("p.txt", "one\ntwo\none\n");
-  EXPECT_THAT(Message(use, folder.path()), AllOf(HasSubstr("p.txt:3:1"), HasSubstr("appears twice (first at"), HasSubstr("p.txt:1:1")));
+  EXPECT_THAT(Message(use, folder.path()),
+              AllOf(HasSubstr("p.txt:3:1"), HasSubstr("appears twice (first at"), HasSubstr("p.txt:1:1")));
   EXPECT_THAT(Message(CellsWith("seed: 1, prompt: [two, {file: p.txt}]"), folder.path()), HasSubstr("appears twice"));
   folder.Write("p.txt", "ok\nbad \xff\n");
   EXPECT_THAT(Message(use, folder.path()), AllOf(HasSubstr("p.txt:2:5"), HasSubstr("not UTF-8")));
@@ -211,7 +238,9 @@ TEST(Spec, PromptFilesAreChecked) {
 
 TEST(Spec, TemplateMistakes) {
   TempFolder folder;
-  auto message = [&](const std::string& prompt) { return Message(CellsWith("seed: 1, prompt: {template: " + prompt + "}"), folder.path()); };
+  auto message = [&](const std::string& prompt) {
+    return Message(CellsWith("seed: 1, prompt: {template: " + prompt + "}"), folder.path());
+  };
   EXPECT_THAT(message("'a {red'"), AllOf(HasSubstr("s.yaml:4:"), HasSubstr("character 3"), HasSubstr("{ without }")));
   EXPECT_THAT(message("'a red}'"), HasSubstr("} without {"));
   EXPECT_THAT(message("'a {red} b'"), HasSubstr("one alternative"));
@@ -229,7 +258,8 @@ TEST(Spec, ABillionCellsPlanInATenthOfASecondAndFiftyMegabytes) {
   rusage before, after;
   getrusage(RUSAGE_SELF, &before);
   const std::clock_t start = std::clock();
-  auto loaded = Parse("cells: {model: [a, b], prompt: [{blank: empty}, x, y, z], temperature: [0.5, 1, 2, 4, 8], seed: 0..24999999}\n");
+  auto loaded =
+      Parse("cells: {model: [a, b], prompt: [{blank: empty}, x, y, z], temperature: [0.5, 1, 2, 4, 8], seed: 0..24999999}\n");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   auto tree = CellTree::Compile(loaded->spec.cells());
   ASSERT_TRUE(tree.ok());
@@ -253,7 +283,8 @@ TEST(LoadSpec, ReadsFilesAndSaysWhatIsMissing) {
   EXPECT_TRUE(LoadSpec(path).ok()) << LoadSpec(path).status();
   EXPECT_EQ(LoadSpec(folder.path() + "/none.yaml").status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(LoadSpec(folder.path()).status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(LoadSpec(folder.Write("big.yaml", std::string(2 << 20, '\n'))).status().message()), HasSubstr("over 1 MB"));
+  EXPECT_THAT(std::string(LoadSpec(folder.Write("big.yaml", std::string(2 << 20, '\n'))).status().message()),
+              HasSubstr("over 1 MB"));
 }
 
 }  // namespace

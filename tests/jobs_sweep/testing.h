@@ -119,7 +119,9 @@ inline std::string LittleEndian64(uint64_t value) {
 inline std::string SafetensorsBytes(const std::string& json, const std::string& data) {
   return LittleEndian64(json.size()) + json + data;
 }
-inline std::string OneTensor() { return SafetensorsBytes(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", std::string(8, 'x')); }
+inline std::string OneTensor() {
+  return SafetensorsBytes(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", std::string(8, 'x'));
+}
 
 // A model folder that the catalog accepts.
 inline void WriteDalle(const TempFolder& folder, const std::string& name, const std::string& card = "") {

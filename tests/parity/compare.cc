@@ -32,7 +32,8 @@ sweep::ModelFolder FolderOf(const std::string& path, const std::string& architec
 }
 
 // A state whose rows 0 and 1 read the two rows of `encoded`.
-DecoderState BeginPair(const DalleDecoder& decoder, const DalleConfig& config, const at::Tensor& encoded, const at::Tensor& bias) {
+DecoderState BeginPair(const DalleDecoder& decoder, const DalleConfig& config, const at::Tensor& encoded,
+                       const at::Tensor& bias) {
   DecoderState state = decoder.Begin(2);
   const at::Tensor cross = decoder.CrossKeysValues(encoded);
   CrossRows rows{0, 2};
@@ -110,8 +111,9 @@ void CompareDalle(const std::string& folder) {
     } else {
       cell.mutable_prompt()->set_text(prompt);
     }
-    for (const auto& [key, value] : std::map<std::string, double>{
-             {"temperature", sampling.temperature}, {"top_k", static_cast<double>(sampling.top_k)}, {"supercondition", sampling.supercondition}}) {
+    for (const auto& [key, value] : std::map<std::string, double>{{"temperature", sampling.temperature},
+                                                                  {"top_k", static_cast<double>(sampling.top_k)},
+                                                                  {"supercondition", sampling.supercondition}}) {
       auto* setting = cell.add_settings();
       setting->set_name(key);
       setting->mutable_value()->set_double_value(value);
@@ -129,7 +131,8 @@ void CompareClip(const std::string& folder) {
   const Tensors expected(folder + "/expected.safetensors");
   const auto texts = JsonFile(folder + "/expected.json").value()["texts"].get<std::vector<std::string>>();
   const auto tokenizer = ClipTokenizer::Load(folder, expected["ids"].size(1)).value();
-  for (size_t i = 0; i < texts.size(); ++i) EXPECT_EQ(tokenizer.Row(texts[i]), List(expected["ids"][static_cast<int64_t>(i)])) << texts[i];
+  for (size_t i = 0; i < texts.size(); ++i)
+    EXPECT_EQ(tokenizer.Row(texts[i]), List(expected["ids"][static_cast<int64_t>(i)])) << texts[i];
   const auto text = embedder->EmbedTexts(texts);
   ASSERT_TRUE(text.ok()) << text.status();
   ExpectClose(*text, expected["text"], kTolerance, "text");
@@ -149,7 +152,8 @@ void CompareTokens(const std::string& folder, const std::string& dalle_folder, c
   for (std::string line; std::getline(in, line) && wrong < 10; ++count) {
     const auto row = nlohmann::json::parse(line);
     const auto text = row[0].get<std::string>();
-    const bool same = dalle.Tokenize(text) == row[1].get<std::vector<int64_t>>() && clip.Tokenize(text) == row[2].get<std::vector<int64_t>>();
+    const bool same =
+        dalle.Tokenize(text) == row[1].get<std::vector<int64_t>>() && clip.Tokenize(text) == row[2].get<std::vector<int64_t>>();
     wrong += !same;
     EXPECT_EQ(dalle.Tokenize(text), row[1].get<std::vector<int64_t>>()) << row[0];
     EXPECT_EQ(clip.Tokenize(text), row[2].get<std::vector<int64_t>>()) << row[0];

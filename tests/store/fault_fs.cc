@@ -142,8 +142,8 @@ IOStatus FaultFs::ReopenWritableFile(const std::string& name, const rocksdb::Fil
   return status;
 }
 
-IOStatus FaultFs::NewDirectory(const std::string& name, const IOOptions& options, std::unique_ptr<rocksdb::FSDirectory>* directory,
-                               IODebugContext* debug) {
+IOStatus FaultFs::NewDirectory(const std::string& name, const IOOptions& options,
+                               std::unique_ptr<rocksdb::FSDirectory>* directory, IODebugContext* debug) {
   std::unique_ptr<rocksdb::FSDirectory> inner;
   IOStatus status = FileSystemWrapper::NewDirectory(name, options, &inner, debug);
   if (!status.ok()) return status;

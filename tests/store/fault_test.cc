@@ -70,7 +70,8 @@ TEST_P(FailingDisk, LosesNothingThatWasAcknowledged) {
   auto store = OpenStore(options);
   const auto sweep = Create(*store, manifest);
   ASSERT_TRUE(sweep.ok());
-  fs->FailFrom(fault.op, fault.nth, fault.no_space ? rocksdb::IOStatus::NoSpace("injected") : rocksdb::IOStatus::IOError("injected"));
+  fs->FailFrom(fault.op, fault.nth,
+               fault.no_space ? rocksdb::IOStatus::NoSpace("injected") : rocksdb::IOStatus::IOError("injected"));
 
   absl::Mutex mu;
   std::set<uint64_t> acknowledged;
@@ -117,7 +118,8 @@ std::vector<Fault> Faults() {
 }
 
 INSTANTIATE_TEST_SUITE_P(NthOperation, FailingDisk, testing::ValuesIn(Faults()), [](const auto& info) {
-  return absl::StrCat(info.param.op == FaultFs::Op::kSync ? "Sync" : "Append", info.param.nth, info.param.no_space ? "Full" : "Broken");
+  return absl::StrCat(info.param.op == FaultFs::Op::kSync ? "Sync" : "Append", info.param.nth,
+                      info.param.no_space ? "Full" : "Broken");
 });
 
 TEST(PowerCut, AtEveryAcknowledgement) {
@@ -127,7 +129,9 @@ TEST(PowerCut, AtEveryAcknowledgement) {
   auto fs = std::make_shared<FaultFs>();
   auto store = OpenStore(Faulty(folder.path("store"), fs));
   fs->CopyDurable(folder.path("store"), folder.path("empty"));
-  { auto empty = OpenStore(folder.path("empty")); }
+  {
+    auto empty = OpenStore(folder.path("empty"));
+  }
   const auto sweep = Create(*store, manifest);
   ASSERT_TRUE(sweep.ok());
   std::set<uint64_t> acknowledged;
@@ -334,8 +338,11 @@ TEST(Opening, RefusesANewerSchema) {
     options.ballast_bytes = 0;
     auto database = Database::Open(options);
     ASSERT_TRUE(database.ok());
-    ASSERT_TRUE((*database)->db().Put(rocksdb::WriteOptions(), (*database)->family(Family::kMeta), ToSlice(kSchemaVersionKey),
-                                      ToSlice(EncodeU32(kSchemaVersion + 1))).ok());
+    ASSERT_TRUE((*database)
+                    ->db()
+                    .Put(rocksdb::WriteOptions(), (*database)->family(Family::kMeta), ToSlice(kSchemaVersionKey),
+                         ToSlice(EncodeU32(kSchemaVersion + 1)))
+                    .ok());
     rocksdb::ColumnFamilyHandle* later = nullptr;
     ASSERT_TRUE((*database)->db().CreateColumnFamily(rocksdb::ColumnFamilyOptions(), "from_the_future", &later).ok());
     ASSERT_TRUE((*database)->db().DestroyColumnFamilyHandle(later).ok());
@@ -377,7 +384,9 @@ TEST(FullDisk, TheBallastLetsAFullStoreOpen) {
   Store::Options options = Faulty(folder.path("store"), fs);
   options.ballast_bytes = 1 << 20;
   options.create_if_missing = true;
-  { auto store = OpenStore(options); }
+  {
+    auto store = OpenStore(options);
+  }
   ASSERT_EQ(std::filesystem::file_size(folder.path("store/ballast")), 1u << 20);
   // Full until the ballast goes: the first opening fails at its first append.
   class FullUntilFreed final : public rocksdb::FileSystemWrapper {
@@ -441,15 +450,18 @@ TEST_F(Disagreement, EachIsNamed) {
   EXPECT_THAT(remove(Family::kImages, CellKey(sweep_, 1)), HasSubstr("cell 1: its image is missing"));
   EXPECT_THAT(remove(Family::kEmbeddings, EmbeddingKey(0, sweep_, 2)), HasSubstr("cell 2: its embedding of eye is missing"));
   EXPECT_THAT(remove(Family::kResults, CellKey(sweep_, 3)), HasSubstr("cell 3: has an image or an embedding but no record"));
-  EXPECT_THAT(put(Family::kImages, CellKey(sweep_, 9), "orphan"), HasSubstr("cell 9: has an image or an embedding but no record"));
-  EXPECT_THAT(put(Family::kEmbeddings, EmbeddingKey(0, sweep_, 4), "xy"), HasSubstr("cell 4: its embedding of eye has other dimensions"));
+  EXPECT_THAT(put(Family::kImages, CellKey(sweep_, 9), "orphan"),
+              HasSubstr("cell 9: has an image or an embedding but no record"));
+  EXPECT_THAT(put(Family::kEmbeddings, EmbeddingKey(0, sweep_, 4), "xy"),
+              HasSubstr("cell 4: its embedding of eye has other dimensions"));
   EXPECT_THAT(put(Family::kEmbeddings, EmbeddingKey(0, sweep_, 5), MakeVector(99, 8)),
               HasSubstr("cell 5: its embeddings are not the ones that were stored"));
   v1::FailureRecord failure;
   failure.set_ordinal(6);
   EXPECT_THAT(put(Family::kFailures, CellKey(sweep_, 6), Versioned(failure.SerializeAsString())),
               HasSubstr("cell 6: is both done and failed"));
-  EXPECT_THAT(remove(Family::kByFingerprint, MakePlan(manifest_).CellAt(7)->fingerprint()), HasSubstr("cell 7: is missing in by_fingerprint"));
+  EXPECT_THAT(remove(Family::kByFingerprint, MakePlan(manifest_).CellAt(7)->fingerprint()),
+              HasSubstr("cell 7: is missing in by_fingerprint"));
   EXPECT_THAT(put(Family::kImages, CellKey(77, 0), "orphan"), HasSubstr("unknown sweep 77 in images"));
   EXPECT_THAT(put(Family::kEmbeddings, EmbeddingKey(3, 78, 0), "orphan"), HasSubstr("unknown sweep 78 in embeddings"));
   const std::string swapped = MakeResult(MakePlan(manifest_), 0).image();

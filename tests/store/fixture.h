@@ -99,7 +99,8 @@ inline std::string MakeVector(uint64_t key, int dim) {
 }
 
 // What a worker would send for a cell. Another `salt`: other bytes for the same cell.
-inline v1::Result MakeResult(const sweep::Plan& plan, uint64_t ordinal, size_t image_bytes = 600, uint64_t salt = 0, int dim = 8) {
+inline v1::Result MakeResult(const sweep::Plan& plan, uint64_t ordinal, size_t image_bytes = 600, uint64_t salt = 0,
+                             int dim = 8) {
   v1::Result result;
   const auto cell = plan.CellAt(ordinal);
   PS_CHECK(cell.ok()) << cell.status();
@@ -208,7 +209,8 @@ inline absl::StatusOr<std::vector<v1::Result>> ReadAll(Store& store, const v1::G
 }
 
 // Every (ordinal, vector) of ScanEmbeddings, likewise.
-inline absl::StatusOr<std::vector<std::pair<uint64_t, std::string>>> ScanAll(Store& store, const v1::ScanEmbeddingsRequest& request) {
+inline absl::StatusOr<std::vector<std::pair<uint64_t, std::string>>> ScanAll(Store& store,
+                                                                             const v1::ScanEmbeddingsRequest& request) {
   auto reader = store.ScanEmbeddings(request);
   if (!reader.ok()) return reader.status();
   std::vector<std::pair<uint64_t, std::string>> rows;

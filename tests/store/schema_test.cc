@@ -68,9 +68,9 @@ TEST(Golden, Values) {
   sweep.manifest = "m";
   EXPECT_EQ(ToHex(Encode(sweep)), "01" + HexOf('\x55') + "03" + "0000000000001122" + "6d");
 
-  EXPECT_EQ(ToHex(Encode(SomeResult())), "01" + HexOf('\x11') + HexOf('\x22') + HexOf('\x33') + "02" + "02" +
-                                             "00000040" + "00000041" + "00010203" + "00000004" + "00000005" + "00000006" +
-                                             "0102030405060708" + "00000009" + "72657374");
+  EXPECT_EQ(ToHex(Encode(SomeResult())), "01" + HexOf('\x11') + HexOf('\x22') + HexOf('\x33') + "02" + "02" + "00000040" +
+                                             "00000041" + "00010203" + "00000004" + "00000005" + "00000006" + "0102030405060708" +
+                                             "00000009" + "72657374");
 
   DuplicateRow duplicate;
   duplicate.at_ms = 3;
@@ -78,13 +78,26 @@ TEST(Golden, Values) {
   duplicate.later_content = Digest('\x77');
   duplicate.first_provenance = 1;
   duplicate.later_provenance = 2;
-  EXPECT_EQ(ToHex(Encode(duplicate)), "01" "0000000000000003" + HexOf('\x66') + HexOf('\x77') + "00000001" "00000002");
+  EXPECT_EQ(ToHex(Encode(duplicate)),
+            "01"
+            "0000000000000003" +
+                HexOf('\x66') + HexOf('\x77') +
+                "00000001"
+                "00000002");
 
   EXPECT_EQ(ToHex(Versioned("ab")), "016162");
   Roaring bitmap;
   bitmap.add(1);
   bitmap.add(0xffff);
-  EXPECT_EQ(ToHex(EncodeBitmap(bitmap)), "01" "3a300000" "01000000" "0000" "0100" "10000000" "0100" "ffff");
+  EXPECT_EQ(ToHex(EncodeBitmap(bitmap)),
+            "01"
+            "3a300000"
+            "01000000"
+            "0000"
+            "0100"
+            "10000000"
+            "0100"
+            "ffff");
 }
 
 TEST(Golden, ContentDigests) {

@@ -46,7 +46,8 @@ class ServiceTest : public testing::Test {
     EXPECT_TRUE(status.ok()) << status.error_message();
     return response.sweep();
   }
-  grpc::Status Put(v1::StoreService::StubInterface& stub, const v1::PutResultsRequest& request, v1::PutResultsResponse& response) {
+  grpc::Status Put(v1::StoreService::StubInterface& stub, const v1::PutResultsRequest& request,
+                   v1::PutResultsResponse& response) {
     grpc::ClientContext context;
     SetTimeout(context, absl::Seconds(20));
     return stub.PutResults(&context, request, &response);
@@ -180,7 +181,8 @@ TEST_F(ServiceTest, ShutdownEndsWithHalfReadStreamsAndWaitingClients) {
   auto inside = v1::StoreService::NewStub(host_->InProcessChannel());
   for (int i = 0; i < 6; ++i) {
     contexts.push_back(std::make_unique<grpc::ClientContext>());
-    readers.push_back((i % 2 ? *stub_ : static_cast<v1::StoreService::StubInterface&>(*inside)).GetResults(contexts.back().get(), request));
+    readers.push_back(
+        (i % 2 ? *stub_ : static_cast<v1::StoreService::StubInterface&>(*inside)).GetResults(contexts.back().get(), request));
     v1::GetResultsResponse message;
     ASSERT_TRUE(readers.back()->Read(&message));
   }

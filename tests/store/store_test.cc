@@ -159,7 +159,8 @@ TEST_F(StoreTest, AResultIsStoredOnceAndTheFirstIsKept) {
 }
 
 TEST_F(StoreTest, DuplicatesInsideOneRequest) {
-  const auto reply = PutAll(*store_, sweep_, {MakeResult(*plan_, 3), MakeResult(*plan_, 3), MakeResult(*plan_, 3, 600, 1), MakeResult(*plan_, 4)});
+  const auto reply = PutAll(*store_, sweep_,
+                            {MakeResult(*plan_, 3), MakeResult(*plan_, 3), MakeResult(*plan_, 3, 600, 1), MakeResult(*plan_, 4)});
   ASSERT_TRUE(reply.ok());
   EXPECT_EQ(reply->outcomes(0).code(), v1::PutOutcome::CODE_STORED);
   EXPECT_EQ(reply->outcomes(1).code(), v1::PutOutcome::CODE_DUPLICATE_SAME);
@@ -212,8 +213,18 @@ INSTANTIATE_TEST_SUITE_P(
         BadResult{"Trailing", [](auto& r) { Reimage(r, r.image() + "<?php"); }, "truncated or has trailing"},
         BadResult{"Width", [](auto& r) { r.set_width(9); }, "said to be"},
         BadResult{"Height", [](auto& r) { r.set_height(0); }, "said to be"},
-        BadResult{"TooWide", [](auto& r) { Reimage(r, MakePng(8193, 8, "x")); r.set_width(8193); }, "sides"},
-        BadResult{"Flat", [](auto& r) { Reimage(r, MakePng(0, 8, "x")); r.set_width(0); }, "sides"},
+        BadResult{"TooWide",
+                  [](auto& r) {
+                    Reimage(r, MakePng(8193, 8, "x"));
+                    r.set_width(8193);
+                  },
+                  "sides"},
+        BadResult{"Flat",
+                  [](auto& r) {
+                    Reimage(r, MakePng(0, 8, "x"));
+                    r.set_width(0);
+                  },
+                  "sides"},
         BadResult{"TooLarge", [](auto& r) { Reimage(r, MakePng(8, 8, std::string(kMaxImageBytes, 'x'))); }, "bytes"},
         BadResult{"NoEmbeddings", [](auto& r) { r.clear_embeddings(); }, "embedders"},
         BadResult{"TooManyEmbeddings", [](auto& r) { *r.add_embeddings() = r.embeddings(0); }, "embedders"},
@@ -594,7 +605,7 @@ TEST_F(StoreTest, RestartsKeepEverything) {
     for (uint64_t ordinal = round * 10; ordinal < static_cast<uint64_t>(round) * 10 + 15; ++ordinal) {
       const auto code = PutOne(*store_, sweep_, MakeResult(*plan_, ordinal)).code();
       EXPECT_EQ(code, round > 0 && ordinal < static_cast<uint64_t>(round) * 10 + 5 ? v1::PutOutcome::CODE_DUPLICATE_SAME
-                                                                                  : v1::PutOutcome::CODE_STORED);
+                                                                                   : v1::PutOutcome::CODE_STORED);
     }
     Reopen();
     EXPECT_EQ(Coverage(sweep_), absl::StrCat("[0,", round * 10 + 15, ")"));

@@ -67,10 +67,10 @@ FakeCoordinator::FakeCoordinator(v1::SweepManifest manifest, uint64_t lease_cell
   }
 }
 
-#define PS_FAKE_SETTER(CALL, ...)      \
-  void FakeCoordinator::CALL {         \
-    absl::MutexLock lock(&mu_);        \
-    __VA_ARGS__;                       \
+#define PS_FAKE_SETTER(CALL, ...) \
+  void FakeCoordinator::CALL {    \
+    absl::MutexLock lock(&mu_);   \
+    __VA_ARGS__;                  \
   }
 PS_FAKE_SETTER(set_down(bool down), down_ = down)
 PS_FAKE_SETTER(set_command(v1::WorkerCommand command), command_ = command)
@@ -83,10 +83,10 @@ PS_FAKE_SETTER(set_manifest_digest(std::string digest), digest_ = std::move(dige
 PS_FAKE_SETTER(set_attempt(uint32_t attempt), attempt_ = attempt)
 #undef PS_FAKE_SETTER
 
-#define PS_FAKE_GETTER(TYPE, CALL, VALUE)   \
-  TYPE FakeCoordinator::CALL const {        \
-    absl::MutexLock lock(&mu_);             \
-    return VALUE;                           \
+#define PS_FAKE_GETTER(TYPE, CALL, VALUE) \
+  TYPE FakeCoordinator::CALL const {      \
+    absl::MutexLock lock(&mu_);           \
+    return VALUE;                         \
   }
 using Failures = std::map<uint64_t, v1::CellFailure>;
 PS_FAKE_GETTER(std::set<uint64_t>, stored(), stored_)
@@ -192,7 +192,8 @@ grpc::Status FakeCoordinator::AcquireLease(grpc::ServerContext* context, const v
   return Reply("AcquireLease");
 }
 
-grpc::Status FakeCoordinator::Heartbeat(grpc::ServerContext*, const v1::HeartbeatRequest* request, v1::HeartbeatResponse* response) {
+grpc::Status FakeCoordinator::Heartbeat(grpc::ServerContext*, const v1::HeartbeatRequest* request,
+                                        v1::HeartbeatResponse* response) {
   absl::MutexLock lock(&mu_);
   if (const grpc::Status status = Check(request->session()); !status.ok()) return status;
   heartbeats_.push_back(*request);
@@ -228,7 +229,8 @@ grpc::Status FakeCoordinator::ReportProgress(grpc::ServerContext*, const v1::Rep
   return Reply("ReportProgress");
 }
 
-grpc::Status FakeCoordinator::ReleaseLease(grpc::ServerContext*, const v1::ReleaseLeaseRequest* request, v1::ReleaseLeaseResponse*) {
+grpc::Status FakeCoordinator::ReleaseLease(grpc::ServerContext*, const v1::ReleaseLeaseRequest* request,
+                                           v1::ReleaseLeaseResponse*) {
   absl::MutexLock lock(&mu_);
   if (const grpc::Status status = Check(request->session()); !status.ok()) return status;
   ++releases_;
@@ -238,10 +240,10 @@ grpc::Status FakeCoordinator::ReleaseLease(grpc::ServerContext*, const v1::Relea
 
 // --- store
 
-#define PS_FAKE_SETTER(CALL, ...)      \
-  void FakeStore::CALL {               \
-    absl::MutexLock lock(&mu_);        \
-    __VA_ARGS__;                       \
+#define PS_FAKE_SETTER(CALL, ...) \
+  void FakeStore::CALL {          \
+    absl::MutexLock lock(&mu_);   \
+    __VA_ARGS__;                  \
   }
 PS_FAKE_SETTER(FailPuts(grpc::StatusCode code, int count), fail_code_ = code; fail_ = count)
 PS_FAKE_SETTER(LoseNextReplies(int count), lose_ = count)
@@ -251,10 +253,10 @@ PS_FAKE_SETTER(Hold(bool hold), hold_ = hold)
 PS_FAKE_SETTER(SetDone(std::vector<v1::OrdinalRange> done), done_ = std::move(done))
 #undef PS_FAKE_SETTER
 
-#define PS_FAKE_GETTER(TYPE, CALL, VALUE)   \
-  TYPE FakeStore::CALL const {              \
-    absl::MutexLock lock(&mu_);             \
-    return VALUE;                           \
+#define PS_FAKE_GETTER(TYPE, CALL, VALUE) \
+  TYPE FakeStore::CALL const {            \
+    absl::MutexLock lock(&mu_);           \
+    return VALUE;                         \
   }
 using Results = std::map<uint64_t, v1::Result>;
 using FailureRecords = std::map<uint64_t, v1::FailureRecord>;

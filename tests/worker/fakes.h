@@ -172,7 +172,7 @@ struct FakeModels {
   bool unstable = false;            // bytes depend on the place in the batch
   absl::Status load_error;
   std::vector<std::string> labels;
-  std::string digest_suffix;        // another folder under the same name
+  std::string digest_suffix;  // another folder under the same name
   std::function<void(const std::vector<uint64_t>&)> on_generate;
 };
 

@@ -50,7 +50,8 @@ std::string JpegOf(const std::string& pixels, int width, int height, int channel
   if (progressive) jpeg_simple_progression(&info);
   jpeg_start_compress(&info, TRUE);
   while (info.next_scanline < info.image_height) {
-    JSAMPROW row = reinterpret_cast<JSAMPROW>(const_cast<char*>(pixels.data())) + size_t{1} * channels * width * info.next_scanline;
+    JSAMPROW row =
+        reinterpret_cast<JSAMPROW>(const_cast<char*>(pixels.data())) + size_t{1} * channels * width * info.next_scanline;
     jpeg_write_scanlines(&info, &row, 1);
   }
   jpeg_finish_compress(&info);
@@ -124,10 +125,17 @@ TEST(ImageCodec, CmykJpegIsRefused) {
 }
 
 TEST(ImageCodec, TransparencyIsLaidOverWhite) {
-  const std::string rgba("\x0a\x14\x1e\x00" "\x0a\x14\x1e\xff" "\x00\x00\x00\x80", 12);
+  const std::string rgba(
+      "\x0a\x14\x1e\x00"
+      "\x0a\x14\x1e\xff"
+      "\x00\x00\x00\x80",
+      12);
   const auto image = DecodeImage(PngOf(rgba, 3, 1, PNG_FORMAT_RGBA));
   ASSERT_TRUE(image.ok()) << image.status();
-  EXPECT_EQ(image->rgb, std::string("\xff\xff\xff" "\x0a\x14\x1e" "\x7f\x7f\x7f", 9));
+  EXPECT_EQ(image->rgb, std::string("\xff\xff\xff"
+                                    "\x0a\x14\x1e"
+                                    "\x7f\x7f\x7f",
+                                    9));
 }
 
 TEST(ImageCodec, GreyPngBecomesRgb) {

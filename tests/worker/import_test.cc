@@ -55,7 +55,8 @@ class ImportTest : public ::testing::Test {
       const int side = i < 10 ? 16 : 24;
       const std::string name = absl::StrCat("p", i, i % 2 == 0 ? ".png" : ".webp");
       Write(name, i % 2 == 0 ? *EncodePng(Pixels(side, i), side, side) : *EncodeWebp(Pixels(side, i), side, side));
-      absl::StrAppend(&lines, "{\"ordinal\":", i, ",\"path\":\"", name, "\",\"imported\":{\"author\":\"A\",\"year\":", 1900 + i, "}}\n");
+      absl::StrAppend(&lines, "{\"ordinal\":", i, ",\"path\":\"", name, "\",\"imported\":{\"author\":\"A\",\"year\":", 1900 + i,
+                      "}}\n");
     }
     return Write("rows.jsonl", lines);
   }

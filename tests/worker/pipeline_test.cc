@@ -318,7 +318,8 @@ TEST(Pipeline, ASlowStoreHoldsTheDeviceBackAndMemoryStaysBounded) {
   rig.store.Hold(true);
   rig.Start([](auto& options) { options.spool_bytes = kLimit; });
   std::thread run([&] { EXPECT_TRUE(rig.Run().ok()); });
-  EXPECT_TRUE(rig.store.WaitFor([&] { return rig.store.waiting() == 1 && rig.pipeline->stats().peak_spool_bytes > kLimit - 2 * kImage; }));
+  EXPECT_TRUE(rig.store.WaitFor(
+      [&] { return rig.store.waiting() == 1 && rig.pipeline->stats().peak_spool_bytes > kLimit - 2 * kImage; }));
   // Encoded images are smaller than their pixels, so that some more fit; far from all.
   EXPECT_LT(rig.pipeline->stats().made, 350u);
   rig.store.Hold(false);

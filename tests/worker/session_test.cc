@@ -19,7 +19,8 @@ using ::testing::SizeIs;
 
 class SessionTest : public ::testing::Test {
  protected:
-  SessionTest() : coordinator_(FakeManifest(100), 10), server_({&coordinator_}), stub_(server_.coordinator()), session_(Options()) {}
+  SessionTest()
+      : coordinator_(FakeManifest(100), 10), server_({&coordinator_}), stub_(server_.coordinator()), session_(Options()) {}
 
   Session::Options Options() {
     Session::Options options;

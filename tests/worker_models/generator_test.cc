@@ -71,7 +71,8 @@ class Dalle : public testing::Test {
     return image.ok() ? (*image)[0] : at::Tensor();
   }
   absl::Status Error(const v1::Cell& cell) { return generator_->Generate({&cell, 1}).status(); }
-  std::unique_ptr<Generator> generator_ = LoadGenerator(FolderOf(kFixtures + "tiny-dalle", "dalle-bart"), {.batch_shape = 4}).value();
+  std::unique_ptr<Generator> generator_ =
+      LoadGenerator(FolderOf(kFixtures + "tiny-dalle", "dalle-bart"), {.batch_shape = 4}).value();
 };
 
 TEST_F(Dalle, ImagesHaveTheConfiguredForm) {
@@ -92,7 +93,8 @@ TEST_F(Dalle, BlankKinds) {
   EXPECT_FALSE(at::equal(empty, Image(BlankOf(v1::BLANK_KIND_PADDING))));
   // Guidance away from itself changes nothing, and is not computed.
   EXPECT_TRUE(at::equal(empty, Image(With(BlankOf(v1::BLANK_KIND_EMPTY), "supercondition", 7))));
-  EXPECT_FALSE(at::equal(Image(BlankOf(v1::BLANK_KIND_PADDING)), Image(With(BlankOf(v1::BLANK_KIND_PADDING), "supercondition", 7))));
+  EXPECT_FALSE(
+      at::equal(Image(BlankOf(v1::BLANK_KIND_PADDING)), Image(With(BlankOf(v1::BLANK_KIND_PADDING), "supercondition", 7))));
   v1::Cell absent;
   EXPECT_EQ(Error(absent).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Error(BlankOf(v1::BLANK_KIND_UNSPECIFIED)).code(), absl::StatusCode::kInvalidArgument);
@@ -104,8 +106,14 @@ TEST_F(Dalle, SettingsAreCheckedAndUsed) {
   EXPECT_FALSE(at::equal(plain, Image(With(CellOf(1), "top_k", 1))));
   EXPECT_TRUE(at::equal(plain, Image(With(CellOf(1), "top_k", 1e9)))) << "more than there are is all";
   EXPECT_TRUE(at::equal(Image(With(CellOf(1), "top_k", 1)), Image(With(CellOf(2), "top_k", 1)))) << "greedy ignores the seed";
-  for (const auto& [name, value] : std::vector<std::pair<std::string, double>>{
-           {"temperature", 0}, {"temperature", -1}, {"top_k", -1}, {"top_k", 1.5}, {"top_p", 0}, {"top_p", 1.1}, {"width", 8}, {"steps", 4}}) {
+  for (const auto& [name, value] : std::vector<std::pair<std::string, double>>{{"temperature", 0},
+                                                                               {"temperature", -1},
+                                                                               {"top_k", -1},
+                                                                               {"top_k", 1.5},
+                                                                               {"top_p", 0},
+                                                                               {"top_p", 1.1},
+                                                                               {"width", 8},
+                                                                               {"steps", 4}}) {
     const absl::Status status = Error(With(CellOf(1), name, value));
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << name << " " << value;
     EXPECT_THAT(std::string(status.message()), HasSubstr(name));
@@ -136,7 +144,8 @@ TEST(LoadDalle, BrokenFoldersAreNamedInOneLine) {
   };
   const std::string sizes = Copy("tiny-dalle", "sizes");
   SetKey(sizes + "/config.json", "d_model", 27);
-  EXPECT_THAT(error(sizes), AllOf(HasSubstr("encoder.safetensors"), HasSubstr("embed_tokens.weight"), HasSubstr("24"), HasSubstr("27")));
+  EXPECT_THAT(error(sizes),
+              AllOf(HasSubstr("encoder.safetensors"), HasSubstr("embed_tokens.weight"), HasSubstr("24"), HasSubstr("27")));
   const std::string heads = Copy("tiny-dalle", "heads");
   SetKey(heads + "/config.json", "decoder_attention_heads", 5);
   EXPECT_THAT(error(heads), AllOf(HasSubstr("config.json"), HasSubstr("5 heads")));
@@ -157,8 +166,8 @@ TEST(LoadDalle, BrokenFoldersAreNamedInOneLine) {
   const std::string cut = Copy("tiny-dalle", "cut");
   fs::resize_file(cut + "/vqgan/model.safetensors", fs::file_size(cut + "/vqgan/model.safetensors") / 2);
   EXPECT_THAT(error(cut), HasSubstr("vqgan/model.safetensors"));
-  for (const char* file : {"config.json", "encoder.safetensors", "decoder.safetensors", "vqgan/config.json", "vqgan/model.safetensors", "vocab.json",
-                           "merges.txt"}) {
+  for (const char* file : {"config.json", "encoder.safetensors", "decoder.safetensors", "vqgan/config.json",
+                           "vqgan/model.safetensors", "vocab.json", "merges.txt"}) {
     const std::string gone = Copy("tiny-dalle", "gone");
     fs::remove(gone + "/" + file);
     EXPECT_THAT(error(gone), HasSubstr(file));

@@ -92,7 +92,8 @@ std::string DigestOf(const std::string& path) {
   const int64_t codes = config.code_side() * config.code_side();
   all += BytesOf(vqgan.Decode((at::arange(16 * codes, at::kLong) * 7).remainder(config.codes).view({16, codes})));
   auto embedder = LoadEmbedder(FolderOf(kClip, "clip"), {}).value();
-  all += BytesOf(embedder->EmbedImages((at::arange(6 * 3 * 20 * 30) * 13).remainder(256).to(at::kByte).view({6, 3, 20, 30})).value());
+  all += BytesOf(
+      embedder->EmbedImages((at::arange(6 * 3 * 20 * 30) * 13).remainder(256).to(at::kByte).view({6, 3, 20, 30})).value());
   return ToHex(Sha256Of(all));
 }
 
@@ -131,12 +132,13 @@ TEST_P(Invariance, NeighboursPlaceAndFillDoNotMatter) {
 }
 INSTANTIATE_TEST_SUITE_P(Shapes, Invariance, testing::Values(1, 16, 33));
 
-// Bytes and drawn tokens forgive small differences; these compare the numbers behind them, at every place of the batch, so that no
-// edge of a block in a matrix product goes unseen.
+// Bytes and drawn tokens forgive small differences; these compare the numbers behind them, at every place of the batch, so that
+// no edge of a block in a matrix product goes unseen.
 TEST_F(Invariance, NumbersAreEqualAtEveryPlace) {
   const c10::InferenceMode inference;
   const DalleConfig config(JsonFile(Path() + "/config.json"));
-  const VqganDecoder vqgan(VqganConfig(JsonFile(Path() + "/vqgan/config.json")), Weights({Path() + "/vqgan/model.safetensors"}, {}));
+  const VqganDecoder vqgan(VqganConfig(JsonFile(Path() + "/vqgan/config.json")),
+                           Weights({Path() + "/vqgan/model.safetensors"}, {}));
   const DalleDecoder decoder(config, Weights({Path() + "/decoder.safetensors"}, {}));
   constexpr int64_t kSteps = 5;
   for (const int64_t batch : {5, 17}) {

@@ -33,7 +33,8 @@ class RandomWeights {
     nlohmann::json header;
     std::string data;
     for (const auto& [name, tensor] : tensors_) {
-      header[name] = {{"dtype", "F32"}, {"shape", tensor.sizes().vec()}, {"data_offsets", {data.size(), data.size() + tensor.nbytes()}}};
+      header[name] = {
+          {"dtype", "F32"}, {"shape", tensor.sizes().vec()}, {"data_offsets", {data.size(), data.size() + tensor.nbytes()}}};
       data.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
     }
     const std::string text = header.dump();
@@ -64,19 +65,23 @@ struct RandomDalle {
     namespace fs = std::filesystem;
     fs::create_directories(folder + "/vqgan");
     const std::string tiny = std::string(PROMPTSWEEP_SOURCE_DIR) + "/tests/parity/fixtures/tiny-dalle/";
-    for (const char* name : {"vocab.json", "merges.txt"}) fs::copy_file(tiny + name, folder + "/" + name, fs::copy_options::overwrite_existing);
+    for (const char* name : {"vocab.json", "merges.txt"})
+      fs::copy_file(tiny + name, folder + "/" + name, fs::copy_options::overwrite_existing);
     constexpr int64_t kVocab = 400;
-    const nlohmann::json config = {{"model_type", "dallebart"}, {"d_model", width}, {"encoder_layers", encoder_layers},
-                                   {"decoder_layers", decoder_layers}, {"encoder_attention_heads", heads}, {"decoder_attention_heads", heads},
-                                   {"encoder_ffn_dim", ffn}, {"decoder_ffn_dim", ffn}, {"max_text_length", text_length},
-                                   {"encoder_vocab_size", kVocab}, {"image_vocab_size", codes}, {"image_length", side * side},
+    const nlohmann::json config = {{"model_type", "dallebart"},        {"d_model", width},
+                                   {"encoder_layers", encoder_layers}, {"decoder_layers", decoder_layers},
+                                   {"encoder_attention_heads", heads}, {"decoder_attention_heads", heads},
+                                   {"encoder_ffn_dim", ffn},           {"decoder_ffn_dim", ffn},
+                                   {"max_text_length", text_length},   {"encoder_vocab_size", kVocab},
+                                   {"image_vocab_size", codes},        {"image_length", side * side},
                                    {"decoder_start_token_id", codes}};
     std::ofstream(folder + "/config.json") << config.dump();
     Half(folder + "/encoder.safetensors", 1, kVocab, text_length, encoder_layers, false);
     Half(folder + "/decoder.safetensors", 2, codes + 1, side * side, decoder_layers, true);
-    const nlohmann::json vqgan = {{"ch", channels}, {"ch_mult", multipliers}, {"num_res_blocks", 1}, {"attn_resolutions", {side}},
-                                  {"z_channels", 32}, {"embed_dim", 24}, {"n_embed", codes}, {"resolution", side << (multipliers.size() - 1)},
-                                  {"out_ch", 3}, {"norm_groups", 8}};
+    const nlohmann::json vqgan = {
+        {"ch", channels},   {"ch_mult", multipliers}, {"num_res_blocks", 1}, {"attn_resolutions", {side}},
+        {"z_channels", 32}, {"embed_dim", 24},        {"n_embed", codes},    {"resolution", side << (multipliers.size() - 1)},
+        {"out_ch", 3},      {"norm_groups", 8}};
     std::ofstream(folder + "/vqgan/config.json") << vqgan.dump();
     RandomWeights w(3);
     w.Matrix("embedding.weight", {codes, 24});

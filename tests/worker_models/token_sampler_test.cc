@@ -43,7 +43,8 @@ TEST(TokenSampler, TopPKeepsFewestThatReachIt) {
 
 TEST(TokenSampler, GuidancePushesAwayFromTheUnconditionalRow) {
   const TokenSampler sampler({{.supercondition = 3}}, at::kCPU);
-  const at::Tensor conditional = at::tensor({1.f, 1.2f, 0.f}).unsqueeze(0), unconditional = at::tensor({0.f, 1.2f, 0.f}).unsqueeze(0);
+  const at::Tensor conditional = at::tensor({1.f, 1.2f, 0.f}).unsqueeze(0),
+                   unconditional = at::tensor({0.f, 1.2f, 0.f}).unsqueeze(0);
   EXPECT_EQ(sampler.Draw(conditional, unconditional, at::ones({1, 3})).item<int64_t>(), 0);
   EXPECT_EQ(TokenSampler({{}}, at::kCPU).Draw(conditional, {}, at::ones({1, 3})).item<int64_t>(), 1);
 }
@@ -67,7 +68,11 @@ TEST(TokenSampler, FrequenciesFollowTheTemperature) {
 }
 
 TEST(TokenSampler, RowsWithUnlikeSettingsAreWhatTheyAreAlone) {
-  const std::vector<TokenSampling> settings = {{}, {.temperature = .5, .top_k = 7}, {.top_k = 40}, {.temperature = 3, .top_p = .7}, {.top_k = 3, .top_p = .5, .supercondition = 4}};
+  const std::vector<TokenSampling> settings = {{},
+                                               {.temperature = .5, .top_k = 7},
+                                               {.top_k = 40},
+                                               {.temperature = 3, .top_p = .7},
+                                               {.top_k = 3, .top_p = .5, .supercondition = 4}};
   const auto n = static_cast<int64_t>(settings.size());
   ImageNoise random(5);
   at::Tensor logits = at::empty({n, 50}), unconditional = at::empty({n, 50}), noise = at::empty({n, 50});
@@ -77,7 +82,8 @@ TEST(TokenSampler, RowsWithUnlikeSettingsAreWhatTheyAreAlone) {
     random.Exponential(noise);
     const at::Tensor together = TokenSampler(settings, at::kCPU).Draw(logits, unconditional, noise);
     for (int64_t i = 0; i < n; ++i) {
-      const at::Tensor alone = TokenSampler({settings[i]}, at::kCPU).Draw(logits.narrow(0, i, 1), unconditional.narrow(0, i, 1), noise.narrow(0, i, 1));
+      const at::Tensor alone = TokenSampler({settings[i]}, at::kCPU)
+                                   .Draw(logits.narrow(0, i, 1), unconditional.narrow(0, i, 1), noise.narrow(0, i, 1));
       EXPECT_EQ(together[i].item<int64_t>(), alone.item<int64_t>()) << i;
     }
   }

@@ -37,10 +37,13 @@ TEST(Bpe, LowestRankThenLeftmost) {
 }
 
 TEST(Bpe, BrokenFilesAreNamed) {
-  EXPECT_THAT(std::string(Bpe::Load("/nowhere/vocab.json", "/nowhere/merges.txt").status().message()), HasSubstr("/nowhere/vocab.json"));
+  EXPECT_THAT(std::string(Bpe::Load("/nowhere/vocab.json", "/nowhere/merges.txt").status().message()),
+              HasSubstr("/nowhere/vocab.json"));
   for (const char* vocab : {"", "[]", "{\"a\": -1}", "{\"a\": 1.5}", "{\"a\": 99999999999}"}) {
     const std::string folder = Folder(vocab, "");
-    EXPECT_THAT(std::string(Bpe::Load(folder + "/vocab.json", folder + "/merges.txt").status().message()), HasSubstr(folder + "/vocab.json")) << vocab;
+    EXPECT_THAT(std::string(Bpe::Load(folder + "/vocab.json", folder + "/merges.txt").status().message()),
+                HasSubstr(folder + "/vocab.json"))
+        << vocab;
   }
 }
 
@@ -76,7 +79,8 @@ TEST(DalleTokenizer, NeedsItsMarks) {
 TEST(ClipTokenizer, BlankLongAndSpecial) {
   const auto tokenizer = ClipTokenizer::Load(kFixtures + "tiny-clip-quick", 10).value();
   const int64_t end = tokenizer.end(), start = tokenizer.Tokenize("")[0];
-  for (const char* blank : {"", " ", "\t\n", "\xC2\xA0"}) EXPECT_THAT(tokenizer.Tokenize(blank), ElementsAre(start, end)) << blank;
+  for (const char* blank : {"", " ", "\t\n", "\xC2\xA0"})
+    EXPECT_THAT(tokenizer.Tokenize(blank), ElementsAre(start, end)) << blank;
   EXPECT_EQ(tokenizer.Row(""), (std::vector<int64_t>{start, end, end, end, end, end, end, end, end, end}));
   std::string text;
   for (int i = 0; i < 300; ++i) text += "sari ";
@@ -88,7 +92,8 @@ TEST(ClipTokenizer, BlankLongAndSpecial) {
 }
 
 TEST(ClipTokenizer, PadTokenComesFromItsFile) {
-  EXPECT_EQ(ClipTokenizer::Load(kFixtures + "tiny-clip-quick", 10)->pad(), ClipTokenizer::Load(kFixtures + "tiny-clip-quick", 10)->end());
+  EXPECT_EQ(ClipTokenizer::Load(kFixtures + "tiny-clip-quick", 10)->pad(),
+            ClipTokenizer::Load(kFixtures + "tiny-clip-quick", 10)->end());
   const auto other = ClipTokenizer::Load(kFixtures + "tiny-clip-gelu", 10).value();
   EXPECT_EQ(other.pad(), other.bpe().Find("!"));
   EXPECT_EQ(other.Row("").back(), other.pad());

@@ -53,10 +53,11 @@ std::string ErrorOf(F&& f) {
 }
 
 std::string TwoTensors() {
-  return Write("two.safetensors",
-               Safetensors(R"({"__metadata__":{"format":"pt"},"layers.0.norm.bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
-                           R"("layers.0.fc.weight":{"dtype":"F16","shape":[1,2],"data_offsets":[8,12]}})",
-                           Floats({1.5f, -2}) + std::string("\x00\x3c\x00\xc0", 4)));
+  return Write(
+      "two.safetensors",
+      Safetensors(R"({"__metadata__":{"format":"pt"},"layers.0.norm.bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},)"
+                  R"("layers.0.fc.weight":{"dtype":"F16","shape":[1,2],"data_offsets":[8,12]}})",
+                  Floats({1.5f, -2}) + std::string("\x00\x3c\x00\xc0", 4)));
 }
 
 TEST(Weights, CursorReadsByPrefixAndCasts) {
@@ -74,8 +75,9 @@ TEST(Weights, CursorReadsByPrefixAndCasts) {
 TEST(Weights, MissingTensorNamesFileTensorAndShape) {
   const std::string path = TwoTensors();
   const Weights w({path}, {});
-  EXPECT_THAT(ErrorOf([&] { (w / "layers" / 1).Get("weight", {3, 4}); }),
-              AllOf(HasSubstr(path), HasSubstr("layers.1.weight"), HasSubstr("[3, 4]"), HasSubstr("missing"), Not(HasSubstr("\n"))));
+  EXPECT_THAT(
+      ErrorOf([&] { (w / "layers" / 1).Get("weight", {3, 4}); }),
+      AllOf(HasSubstr(path), HasSubstr("layers.1.weight"), HasSubstr("[3, 4]"), HasSubstr("missing"), Not(HasSubstr("\n"))));
 }
 
 TEST(Weights, WrongShapeNamesBothShapes) {
@@ -103,9 +105,11 @@ TEST(Weights, OnesStandInOnlyWhereAsked) {
 
 TEST(Weights, SameNameInTwoFilesIsAnError) {
   const std::string one = TwoTensors();
-  const std::string other = Write("other.safetensors",
-                                  Safetensors(R"({"layers.0.norm.bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", Floats({0, 0})));
-  EXPECT_THAT(ErrorOf([&] { Weights({one, other}, {}); }), AllOf(HasSubstr("layers.0.norm.bias"), HasSubstr(one), HasSubstr(other)));
+  const std::string other =
+      Write("other.safetensors",
+            Safetensors(R"({"layers.0.norm.bias":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", Floats({0, 0})));
+  EXPECT_THAT(ErrorOf([&] { Weights({one, other}, {}); }),
+              AllOf(HasSubstr("layers.0.norm.bias"), HasSubstr(one), HasSubstr(other)));
 }
 
 TEST(Weights, ValuesThatAreNotFiniteAreRefused) {
@@ -113,7 +117,8 @@ TEST(Weights, ValuesThatAreNotFiniteAreRefused) {
                                                                 Floats({1, std::numeric_limits<float>::quiet_NaN()})));
   const Weights w({path}, {});
   EXPECT_THAT(ErrorOf([&] { w.Get("a", {2}); }), AllOf(HasSubstr(path), HasSubstr("tensor a"), HasSubstr("not finite")));
-  const std::string large = Write("large.safetensors", Safetensors(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", Floats({1e6f})));
+  const std::string large =
+      Write("large.safetensors", Safetensors(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})", Floats({1e6f})));
   WeightOptions half;
   half.dtype = at::kHalf;
   EXPECT_THAT(ErrorOf([&] { Weights({large}, half).Get("a", {1}); }), HasSubstr("not finite"));
@@ -128,13 +133,17 @@ TEST(Weights, BrokenFilesAreRefusedWithTheirName) {
       {"trailing", Safetensors(good, Floats({1, 2, 3}))},
       {"huge_header", std::string("\xff\xff\xff\xff\xff\xff\xff\x7f{}", 10)},
       {"not_json", Safetensors("{\"a\":", "")},
-      {"overlap", Safetensors(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
-                              Floats({1, 2}))},
+      {"overlap",
+       Safetensors(
+           R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+           Floats({1, 2}))},
       {"size", Safetensors(R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", Floats({1, 2}))},
       {"negative", Safetensors(R"({"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", Floats({1, 2}))},
       {"overflow", Safetensors(R"({"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}})", Floats({1, 2}))},
-      {"twice", Safetensors(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
-                            Floats({1, 2}))},
+      {"twice",
+       Safetensors(
+           R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+           Floats({1, 2}))},
   };
   for (const auto& [name, content] : broken) {
     const std::string path = Write(name + ".safetensors", content);

@@ -18,6 +18,7 @@ namespace promptsweep::worker {
 
 // No weights: a few coloured pixels from the seed, for tests and benches of everything around a model; see null_model.cc.
 [[nodiscard]] absl::StatusOr<std::unique_ptr<Generator>> LoadNull(const sweep::ModelFolder& folder, const LoadOptions& options);
-[[nodiscard]] absl::StatusOr<std::unique_ptr<Embedder>> LoadNullEmbedder(const sweep::ModelFolder& folder, const LoadOptions& options);
+[[nodiscard]] absl::StatusOr<std::unique_ptr<Embedder>> LoadNullEmbedder(const sweep::ModelFolder& folder,
+                                                                         const LoadOptions& options);
 
 }  // namespace promptsweep::worker

@@ -25,7 +25,8 @@ ClipTowerConfig::ClipTowerConfig(const JsonFile& json, bool text)
       heads(json.Int("num_attention_heads", 1, kMaxWidth, text ? 8 : 12)),
       activation(json.Text("hidden_act", "quick_gelu")),
       eps(json.Number("layer_norm_eps", 1e-5)) {
-  if (width % heads != 0) throw LoadError(absl::StrCat(json.path(), ": hidden_size ", width, " does not divide into ", heads, " heads"));
+  if (width % heads != 0)
+    throw LoadError(absl::StrCat(json.path(), ": hidden_size ", width, " does not divide into ", heads, " heads"));
 }
 
 ClipTextConfig::ClipTextConfig(const JsonFile& text, int64_t projection)
@@ -79,8 +80,10 @@ ClipText::ClipText(const ClipTextConfig& c, const Weights& w)
 }
 
 at::Tensor ClipText::Embed(const at::Tensor& tokens) const {
-  const at::Tensor x = final_(transformer_.Forward(at::embedding(tokens_, tokens) + positions_.narrow(0, 0, tokens.size(1)), /*causal=*/true));
-  const at::Tensor end = config_.end_token == kLegacyEndToken ? tokens.argmax(1) : tokens.eq(config_.end_token).to(at::kInt).argmax(1);
+  const at::Tensor x =
+      final_(transformer_.Forward(at::embedding(tokens_, tokens) + positions_.narrow(0, 0, tokens.size(1)), /*causal=*/true));
+  const at::Tensor end =
+      config_.end_token == kLegacyEndToken ? tokens.argmax(1) : tokens.eq(config_.end_token).to(at::kInt).argmax(1);
   const at::Tensor pooled = x.gather(1, end.view({-1, 1, 1}).expand({-1, 1, x.size(2)})).squeeze(1);
   return projection_(pooled);
 }
@@ -103,7 +106,8 @@ ClipVision::ClipVision(const ClipVisionConfig& c, const Weights& w)
 at::Tensor ClipVision::Embed(const at::Tensor& pixels) const {
   const int64_t n = pixels.size(0), p = config_.patch, side = config_.image_size / p;
   // The patch convolution as one product.
-  const at::Tensor patches = at::linear(pixels.view({n, 3, side, p, side, p}).permute({0, 2, 4, 1, 3, 5}).reshape({n, side * side, 3 * p * p}), patches_);
+  const at::Tensor patches = at::linear(
+      pixels.view({n, 3, side, p, side, p}).permute({0, 2, 4, 1, 3, 5}).reshape({n, side * side, 3 * p * p}), patches_);
   const at::Tensor x = at::cat({class_.expand({n, 1, -1}), patches}, 1) + positions_;
   return projection_(after_(transformer_.Forward(before_(x), /*causal=*/false).select(1, 0)));
 }

@@ -80,8 +80,8 @@ class ClipVision {
 
  private:
   ClipVisionConfig config_;
-  at::Tensor class_;     // [width]
-  at::Tensor patches_;   // [width, 3 * patch * patch]
+  at::Tensor class_;    // [width]
+  at::Tensor patches_;  // [width, 3 * patch * patch]
   at::Tensor positions_;
   LayerNorm before_;
   ClipTransformer transformer_;

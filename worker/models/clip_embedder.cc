@@ -38,11 +38,14 @@ struct Preprocess {
         crop_width(Edge(json, "crop_size", "width", image_size)),
         scale(json.Number("rescale_factor", 1.0 / 255)),
         mean(json.Has("image_mean") ? json.Numbers("image_mean", 3) : std::vector<double>{0.48145466, 0.4578275, 0.40821073}),
-        deviation(json.Has("image_std") ? json.Numbers("image_std", 3) : std::vector<double>{0.26862954, 0.26130258, 0.27577711}) {
+        deviation(json.Has("image_std") ? json.Numbers("image_std", 3)
+                                        : std::vector<double>{0.26862954, 0.26130258, 0.27577711}) {
     constexpr int64_t kBicubic = 3;
-    if (json.Int("resample", 0, 5, kBicubic) != kBicubic) throw LoadError(absl::StrCat(json.path(), ": only resample 3 (bicubic) is supported"));
+    if (json.Int("resample", 0, 5, kBicubic) != kBicubic)
+      throw LoadError(absl::StrCat(json.path(), ": only resample 3 (bicubic) is supported"));
     if (crop && (crop_height != image_size || crop_width != image_size)) {
-      throw LoadError(absl::StrCat(json.path(), ": crop_size ", crop_height, "x", crop_width, " is not the model's image_size ", image_size));
+      throw LoadError(
+          absl::StrCat(json.path(), ": crop_size ", crop_height, "x", crop_width, " is not the model's image_size ", image_size));
     }
     if (resize && crop && shortest_edge < image_size) {
       throw LoadError(absl::StrCat(json.path(), ": size ", shortest_edge, " is below the crop_size ", image_size));
@@ -64,7 +67,9 @@ struct Preprocess {
     at::Tensor x = images.to(at::kFloat);
     const int64_t h = x.size(2), w = x.size(3);
     if (resize && std::min(h, w) != shortest_edge) {
-      const auto scaled = [&](int64_t edge) { return edge == std::min(h, w) ? shortest_edge : shortest_edge * edge / std::min(h, w); };
+      const auto scaled = [&](int64_t edge) {
+        return edge == std::min(h, w) ? shortest_edge : shortest_edge * edge / std::min(h, w);
+      };
       x = at::_upsample_bicubic2d_aa(x, {scaled(h), scaled(w)}, /*align_corners=*/false).clamp_(0, 255).round_();
     }
     if (crop && x.size(2) >= image_size && x.size(3) >= image_size) {
@@ -75,7 +80,9 @@ struct Preprocess {
     }
     if (rescale) x = x * scale;
     if (normalise) {
-      const auto column = [&](const std::vector<double>& v) { return at::tensor(v, at::kFloat).to(x.device()).view({1, 3, 1, 1}); };
+      const auto column = [&](const std::vector<double>& v) {
+        return at::tensor(v, at::kFloat).to(x.device()).view({1, 3, 1, 1});
+      };
       x = (x - column(mean)) / column(deviation);
     }
     return x.to(dtype).contiguous();
@@ -95,7 +102,8 @@ std::vector<std::string> WeightFiles(const std::string& folder) {
   for (const auto& [tensor, file] : index->Child("weight_map").value().items()) {
     if (!file.is_string()) throw LoadError(absl::StrCat(index->path(), ": weight_map of ", tensor, " is not a file name"));
     const auto name = file.get<std::string>();
-    if (name.empty() || name.find('/') != std::string::npos) throw LoadError(absl::StrCat(index->path(), ": weight_map names ", name));
+    if (name.empty() || name.find('/') != std::string::npos)
+      throw LoadError(absl::StrCat(index->path(), ": weight_map names ", name));
     names.insert(folder + "/" + name);
   }
   return {names.begin(), names.end()};
@@ -132,7 +140,8 @@ class ClipEmbedder final : public Embedder {
   const std::vector<std::string>& labels() const override { return labels_; }
 
   absl::StatusOr<at::Tensor> EmbedImages(const at::Tensor& images) override {
-    if (images.dim() != 4 || images.size(1) != 3 || images.size(2) == 0 || images.size(3) == 0 || images.scalar_type() != at::kByte) {
+    if (images.dim() != 4 || images.size(1) != 3 || images.size(2) == 0 || images.size(3) == 0 ||
+        images.scalar_type() != at::kByte) {
       return absl::InvalidArgumentError("expected uint8 [n, 3, height, width]");
     }
     return Guarded([&] {
@@ -196,7 +205,8 @@ absl::StatusOr<std::unique_ptr<Embedder>> LoadClip(const sweep::ModelFolder& fol
     const Preprocess preprocess(JsonFile(folder.path + "/preprocessor_config.json"), vision.image_size);
     PS_ASSIGN_OR_RETURN(ClipTokenizer tokenizer, ClipTokenizer::Load(folder.path, text.length));
     if (tokenizer.bpe().size() > text.vocab) {
-      throw LoadError(absl::StrCat(tokenizer.bpe().vocab_path(), ": ids up to ", tokenizer.bpe().size() - 1, " but vocab_size is ", text.vocab));
+      throw LoadError(absl::StrCat(tokenizer.bpe().vocab_path(), ": ids up to ", tokenizer.bpe().size() - 1,
+                                   " but vocab_size is ", text.vocab));
     }
     const Weights weights(WeightFiles(folder.path), {options.device, options.compute_dtype});
     return std::make_unique<ClipEmbedder>(options, text, vision, preprocess, std::move(tokenizer),

@@ -40,7 +40,8 @@ DalleConfig::DalleConfig(const JsonFile& json)
       image_length(json.Int("image_length", 1, kMaxLength)),
       start_token(json.Int("decoder_start_token_id", 0, image_vocab)) {
   for (const int64_t heads : {encoder_heads, decoder_heads}) {
-    if (width % heads != 0) throw LoadError(absl::StrCat(json.path(), ": d_model ", width, " does not divide into ", heads, " heads"));
+    if (width % heads != 0)
+      throw LoadError(absl::StrCat(json.path(), ": d_model ", width, " does not divide into ", heads, " heads"));
   }
   for (const char* off : {"use_bias", "use_scale", "use_head_scale", "use_cosine_attention", "use_deepnet_scaling",
                           "use_swin_position_embeddings", "use_alibi", "scale_embedding"}) {
@@ -51,7 +52,8 @@ DalleConfig::DalleConfig(const JsonFile& json)
   }
   if (json.Text("ln_positions", "normformer") != "normformer" || json.Text("ln_type", "layernorm") != "layernorm" ||
       json.Text("activation_function", "gelu") != "gelu") {
-    throw LoadError(absl::StrCat(json.path(), ": only ln_positions normformer, ln_type layernorm and activation_function gelu are supported"));
+    throw LoadError(absl::StrCat(json.path(),
+                                 ": only ln_positions normformer, ln_type layernorm and activation_function gelu are supported"));
   }
 }
 
@@ -105,7 +107,8 @@ Layer::Layer(const Weights& w, int64_t width, int64_t ffn, bool decoder)
 
 DalleEncoder::DalleEncoder(const DalleConfig& config, const Weights& w)
     : config_(config), embedding_(w, config.text_vocab, config.text_length, config.width) {
-  for (int64_t i = 0; i < config.encoder_layers; ++i) layers_.emplace_back(w / "layers" / i, config.width, config.encoder_ffn, false);
+  for (int64_t i = 0; i < config.encoder_layers; ++i)
+    layers_.emplace_back(w / "layers" / i, config.width, config.encoder_ffn, false);
   final_ = LayerNorm(w / "final_ln", config.width, kEps, kScaleOptional);
 }
 
@@ -113,8 +116,9 @@ at::Tensor DalleEncoder::Encode(const at::Tensor& tokens, const at::Tensor& bias
   at::Tensor x = embedding_.norm(at::embedding(embedding_.tokens, tokens) + embedding_.positions);
   for (const auto& layer : layers_) {
     const auto parts = layer.self.fused(layer.before_self(x)).chunk(3, -1);
-    const at::Tensor h = at::scaled_dot_product_attention(SplitHeads(parts[0], config_.encoder_heads), SplitHeads(parts[1], config_.encoder_heads),
-                                                          SplitHeads(parts[2], config_.encoder_heads), bias);
+    const at::Tensor h =
+        at::scaled_dot_product_attention(SplitHeads(parts[0], config_.encoder_heads), SplitHeads(parts[1], config_.encoder_heads),
+                                         SplitHeads(parts[2], config_.encoder_heads), bias);
     x = x + layer.after_self(layer.self.out(JoinHeads(h)));
     x = x + layer.glu(x);
   }
@@ -123,7 +127,8 @@ at::Tensor DalleEncoder::Encode(const at::Tensor& tokens, const at::Tensor& bias
 
 DalleDecoder::DalleDecoder(const DalleConfig& config, const Weights& w)
     : config_(config), embedding_(w, config.image_vocab + 1, config.image_length, config.width) {
-  for (int64_t i = 0; i < config.decoder_layers; ++i) layers_.emplace_back(w / "layers" / i, config.width, config.decoder_ffn, true);
+  for (int64_t i = 0; i < config.decoder_layers; ++i)
+    layers_.emplace_back(w / "layers" / i, config.width, config.decoder_ffn, true);
   final_ = LayerNorm(w / "final_ln", config.width, kEps, kScaleOptional);
   head_ = Linear(w / "lm_head", config.width, config.image_vocab + 1, false);
 }
@@ -145,7 +150,8 @@ DecoderState DalleDecoder::Begin(int64_t rows) const {
   const auto options = embedding_.tokens.options();
   for (size_t i = 0; i < layers_.size(); ++i) {
     for (auto* cache : {&state.keys, &state.values}) {
-      cache->push_back(at::empty({rows, config_.decoder_heads, config_.image_length, config_.width / config_.decoder_heads}, options));
+      cache->push_back(
+          at::empty({rows, config_.decoder_heads, config_.image_length, config_.width / config_.decoder_heads}, options));
     }
   }
   return state;
@@ -159,7 +165,8 @@ at::Tensor DalleDecoder::Step(DecoderState& state, const at::Tensor& tokens) con
     const auto qkv = layer.self.fused(layer.before_self(x)).view({rows, 3, heads, head_dim}).unbind(1);
     state.keys[i].select(2, t).copy_(qkv[1]);
     state.values[i].select(2, t).copy_(qkv[2]);
-    at::Tensor h = at::scaled_dot_product_attention(qkv[0].unsqueeze(2), state.keys[i].narrow(2, 0, t + 1), state.values[i].narrow(2, 0, t + 1));
+    at::Tensor h = at::scaled_dot_product_attention(qkv[0].unsqueeze(2), state.keys[i].narrow(2, 0, t + 1),
+                                                    state.values[i].narrow(2, 0, t + 1));
     x = x + layer.after_self(layer.self.out(h.reshape({rows, config_.width})));
 
     const at::Tensor query = layer.cross.query(layer.before_cross(x)).view({rows, heads, 1, head_dim});
@@ -167,8 +174,9 @@ at::Tensor DalleDecoder::Step(DecoderState& state, const at::Tensor& tokens) con
     for (const auto& part : state.cross) {
       const int64_t n = part.end - part.begin;
       const auto all = [n](const at::Tensor& shared) { return shared.expand({n, -1, -1, -1}); };
-      read.push_back(at::scaled_dot_product_attention(query.narrow(0, part.begin, n), all(part.keys[i]), all(part.values[i]), all(part.bias))
-                         .reshape({n, config_.width}));
+      read.push_back(
+          at::scaled_dot_product_attention(query.narrow(0, part.begin, n), all(part.keys[i]), all(part.values[i]), all(part.bias))
+              .reshape({n, config_.width}));
     }
     x = x + layer.after_cross(layer.cross.out(read.size() == 1 ? read[0] : at::cat(read)));
     x = x + layer.glu(x);

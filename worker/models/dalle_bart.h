@@ -86,9 +86,9 @@ class DalleEncoder {
 
 // Rows of a batch that read texts: their keys and values, computed once per text.
 struct CrossRows {
-  int64_t begin = 0, end = 0;       // rows of the batch
+  int64_t begin = 0, end = 0;            // rows of the batch
   std::vector<at::Tensor> keys, values;  // per layer [end - begin or 1, heads, text_length, head_dim]; 1 is shared by all
-  at::Tensor bias;                  // [end - begin or 1, 1, 1, text_length]
+  at::Tensor bias;                       // [end - begin or 1, 1, 1, text_length]
 };
 
 // What the decoder remembers of the tokens so far. For one batch, one walk from position 0.

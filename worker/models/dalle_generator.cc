@@ -79,8 +79,8 @@ struct Request {
 
 class DalleGenerator final : public Generator {
  public:
-  DalleGenerator(const sweep::ModelFolder& folder, const LoadOptions& options, const DalleConfig& config, const VqganConfig& pixels,
-                 DalleTokenizer tokenizer)
+  DalleGenerator(const sweep::ModelFolder& folder, const LoadOptions& options, const DalleConfig& config,
+                 const VqganConfig& pixels, DalleTokenizer tokenizer)
       : DalleGenerator(folder, options, config, pixels, std::move(tokenizer),
                        Weights({folder.path + "/encoder.safetensors"}, {options.device, options.compute_dtype}),
                        Weights({folder.path + "/decoder.safetensors"}, {options.device, options.compute_dtype}),
@@ -102,8 +102,9 @@ class DalleGenerator final : public Generator {
   }
 
  private:
-  DalleGenerator(const sweep::ModelFolder& folder, const LoadOptions& options, const DalleConfig& config, const VqganConfig& pixels,
-                 DalleTokenizer tokenizer, const Weights& encoder, const Weights& decoder, const Weights& vqgan)
+  DalleGenerator(const sweep::ModelFolder& folder, const LoadOptions& options, const DalleConfig& config,
+                 const VqganConfig& pixels, DalleTokenizer tokenizer, const Weights& encoder, const Weights& decoder,
+                 const Weights& vqgan)
       : options_(options),
         defaults_(folder.defaults),
         config_(config),
@@ -115,7 +116,8 @@ class DalleGenerator final : public Generator {
         vocab_(std::min(config.image_vocab, pixels.codes)),
         batch_(options.batch_shape > 0 ? options.batch_shape : DefaultBatch()),
         pixel_chunk_(PixelChunk()),
-        texts_(static_cast<size_t>(kTextBytes / (2 * config.decoder_layers * config.text_length * config.width * ElementSize()))) {
+        texts_(
+            static_cast<size_t>(kTextBytes / (2 * config.decoder_layers * config.text_length * config.width * ElementSize()))) {
     encoder.Finish();
     decoder.Finish();
     vqgan.Finish();
@@ -238,7 +240,7 @@ class DalleGenerator final : public Generator {
   }
 
   // The texts of all rows, gathered; shared where they are one and the same.
-  CrossRows Cross(const std::vector<const Request*>& rows, int64_t begin, TokenRow DalleText::*which) {
+  CrossRows Cross(const std::vector<const Request*>& rows, int64_t begin, TokenRow DalleText::* which) {
     std::map<TokenRow, int64_t> place;
     std::vector<std::shared_ptr<const Text>> distinct;
     std::vector<int64_t> index;
@@ -297,8 +299,8 @@ absl::StatusOr<std::unique_ptr<Generator>> LoadDalle(const sweep::ModelFolder& f
     }
     PS_ASSIGN_OR_RETURN(DalleTokenizer tokenizer, DalleTokenizer::Load(folder.path, config.text_length));
     if (std::max(tokenizer.bpe().size(), tokenizer.pad() + 1) > config.text_vocab) {
-      throw LoadError(absl::StrCat(tokenizer.bpe().vocab_path(), ": ids up to ", tokenizer.bpe().size() - 1, " but encoder_vocab_size is ",
-                                   config.text_vocab));
+      throw LoadError(absl::StrCat(tokenizer.bpe().vocab_path(), ": ids up to ", tokenizer.bpe().size() - 1,
+                                   " but encoder_vocab_size is ", config.text_vocab));
     }
     return std::make_unique<DalleGenerator>(folder, options, config, pixels, std::move(tokenizer));
   });

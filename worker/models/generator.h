@@ -50,7 +50,9 @@ class Embedder {
 
 // Loads by folder.architecture. INVALID_ARGUMENT, naming the file, for unreadable, truncated or wrong-shaped weights and
 // for missing or unused keys. UNIMPLEMENTED for an unknown architecture.
-[[nodiscard]] absl::StatusOr<std::unique_ptr<Generator>> LoadGenerator(const sweep::ModelFolder& folder, const LoadOptions& options);
-[[nodiscard]] absl::StatusOr<std::unique_ptr<Embedder>> LoadEmbedder(const sweep::ModelFolder& folder, const LoadOptions& options);
+[[nodiscard]] absl::StatusOr<std::unique_ptr<Generator>> LoadGenerator(const sweep::ModelFolder& folder,
+                                                                       const LoadOptions& options);
+[[nodiscard]] absl::StatusOr<std::unique_ptr<Embedder>> LoadEmbedder(const sweep::ModelFolder& folder,
+                                                                     const LoadOptions& options);
 
 }  // namespace promptsweep::worker

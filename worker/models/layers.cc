@@ -24,7 +24,9 @@ Linear Linear::Fused(std::initializer_list<Linear> parts) {
 }
 
 LayerNorm::LayerNorm(const Weights& w, int64_t width, double eps, bool scale_optional)
-    : weight(scale_optional ? w.GetOrOnes("weight", {width}) : w.Get("weight", {width})), bias(w.Get("bias", {width})), eps(eps) {}
+    : weight(scale_optional ? w.GetOrOnes("weight", {width}) : w.Get("weight", {width})),
+      bias(w.Get("bias", {width})),
+      eps(eps) {}
 
 at::Tensor LayerNorm::operator()(const at::Tensor& x) const { return at::layer_norm(x, {weight.size(0)}, weight, bias, eps); }
 

@@ -27,7 +27,8 @@ constexpr int kDim = 16;
 constexpr int kGrid = 4;  // blocks a side
 
 std::string PromptKey(const v1::Prompt& prompt) {
-  return prompt.kind_case() == v1::Prompt::kText ? absl::StrCat("t", prompt.text()) : absl::StrCat("b", static_cast<int>(prompt.blank()));
+  return prompt.kind_case() == v1::Prompt::kText ? absl::StrCat("t", prompt.text())
+                                                 : absl::StrCat("b", static_cast<int>(prompt.blank()));
 }
 
 // uint8 [3, height, width].
@@ -81,7 +82,8 @@ class NullGenerator final : public Generator {
     const auto whole = [&](const char* name) { return static_cast<int64_t>(settings.at(name)); };
     if (cell.seed() == whole("crash_seed")) std::abort();
     absl::SleepFor(absl::Milliseconds(whole("delay_ms")));
-    if (cell.seed() == whole("fail_seed")) return absl::InvalidArgumentError(absl::StrCat("seed ", cell.seed(), " fails, as fail_seed asks"));
+    if (cell.seed() == whole("fail_seed"))
+      return absl::InvalidArgumentError(absl::StrCat("seed ", cell.seed(), " fails, as fail_seed asks"));
     const int64_t period = whole("period");
     const int64_t seed = period > 0 ? cell.seed() % period : cell.seed();
     return Paint(Xxh3(PromptKey(cell.prompt()), static_cast<uint64_t>(seed)), whole("height"), whole("width"));

@@ -35,11 +35,13 @@ VqganConfig::VqganConfig(const JsonFile& json)
       norm_eps(json.Number("norm_eps", 1e-6)) {
   if (multipliers.empty() || multipliers.size() > 12) throw LoadError(absl::StrCat(json.path(), ": ch_mult has 1 to 12 entries"));
   if (code_side() < 1 || code_side() << (multipliers.size() - 1) != resolution) {
-    throw LoadError(absl::StrCat(json.path(), ": resolution ", resolution, " cannot be halved ", multipliers.size() - 1, " times"));
+    throw LoadError(
+        absl::StrCat(json.path(), ": resolution ", resolution, " cannot be halved ", multipliers.size() - 1, " times"));
   }
   for (const int64_t m : multipliers) {
     if (channels * m > kMaxWidth || channels * m % norm_groups != 0) {
-      throw LoadError(absl::StrCat(json.path(), ": ", channels * m, " channels do not divide into ", norm_groups, " norm_groups"));
+      throw LoadError(
+          absl::StrCat(json.path(), ": ", channels * m, " channels do not divide into ", norm_groups, " norm_groups"));
     }
   }
 }

@@ -15,15 +15,15 @@ namespace promptsweep::worker {
 
 // Sizes, from vqgan/config.json.
 struct VqganConfig {
-  int64_t channels = 0;                  // "ch"
-  std::vector<int64_t> multipliers;      // "ch_mult": channels per level, from full resolution down
-  int64_t blocks = 0;                    // "num_res_blocks"; the decoder has one more a level
-  std::vector<int64_t> attention_sizes;  // "attn_resolutions": sides that have attention
+  int64_t channels = 0;                              // "ch"
+  std::vector<int64_t> multipliers;                  // "ch_mult": channels per level, from full resolution down
+  int64_t blocks = 0;                                // "num_res_blocks"; the decoder has one more a level
+  std::vector<int64_t> attention_sizes;              // "attn_resolutions": sides that have attention
   int64_t z_channels = 0, embed_dim = 0, codes = 0;  // "z_channels", "embed_dim", "n_embed"
-  int64_t resolution = 0;                // side of the picture
-  int64_t out_channels = 3;              // "out_ch"; 3
-  int64_t norm_groups = 32;              // "norm_groups"
-  double norm_eps = 1e-6;                // "norm_eps"; min-dalle's torch port used 1e-5
+  int64_t resolution = 0;                            // side of the picture
+  int64_t out_channels = 3;                          // "out_ch"; 3
+  int64_t norm_groups = 32;                          // "norm_groups"
+  double norm_eps = 1e-6;                            // "norm_eps"; min-dalle's torch port used 1e-5
 
   // Throws LoadError.
   explicit VqganConfig(const JsonFile& json);
@@ -66,9 +66,9 @@ class VqganDecoder {
   VqganConfig config_;
   at::Tensor embedding_;  // [codes, embed_dim], already through post_quant_conv: [codes, z_channels]
   Conv2d conv_in_, conv_out_;
-  std::vector<ResBlock> middle_;           // two
+  std::vector<ResBlock> middle_;                  // two
   std::vector<AttentionBlock> middle_attention_;  // one, between them
-  std::vector<Level> levels_;              // from the smallest side up
+  std::vector<Level> levels_;                     // from the smallest side up
   GroupNorm norm_out_;
 };
 

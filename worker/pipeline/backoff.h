@@ -9,8 +9,8 @@
 
 namespace promptsweep::worker {
 
-// Exponential with full jitter: the n-th wait is uniform in [d/2, d], d = min(longest, first * 2^n), so that a thousand workers do
-// not come back in step. Not thread-safe.
+// Exponential with full jitter: the n-th wait is uniform in [d/2, d], d = min(longest, first * 2^n), so that a thousand workers
+// do not come back in step. Not thread-safe.
 class Backoff {
  public:
   Backoff(absl::Duration first, absl::Duration longest, uint64_t seed) : first_(first), longest_(longest), rng_(seed) {}

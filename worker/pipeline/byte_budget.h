@@ -12,8 +12,8 @@ namespace promptsweep::worker {
 class ByteBudget {
  public:
   explicit ByteBudget(size_t limit) : limit_(limit) {}
-  // Waits until `bytes` fit, or nothing else is held (so that one item larger than the limit still passes), or the limit is lifted.
-  // One thread takes.
+  // Waits until `bytes` fit, or nothing else is held (so that one item larger than the limit still passes), or the limit is
+  // lifted. One thread takes.
   void Take(size_t bytes) {
     absl::MutexLock lock(&mu_);
     wanted_ = bytes;

@@ -81,8 +81,8 @@ absl::Status CheckImages(const at::Tensor& images, int64_t count) {
 }
 
 // float32 [n, dim] on any device -> one fp16 vector a row, each checked.
-absl::StatusOr<std::vector<absl::StatusOr<v1::Embedding>>> Vectors(const at::Tensor& vectors, const std::string& embedder, int64_t count,
-                                                                   int dim) {
+absl::StatusOr<std::vector<absl::StatusOr<v1::Embedding>>> Vectors(const at::Tensor& vectors, const std::string& embedder,
+                                                                   int64_t count, int dim) {
   if (vectors.dim() != 2 || vectors.size(0) != count || vectors.size(1) != dim) {
     return absl::InternalError(absl::StrCat(embedder, " did not give ", count, " vectors of ", dim));
   }
@@ -142,11 +142,11 @@ struct Engine::Impl {
   std::string key;  // of what is loaded; empty: no generator
   ModelSetup setup;
   std::unique_ptr<Generator> generator;
-  std::vector<LoadedEmbedder> embedders;                         // of the setup, in order
+  std::vector<LoadedEmbedder> embedders;                            // of the setup, in order
   std::map<std::string, std::shared_ptr<Embedder>> embedder_cache;  // by digest and shape
-  std::map<std::string, int> shapes;                             // by key: shapes found to fit
-  std::map<std::string, bool> bit_stable;                        // by key and shape: tested
-  std::map<std::string, std::vector<std::string>> labelled;      // by embedder digest: vectors computed here
+  std::map<std::string, int> shapes;                                // by key: shapes found to fit
+  std::map<std::string, bool> bit_stable;                           // by key and shape: tested
+  std::map<std::string, std::vector<std::string>> labelled;         // by embedder digest: vectors computed here
   std::shared_ptr<const v1::Provenance> provenance;
 };
 
@@ -263,7 +263,8 @@ Outcomes Engine::Impl::Settle(absl::Span<const v1::Cell> cells) {
   const size_t shape = generator == nullptr ? cells.size() : static_cast<size_t>(generator->batch_shape());
   if (cells.size() > shape) {
     for (size_t begin = 0; begin < cells.size();) {
-      const size_t count = std::min<size_t>(std::max(1, generator == nullptr ? 1 : generator->batch_shape()), cells.size() - begin);
+      const size_t count =
+          std::min<size_t>(std::max(1, generator == nullptr ? 1 : generator->batch_shape()), cells.size() - begin);
       for (auto& outcome : Settle(cells.subspan(begin, count))) outcomes.push_back(std::move(outcome));
       begin += count;
     }
@@ -301,7 +302,8 @@ void Engine::Impl::SelfTest(absl::Span<const v1::Cell> cells, const Outcomes& ou
   again.push_back(cells.front());
   const absl::StatusOr<Outcomes> repeat = Batch(again);
   if (!repeat.ok()) return;
-  const bool stable = SameOutcome(repeat->back(), outcomes.front()) && (again.size() == 1 || SameOutcome(repeat->front(), outcomes.back()));
+  const bool stable =
+      SameOutcome(repeat->back(), outcomes.front()) && (again.size() == 1 || SameOutcome(repeat->front(), outcomes.back()));
   bit_stable[name] = stable;
   if (!stable) spdlog::warn("{}: an image depends on its place in the batch on this device", setup.model.id);
   UpdateProvenance();
@@ -319,7 +321,8 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(Options options) {
     impl->device_words = DeviceWords(impl->device);
     return true;
   });
-  if (!ready.ok()) return absl::InvalidArgumentError(absl::StrCat("device ", impl->options.device, ": ", ready.status().message()));
+  if (!ready.ok())
+    return absl::InvalidArgumentError(absl::StrCat("device ", impl->options.device, ": ", ready.status().message()));
   return std::unique_ptr<Engine>(new Engine(std::move(impl)));
 }
 
@@ -367,7 +370,8 @@ std::vector<v1::PutLabelsRequest> Engine::NewLabels(const ModelSetup& setup) {
         request.mutable_fp16()->append((*rows)[row]->fp16());
       }
     }
-    if (status.ok() && request.ByteSizeLong() > kMaxLabelBytes) status = absl::ResourceExhaustedError("too many labels for one message");
+    if (status.ok() && request.ByteSizeLong() > kMaxLabelBytes)
+      status = absl::ResourceExhaustedError("too many labels for one message");
     if (status.ok()) {
       requests.push_back(std::move(request));
     } else {
@@ -382,7 +386,8 @@ int Engine::batch_shape() const { return impl_->generator == nullptr ? 1 : impl_
 std::vector<absl::StatusOr<MadeImage>> Engine::Run(absl::Span<const v1::Cell> cells) {
   PS_CHECK(!cells.empty()) << "an empty batch";
   Outcomes outcomes = impl_->Settle(cells);
-  if (impl_->generator != nullptr && static_cast<int>(cells.size()) <= impl_->generator->batch_shape()) impl_->SelfTest(cells, outcomes);
+  if (impl_->generator != nullptr && static_cast<int>(cells.size()) <= impl_->generator->batch_shape())
+    impl_->SelfTest(cells, outcomes);
   return outcomes;
 }
 
@@ -400,7 +405,8 @@ std::vector<absl::StatusOr<std::vector<v1::Embedding>>> Engine::Embed(absl::Span
   if (result.ok()) return *std::move(result);
   if (rgb.size() == 1) return {result.status()};
   std::vector<absl::StatusOr<std::vector<v1::Embedding>>> outcomes;
-  for (const std::string& image : rgb) outcomes.push_back(std::move(Embed(absl::MakeConstSpan(&image, 1), width, height).front()));
+  for (const std::string& image : rgb)
+    outcomes.push_back(std::move(Embed(absl::MakeConstSpan(&image, 1), width, height).front()));
   return outcomes;
 }
 

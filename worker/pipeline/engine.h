@@ -41,8 +41,8 @@ class Engine {
     std::string worker;          // for the provenance
   };
 
-  // Also sets the process up for equal bytes (MakeDeterministic), so it comes before any other use of torch. INVALID_ARGUMENT for a
-  // device that is not there.
+  // Also sets the process up for equal bytes (MakeDeterministic), so it comes before any other use of torch. INVALID_ARGUMENT for
+  // a device that is not there.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Engine>> Create(Options options);
   ~Engine();
 
@@ -55,15 +55,16 @@ class Engine {
   // The rest need a successful Prepare.
   // Cells one Run takes at most. Shrinks when the device runs out of memory.
   int batch_shape() const;
-  // One outcome per cell, in order. INVALID_ARGUMENT: the cell can never be made. Where a batch fails its cells are run one by one,
-  // so that only the culprit does. Out of memory halves the batch shape for good; a batch of one that does not fit fails.
+  // One outcome per cell, in order. INVALID_ARGUMENT: the cell can never be made. Where a batch fails its cells are run one by
+  // one, so that only the culprit does. Out of memory halves the batch shape for good; a batch of one that does not fit fails.
   [[nodiscard]] std::vector<absl::StatusOr<MadeImage>> Run(absl::Span<const v1::Cell> cells);
-  // How the last Run's images were made. Its bit_stable comes from a self-test after the first batch of a model: the batch's first
-  // cell again at the second position, its last at the first, bytes and vectors compared.
+  // How the last Run's images were made. Its bit_stable comes from a self-test after the first batch of a model: the batch's
+  // first cell again at the second position, its last at the first, bytes and vectors compared.
   std::shared_ptr<const v1::Provenance> provenance() const;
 
   // Only embeds: for imported images, all of `width` x `height`. One outcome per image; the timings and pixels are left out.
-  [[nodiscard]] std::vector<absl::StatusOr<std::vector<v1::Embedding>>> Embed(absl::Span<const std::string> rgb, int width, int height);
+  [[nodiscard]] std::vector<absl::StatusOr<std::vector<v1::Embedding>>> Embed(absl::Span<const std::string> rgb, int width,
+                                                                              int height);
   // As Prepare, without a generator.
   [[nodiscard]] absl::Status PrepareEmbedders(const ModelSetup& setup);
 

@@ -177,7 +177,8 @@ class Jpeg {
     if (reader_->info.jpeg_color_space == JCS_CMYK || reader_->info.jpeg_color_space == JCS_YCCK) {
       return absl::InvalidArgumentError("a CMYK JPEG has no RGB pixels");
     }
-    return ImageHeader{v1::IMAGE_FORMAT_JPEG, static_cast<int>(reader_->info.image_width), static_cast<int>(reader_->info.image_height)};
+    return ImageHeader{v1::IMAGE_FORMAT_JPEG, static_cast<int>(reader_->info.image_width),
+                       static_cast<int>(reader_->info.image_height)};
   }
   absl::Status Pixels(std::string& rgb) {
     if (!JpegPixels(reader_.get(), reinterpret_cast<uint8_t*>(rgb.data()))) return Error();
@@ -261,7 +262,8 @@ absl::StatusOr<std::string> EncodeWebp(absl::string_view rgb, int width, int hei
   out.picture.writer = WebPMemoryWrite;
   out.picture.custom_ptr = &out.writer;
   if (!WebPPictureImportRGB(&out.picture, Bytes(rgb), 3 * width) || !WebPEncode(&config, &out.picture)) {
-    return absl::ResourceExhaustedError(absl::StrCat("WebP encoding failed with code ", static_cast<int>(out.picture.error_code)));
+    return absl::ResourceExhaustedError(
+        absl::StrCat("WebP encoding failed with code ", static_cast<int>(out.picture.error_code)));
   }
   return std::string(reinterpret_cast<const char*>(out.writer.mem), out.writer.size);
 }

@@ -31,7 +31,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   std::ifstream in(path, std::ios::binary | std::ios::ate);
   if (!in) return absl::NotFoundError(absl::StrCat(path, " cannot be opened"));
   const std::streamoff size = in.tellg();
-  if (size < 0 || static_cast<size_t>(size) > kMaxFileBytes) return absl::InvalidArgumentError(absl::StrCat(path, " is no picture's size"));
+  if (size < 0 || static_cast<size_t>(size) > kMaxFileBytes)
+    return absl::InvalidArgumentError(absl::StrCat(path, " is no picture's size"));
   std::string bytes(static_cast<size_t>(size), '\0');
   in.seekg(0);
   if (!in.read(bytes.data(), size)) return absl::UnavailableError(absl::StrCat(path, " cannot be read"));
@@ -152,7 +153,8 @@ absl::Status Importer::SendFailures() {
   for (int begin = 0; begin < all.failures_size(); begin += kFailuresPerPut) {
     v1::PutFailuresRequest request;
     request.set_sweep(info_.sweep());
-    for (int i = begin; i < std::min(begin + kFailuresPerPut, all.failures_size()); ++i) request.add_failures()->Swap(all.mutable_failures(i));
+    for (int i = begin; i < std::min(begin + kFailuresPerPut, all.failures_size()); ++i)
+      request.add_failures()->Swap(all.mutable_failures(i));
     v1::PutFailuresResponse response;
     grpc::ClientContext context;
     SetTimeout(context, options_.rpc_timeout);
@@ -203,7 +205,8 @@ absl::StatusOr<ImportCounts> Importer::Run(const std::vector<ImportRow>& rows) {
     batch.push_back(*std::move(pending));
   }
   if (!stopped) EmbedAndSend(batch);
-  if (!uploader_.Flush(kStoreOutage)) return absl::UnavailableError("the store does not answer; run the import again to continue");
+  if (!uploader_.Flush(kStoreOutage))
+    return absl::UnavailableError("the store does not answer; run the import again to continue");
   PS_RETURN_IF_ERROR(SendFailures());
   if (stopped) return absl::CancelledError("stopped; run the import again to continue");
   absl::MutexLock lock(&mu_);
@@ -223,7 +226,8 @@ absl::StatusOr<ImportCounts> Import(const std::vector<ImportRow>& rows, const Im
   PS_ASSIGN_OR_RETURN(sweep::Plan plan, sweep::Plan::FromManifest(manifest));
   for (const ImportRow& row : rows) {
     if (row.ordinal >= plan.cell_count()) {
-      return absl::InvalidArgumentError(absl::StrCat("ordinal ", row.ordinal, " is beyond the sweep's ", plan.cell_count(), " cells"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("ordinal ", row.ordinal, " is beyond the sweep's ", plan.cell_count(), " cells"));
     }
   }
   ModelSetup setup;

@@ -38,12 +38,12 @@ struct ImportOptions {
 struct ImportCounts {
   uint64_t present = 0;  // stored before
   uint64_t stored = 0;
-  uint64_t failed = 0;   // recorded as failures of their cells
+  uint64_t failed = 0;  // recorded as failures of their cells
 };
 
 // Stores every row that the sweep has no result for; running it again continues. WebP, PNG and JPEG files are kept byte for byte
-// where they fit in kMaxImageBytes, else stored as lossless WebP. A row whose picture cannot be read, decoded or embedded becomes a
-// failure of its cell. CANCELLED where stopped, UNAVAILABLE where the store does not take the last results within a minute.
+// where they fit in kMaxImageBytes, else stored as lossless WebP. A row whose picture cannot be read, decoded or embedded becomes
+// a failure of its cell. CANCELLED where stopped, UNAVAILABLE where the store does not take the last results within a minute.
 [[nodiscard]] absl::StatusOr<ImportCounts> Import(const std::vector<ImportRow>& rows, const ImportOptions& options);
 
 }  // namespace promptsweep::worker

@@ -9,7 +9,8 @@ class CatalogModelHost final : public ModelHost {
  public:
   explicit CatalogModelHost(const sweep::ModelCatalog* catalog) : catalog_(catalog) {}
   absl::StatusOr<sweep::ModelFolder> Find(const std::string& id) const override { return catalog_->Find(id); }
-  absl::StatusOr<std::unique_ptr<Generator>> LoadGenerator(const sweep::ModelFolder& folder, const LoadOptions& options) override {
+  absl::StatusOr<std::unique_ptr<Generator>> LoadGenerator(const sweep::ModelFolder& folder,
+                                                           const LoadOptions& options) override {
     return worker::LoadGenerator(folder, options);
   }
   absl::StatusOr<std::unique_ptr<Embedder>> LoadEmbedder(const sweep::ModelFolder& folder, const LoadOptions& options) override {

@@ -145,8 +145,9 @@ void Pipeline::Admit(const v1::Lease& lease) {
   const auto setup = sweep.setups.find(lease.model());
   if (setup == sweep.setups.end()) {
     const auto why = sweep.unusable.find(lease.model());
-    return FailAll(lease, why != sweep.unusable.end() ? why->second
-                                                      : absl::InternalError(absl::StrCat(lease.model(), " is not a model of the sweep")));
+    return FailAll(lease, why != sweep.unusable.end()
+                              ? why->second
+                              : absl::InternalError(absl::StrCat(lease.model(), " is not a model of the sweep")));
   }
   work_.Add({std::make_shared<const v1::Lease>(lease), *context, setup->second});
 }
@@ -246,9 +247,9 @@ absl::Status Pipeline::Finish(absl::Status status) {
   }
   const Stats done = stats();
   if (done.wall > absl::ZeroDuration()) {
-    spdlog::info("{} images made, {} stored, {} cells failed; device busy {:.1f} % of {:.1f} s; at most {:.1f} MiB waited", done.made,
-                 done.stored, done.failed, 100 * absl::FDivDuration(done.device, done.wall), absl::ToDoubleSeconds(done.wall),
-                 static_cast<double>(done.peak_spool_bytes) / (1 << 20));
+    spdlog::info("{} images made, {} stored, {} cells failed; device busy {:.1f} % of {:.1f} s; at most {:.1f} MiB waited",
+                 done.made, done.stored, done.failed, 100 * absl::FDivDuration(done.device, done.wall),
+                 absl::ToDoubleSeconds(done.wall), static_cast<double>(done.peak_spool_bytes) / (1 << 20));
   }
   return status;
 }

@@ -58,9 +58,9 @@ class Pipeline {
   explicit Pipeline(Options options);
   ~Pipeline();
 
-  // Works until drained, or idle with exit_when_idle; then waits for what is on its way and gives back the rest. The calling thread
-  // becomes the device thread. OK after a drain or idleness; INVALID_ARGUMENT where a model cannot be run here at all (its folder
-  // is unusable: its leases are given back, nobody is blamed); UNAVAILABLE where the session gave up.
+  // Works until drained, or idle with exit_when_idle; then waits for what is on its way and gives back the rest. The calling
+  // thread becomes the device thread. OK after a drain or idleness; INVALID_ARGUMENT where a model cannot be run here at all (its
+  // folder is unusable: its leases are given back, nobody is blamed); UNAVAILABLE where the session gave up.
   [[nodiscard]] absl::Status Run();
   // Finish the batch on the device, keep its results, stop. Thread-safe, returns at once.
   void Drain();

@@ -1,10 +1,10 @@
 // The control side of a worker: it registers, takes leases, keeps them alive and says what became of their cells. It never runs a
 // model and never sees a pixel.
 //
-// What is the coordinator's truth and what is ours: a lease is held from the reply of AcquireLease until its last cell is reported,
-// until a heartbeat's reply says "abandon", until a report's reply says that it is not ours, or until no heartbeat has succeeded
-// for the TTL. Receipts outlive their lease: what the store acknowledged is reported all the same, since a late receipt still saves
-// another worker the cell.
+// What is the coordinator's truth and what is ours: a lease is held from the reply of AcquireLease until its last cell is
+// reported, until a heartbeat's reply says "abandon", until a report's reply says that it is not ours, or until no heartbeat has
+// succeeded for the TTL. Receipts outlive their lease: what the store acknowledged is reported all the same, since a late receipt
+// still saves another worker the cell.
 //
 //   Connect -> Start -> Acquire / Begin / Stored / Failed (any thread) -> Flush -> ReleaseAll -> Stop
 //
@@ -80,8 +80,8 @@ class Session {
   void Failed(const v1::Lease& lease, v1::CellFailure failure);
   void SetLoad(std::string loaded_model, double cells_per_second);
 
-  // `handler` is called, once and from the heartbeat thread, when the coordinator asks for a drain. It must not block. Null: none;
-  // when this returns the former handler is not running.
+  // `handler` is called, once and from the heartbeat thread, when the coordinator asks for a drain. It must not block. Null:
+  // none; when this returns the former handler is not running.
   void OnDrain(std::function<void()> handler);
   // No more leases; a long poll under way ends.
   void Drain();

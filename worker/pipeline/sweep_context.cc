@@ -11,8 +11,9 @@ namespace promptsweep::worker {
 absl::StatusOr<sweep::ModelFolder> FindExactly(const ModelHost& models, const v1::ModelRef& wanted) {
   PS_ASSIGN_OR_RETURN(sweep::ModelFolder folder, models.Find(wanted.id()));
   if (folder.digest != wanted.digest()) {
-    return absl::FailedPreconditionError(absl::StrCat("model folder differs: ", wanted.id(), " is ", ToHex(folder.digest).substr(0, 12),
-                                                      " here and ", ToHex(wanted.digest()).substr(0, 12), " in the sweep"));
+    return absl::FailedPreconditionError(absl::StrCat("model folder differs: ", wanted.id(), " is ",
+                                                      ToHex(folder.digest).substr(0, 12), " here and ",
+                                                      ToHex(wanted.digest()).substr(0, 12), " in the sweep"));
   }
   return folder;
 }
@@ -22,7 +23,8 @@ absl::StatusOr<ModelSetup> SweepCache::Setup(const v1::SweepManifest& manifest, 
   ModelSetup setup;
   setup.noise_dtype = manifest.noise_dtype();
   setup.compute_dtype = manifest.compute_dtype();
-  if (setup.noise_dtype != "float32") return absl::FailedPreconditionError(absl::StrCat("noise in ", setup.noise_dtype, " is not known"));
+  if (setup.noise_dtype != "float32")
+    return absl::FailedPreconditionError(absl::StrCat("noise in ", setup.noise_dtype, " is not known"));
   if (setup.compute_dtype != "float32" && setup.compute_dtype != "bfloat16" && setup.compute_dtype != "float16") {
     return absl::FailedPreconditionError(absl::StrCat("computing in ", setup.compute_dtype, " is not known"));
   }

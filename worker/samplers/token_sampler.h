@@ -10,10 +10,10 @@ namespace promptsweep::worker {
 
 // How one image's tokens are drawn.
 struct TokenSampling {
-  double temperature = 1;      // above 0
-  int64_t top_k = 0;           // keep the k largest logits, and all that tie with the k-th; 0 keeps all
-  double top_p = 1;            // then keep the fewest largest probabilities that sum to at least this; 1 keeps all
-  double supercondition = 1;   // guidance: uncond * (1 - s) + cond * s; 1 is no guidance
+  double temperature = 1;     // above 0
+  int64_t top_k = 0;          // keep the k largest logits, and all that tie with the k-th; 0 keeps all
+  double top_p = 1;           // then keep the fewest largest probabilities that sum to at least this; 1 keeps all
+  double supercondition = 1;  // guidance: uncond * (1 - s) + cond * s; 1 is no guidance
 
   friend bool operator==(const TokenSampling&, const TokenSampling&) = default;
 };

@@ -57,8 +57,8 @@ int64_t JsonFile::Int(const std::string& key, int64_t min, int64_t max, std::opt
     if (!otherwise) Fail(key, "is missing");
     return *otherwise;
   }
-  const bool fits = found->is_number_integer() &&
-                    !(found->is_number_unsigned() && found->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX));
+  const bool fits =
+      found->is_number_integer() && !(found->is_number_unsigned() && found->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX));
   if (!fits || found->get<int64_t>() < min || found->get<int64_t>() > max) {
     Fail(key, absl::StrCat("is ", found->dump(), "; expected a whole number from ", min, " to ", max));
   }

@@ -57,7 +57,8 @@ at::ScalarType TypeOf(const std::string& file, const std::string& tensor, absl::
       {"F16", at::kHalf}, {"BF16", at::kBFloat16}, {"F32", at::kFloat}, {"F64", at::kDouble}, {"I8", at::kChar},
       {"U8", at::kByte},  {"I16", at::kShort},     {"I32", at::kInt},   {"I64", at::kLong},   {"BOOL", at::kBool}};
   const auto it = kTypes.find(std::string(dtype));
-  if (it == kTypes.end()) throw LoadError(absl::StrCat(file, ": tensor ", tensor, " has type ", dtype, ", which is not read here"));
+  if (it == kTypes.end())
+    throw LoadError(absl::StrCat(file, ": tensor ", tensor, " has type ", dtype, ", which is not read here"));
   return it->second;
 }
 
@@ -105,12 +106,13 @@ at::Tensor Weights::Get(absl::string_view name, at::IntArrayRef shape) const {
   const std::string full = FullName(name);
   const auto it = shared_->entries.find(full);
   if (it == shared_->entries.end()) {
-    throw LoadError(absl::StrCat(absl::StrJoin(shared_->files, ", "), ": tensor ", full, " of shape ", ShapeText(shape), " is missing"));
+    throw LoadError(
+        absl::StrCat(absl::StrJoin(shared_->files, ", "), ": tensor ", full, " of shape ", ShapeText(shape), " is missing"));
   }
   Entry& entry = it->second;
   if (at::IntArrayRef(entry.shape) != shape) {
-    throw LoadError(absl::StrCat(entry.file, ": tensor ", full, " has shape ", ShapeText(entry.shape), "; the configuration says ",
-                                 ShapeText(shape)));
+    throw LoadError(absl::StrCat(entry.file, ": tensor ", full, " has shape ", ShapeText(entry.shape),
+                                 "; the configuration says ", ShapeText(shape)));
   }
   entry.used = true;
   const auto type = TypeOf(entry.file, full, entry.dtype);

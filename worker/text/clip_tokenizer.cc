@@ -63,7 +63,8 @@ std::vector<UChar32> Normalise(absl::string_view text) {
 size_t WordEnd(const std::vector<UChar32>& points, size_t begin) {
   for (absl::string_view contraction : kContractions) {
     size_t length = 0;
-    while (length < contraction.size() && begin + length < points.size() && points[begin + length] == contraction[length]) ++length;
+    while (length < contraction.size() && begin + length < points.size() && points[begin + length] == contraction[length])
+      ++length;
     if (length == contraction.size()) return begin + length;
   }
   const Kind kind = KindOf(points[begin]);
