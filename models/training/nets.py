@@ -235,8 +235,10 @@ class DalleBart(nn.Module):
         return self.decoder.lm_head(self.decoder.final_ln(x))
 
     @torch.no_grad()
-    def sample(self, text, gen, temperature=1., top_k=0, supercondition=1.):
-        """As in min-dalle: both rows, top-k before the temperature, the start row cut off."""
+    def sample(self, text, gen, temperature=1., top_k=0, supercondition=1., codes=None, keep=None):
+        """As in min-dalle: both rows, top-k before the temperature, the start row cut off.
+
+        With codes [n, length] and keep [n], row i begins with its first keep[i] codes and goes on freely from there."""
         n, vocab = len(text), self.c["image_vocab_size"]
         if supercondition != 1:
             blank = torch.full_like(text, self.c["pad_token_id"])
@@ -258,6 +260,8 @@ class DalleBart(nn.Module):
             if top_k:
                 logits = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], -torch.inf)
             token = torch.multinomial((logits / temperature).softmax(-1), 1, generator=gen)
+            if codes is not None:
+                token = torch.where((t < keep)[:, None], codes[:, t:t + 1], token)
             tokens.append(token)
             token = token if supercondition == 1 else token.repeat(2, 1)
         return torch.cat(tokens, 1)
