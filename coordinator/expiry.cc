@@ -11,6 +11,14 @@ namespace {
 // Expiry is looked for this often at most: with a thousand workers there are hundreds of events a second.
 constexpr absl::Duration kExpireEvery = absl::Milliseconds(200);
 
+// Of at least one.
+absl::Duration Median(const std::deque<absl::Duration>& times) {
+  std::vector<absl::Duration> sorted(times.begin(), times.end());
+  const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+  std::nth_element(sorted.begin(), middle, sorted.end());
+  return *middle;
+}
+
 }  // namespace
 
 void State::Advance(absl::Time now) {
@@ -66,15 +74,36 @@ void State::Expire(absl::Time now) {
   }
   for (uint64_t id : denied) LoseLease(id, false, "the worker does not have it", now);
   for (uint64_t id : stuck) LoseLease(id, true, "no progress", now);
+  FindStragglers(now);
+}
+
+void State::FindStragglers(absl::Time now) {
+  for (const auto& [id, sweep] : sweeps_) {
+    if (!sweep.progress || sweep.lease_times.empty()) continue;
+    const absl::Duration limit = std::max(options_.tail_floor, options_.tail_factor * Median(sweep.lease_times));
+    for (uint64_t lease_id : sweep.leases) {
+      Lease& lease = leases_.at(lease_id);
+      // What may have killed one worker is not tried on two at once.
+      if (lease.straggles || lease.attempt > 1 || now - lease.granted <= limit) continue;
+      lease.straggles = true;
+      ++changes_;
+    }
+  }
 }
 
 OrdinalSet State::DropLease(uint64_t id) {
   auto node = leases_.extract(id);
   PS_CHECK(!node.empty()) << "lease " << id;
-  std::erase(sweeps_.at(node.mapped().sweep).leases, id);
-  std::erase(workers_.at(node.mapped().session).leases, id);
+  Lease& lease = node.mapped();
+  std::erase(sweeps_.at(lease.sweep).leases, id);
+  std::erase(workers_.at(lease.session).leases, id);
+  if (lease.twin != 0) {
+    Lease& twin = leases_.at(lease.twin);
+    twin.twin = 0;
+    for (const auto& [begin, end] : twin.owned.intervals()) lease.owned.Remove(begin, end);
+  }
   ++changes_;
-  return std::move(node.mapped().owned);
+  return std::move(lease.owned);
 }
 
 void State::EndLease(uint64_t id) {
@@ -92,10 +121,11 @@ void State::LoseLease(uint64_t id, bool suspect, absl::string_view why, absl::Ti
   const std::string worker = workers_.at(lease.session).name;
   const uint32_t attempt = lease.attempt;
   uint64_t culprit = lease.current.value_or(lease.range.end);  // range.end: nobody
-  OrdinalSet owned = DropLease(id);
   // With one cell left there is no doubt; else `current` may be seconds old.
-  const bool certain = owned.size() == 1;
-  if (certain) culprit = owned.intervals().begin()->first;
+  const bool certain = lease.owned.size() == 1;
+  if (certain) culprit = lease.owned.intervals().begin()->first;
+  OrdinalSet owned = DropLease(id);
+  if (owned.empty()) return;  // a second worker has all of it: that one's fate decides
   const bool blame = owned.Remove(culprit, culprit + 1) > 0;
   sweep.progress->GiveBack(owned);
   sweep.progress->Halve(owned, attempt);

@@ -152,12 +152,7 @@ Range State::Extend(const Worker& worker, const Sweep& sweep, uint64_t begin, ui
 const State::Lease& State::Grant(Worker& worker, uint64_t session, Pick pick, uint64_t sequence, absl::Time now) {
   Sweep& sweep = sweeps_.at(pick.sweep);
   SweepProgress& progress = *sweep.progress;
-  const uint64_t id = uint64_t{options_.epoch} << 32 | next_lease_++;
-  PS_CHECK(next_lease_ != 0) << "lease ids are used up";
-  Lease& lease = leases_[id];
-  lease.id = id;
-  lease.sweep = pick.sweep;
-  lease.session = session;
+  Lease lease{.sweep = pick.sweep};
   lease.range = Extend(worker, sweep, pick.begin, LeaseSize(worker, sweep), lease.skip);
   uint32_t attempts = progress.SuspectBounds(pick.begin).second;
   if (auto trouble = progress.troubled().find(pick.begin); trouble != progress.troubled().end()) {
@@ -167,16 +162,51 @@ const State::Lease& State::Grant(Worker& worker, uint64_t session, Pick pick, ui
   lease.owned = progress.Take(lease.range);
   PS_CHECK(!lease.owned.empty()) << "cell " << pick.begin << " was not free";
   lease.model = progress.plan().ModelAt(pick.begin);
+  return AddLease(std::move(lease), worker, session, sequence, now);
+}
+
+const State::Lease* State::PickStraggler(const Worker& worker, absl::Time now) const {
+  if (now < grants_from_ || !worker.leases.empty()) return nullptr;
+  const Lease* oldest = nullptr;
+  for (const auto& [id, sweep] : sweeps_) {
+    if (!Grantable(sweep, now) || !HasEmbedders(worker, sweep)) continue;
+    for (uint64_t lease_id : sweep.leases) {
+      const Lease& lease = leases_.at(lease_id);
+      if (!lease.straggles || lease.twin != 0 || !CanRunCell(worker, sweep, lease.range.begin)) continue;
+      if (oldest == nullptr || lease.granted < oldest->granted) oldest = &lease;
+    }
+  }
+  return oldest;
+}
+
+const State::Lease& State::GrantSecond(Worker& worker, uint64_t session, Lease& first, uint64_t sequence, absl::Time now) {
+  Lease lease{.sweep = first.sweep, .twin = first.id, .model = first.model, .attempt = first.attempt};
+  for (const auto& [begin, end] : first.owned.intervals()) {
+    if (lease.owned.empty()) lease.range = {begin, begin};
+    if (lease.skip.size() + (begin - lease.range.end) > options_.max_skip) break;
+    for (uint64_t at = lease.range.end; at < begin; ++at) lease.skip.push_back(at);
+    lease.owned.Add(begin, end);
+    lease.range.end = end;
+  }
+  Lease& second = AddLease(std::move(lease), worker, session, sequence, now);
+  first.twin = second.id;
+  return second;
+}
+
+State::Lease& State::AddLease(Lease lease, Worker& worker, uint64_t session, uint64_t sequence, absl::Time now) {
+  lease.id = uint64_t{options_.epoch} << 32 | next_lease_++;
+  PS_CHECK(next_lease_ != 0) << "lease ids are used up";
+  lease.session = session;
   lease.acquire_sequence = sequence;
   lease.granted = lease.renewed = lease.progressed = now;
   lease.progress_limit = ProgressLimit(worker, lease.owned.size());
-  worker.leases.push_back(id);
-  worker.acquire_lease = id;
+  worker.leases.push_back(lease.id);
+  worker.acquire_lease = lease.id;
   worker.granted_in_row = worker.granted_model == lease.model ? worker.granted_in_row + 1 : 1;
   worker.granted_model = lease.model;
-  sweep.leases.push_back(id);
-  last_granted_sweep_ = pick.sweep;
-  return lease;
+  sweeps_.at(lease.sweep).leases.push_back(lease.id);
+  last_granted_sweep_ = lease.sweep;
+  return leases_[lease.id] = std::move(lease);
 }
 
 absl::Duration State::ProgressLimit(const Worker& worker, uint64_t cells) const {

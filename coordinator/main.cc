@@ -2,11 +2,9 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
-#include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <iostream>
 #include <random>
@@ -15,6 +13,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/check.h"
+#include "base/command_line.h"
 #include "base/rpc.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/service.h"
@@ -22,7 +22,7 @@
 namespace promptsweep::coordinator {
 namespace {
 
-constexpr int kUsage = 2;
+constexpr char kProgram[] = "promptsweep-coordinator";
 
 struct Flags {
   std::string listen = "127.0.0.1:7001";
@@ -34,41 +34,44 @@ struct Flags {
   uint32_t attempts = 3;
 };
 
-// "30s", "2m", "1500ms".
-absl::StatusOr<absl::Duration> ParseDuration(const std::string& flag, const std::string& text, absl::Duration least) {
+// Accepts "30s", "2m", "1500ms".
+CLI::Validator DurationFrom(absl::Duration least) {
+  const auto check = [least](const std::string& text) -> std::string {
+    absl::Duration value;
+    if (absl::ParseDuration(text, &value) && value >= least && value <= absl::Hours(24)) return "";
+    return absl::StrCat(text, " is no duration from ", absl::FormatDuration(least), " to 24h");
+  };
+  return CLI::Validator(check, "DURATION");
+}
+
+// Of an option that DurationFrom accepted.
+absl::Duration DurationOf(const std::string& text) {
   absl::Duration value;
-  if (!absl::ParseDuration(text, &value) || value < least || value > absl::Hours(24)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(flag, " ", text, ": expected a duration from ", absl::FormatDuration(least), " to 24h"));
-  }
+  PS_CHECK(absl::ParseDuration(text, &value));
   return value;
 }
 
 int Fail(const absl::Status& status) {
-  std::cerr << "promptsweep-coordinator: " << status.message() << "\n";
-  return status.code() == absl::StatusCode::kInvalidArgument ? kUsage : 1;
+  SayError(kProgram, status.message());
+  return status.code() == absl::StatusCode::kInvalidArgument ? kExitBadInput : 1;
 }
 
 // Everything before the colon of HOST:PORT.
 std::string HostOf(const std::string& address) { return address.substr(0, address.rfind(':')); }
 
-int Serve(const Flags& flags, const sigset_t& signals) {
+int Serve(const Flags& flags) {
   const auto security = InsecureRpc(flags.insecure);
   if (absl::Status status = security->CheckAddress(flags.listen); !status.ok()) return Fail(status);
   absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = Connect(flags.store, *security);
   if (!channel.ok()) return Fail(channel.status());
-  const absl::StatusOr<absl::Duration> ttl = ParseDuration("--lease-ttl", flags.lease_ttl, absl::Seconds(1));
-  if (!ttl.ok()) return Fail(ttl.status());
-  const absl::StatusOr<absl::Duration> target = ParseDuration("--lease-target", flags.lease_target, absl::Milliseconds(100));
-  if (!target.ok()) return Fail(target.status());
 
   std::random_device device;
   const auto random = [&device] { return uint64_t{device()} << 32 | device(); };
   Coordinator::Options options;
   options.state.epoch = 0;
-  options.state.lease_ttl = *ttl;
-  options.state.heartbeat_interval = *ttl / 6;
-  options.state.lease_target = *target;
+  options.state.lease_ttl = DurationOf(flags.lease_ttl);
+  options.state.heartbeat_interval = options.state.lease_ttl / 6;
+  options.state.lease_target = DurationOf(flags.lease_target);
   options.state.retry.max_attempts = flags.attempts;
   options.restart_grace = 2 * options.state.heartbeat_interval + absl::Seconds(1);
   options.store_address = flags.store_for_workers.empty() ? flags.store : flags.store_for_workers;
@@ -94,9 +97,7 @@ int Serve(const Flags& flags, const sigset_t& signals) {
   std::thread readiness([&] {
     if (coordinator.WaitUntilLoaded(absl::InfiniteDuration())) server->GetHealthCheckService()->SetServingStatus(true);
   });
-  int signal = 0;
-  sigwait(&signals, &signal);
-  spdlog::info("stopping on signal {}", signal);
+  spdlog::info("stopping on signal {}", WaitForStopSignal());
   server->GetHealthCheckService()->SetServingStatus(false);
   coordinator.Shutdown();
   readiness.join();
@@ -108,8 +109,7 @@ int Serve(const Flags& flags, const sigset_t& signals) {
 int Main(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_logger_mt("coordinator"));
   Flags flags;
-  CLI::App app("Hands cells of sweeps to workers. The store keeps everything; this program keeps nothing.",
-               "promptsweep-coordinator");
+  CLI::App app("Hands cells of sweeps to workers. The store keeps everything; this program keeps nothing.", kProgram);
   app.add_option("--listen", flags.listen, "HOST:PORT to serve; port 0 takes a free one, printed on standard output")
       ->capture_default_str();
   app.add_option("--store", flags.store, "HOST:PORT of the store")->required();
@@ -117,28 +117,17 @@ int Main(int argc, char** argv) {
   app.add_flag("--insecure", flags.insecure, "allow unencrypted traffic beyond this machine");
   app.add_option("--lease-ttl", flags.lease_ttl,
                  "a worker silent for so long loses its leases; heartbeats come six times as often")
+      ->check(DurationFrom(absl::Seconds(1)))
       ->capture_default_str();
   app.add_option("--lease-target", flags.lease_target, "work to hand out at a time, at the worker's measured rate")
+      ->check(DurationFrom(absl::Milliseconds(100)))
       ->capture_default_str();
   app.add_option("--attempts", flags.attempts, "failures after which a cell is given up")
       ->check(CLI::Range(1, 100))
       ->capture_default_str();
-  app.set_version_flag("--version", PROMPTSWEEP_VERSION);
-  bool check_arguments = false;
-  app.add_flag("--check-args", check_arguments, "Only check the arguments, then exit");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kUsage;
-  }
-  if (check_arguments) return 0;
-  // Before any thread starts, so that all of them leave these signals to sigwait.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  return Serve(flags, signals);
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
+  BlockStopSignals();
+  return Serve(flags);
 }
 
 }  // namespace

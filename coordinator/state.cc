@@ -13,6 +13,8 @@ namespace promptsweep::coordinator {
 namespace {
 
 constexpr uint64_t kMaxAdoptedCells = 1 << 16;
+// Leases whose median time says what is slow.
+constexpr size_t kLeaseTimes = 31;
 
 double Sane(double rate) { return std::isfinite(rate) && rate > 0 ? std::min(rate, 1e9) : 0; }
 
@@ -171,9 +173,13 @@ absl::StatusOr<State::Answer> State::Acquire(const v1::AcquireLeaseRequest& requ
     answer.response.set_idle(Idle());
     answer.wait = true;
     if (worker->draining || worker->leases.size() >= options_.max_leases_per_worker) return answer;
-    const std::optional<Pick> pick = PickAny(*worker, now);
-    if (!pick) return answer;
-    lease = &Grant(*worker, request.session(), *pick, request.sequence(), now);
+    if (const std::optional<Pick> pick = PickAny(*worker, now)) {
+      lease = &Grant(*worker, request.session(), *pick, request.sequence(), now);
+    } else if (const Lease* straggler = PickStraggler(*worker, now); straggler != nullptr) {
+      lease = &GrantSecond(*worker, request.session(), leases_.at(straggler->id), request.sequence(), now);
+    } else {
+      return answer;
+    }
     answer.wait = false;
   }
   v1::Lease& out = *answer.response.mutable_lease();
@@ -305,11 +311,15 @@ absl::StatusOr<v1::ReportProgressResponse> State::Report(const v1::ReportProgres
     Lease* lease = owned_lease();
     if (lease == nullptr || lease->owned.Remove(failure.ordinal(), failure.ordinal() + 1) == 0) continue;
     lease->progressed = now;
+    Lease* twin = LiveLease(lease->twin);
+    if (twin != nullptr && !twin->owned.Contains(failure.ordinal())) twin = nullptr;
     if (failure.final()) {
+      if (twin != nullptr && twin->owned.Remove(failure.ordinal(), failure.ordinal() + 1) > 0 && twin->owned.empty())
+        EndLease(twin->id);
       auto trouble = sweep->progress->troubled().find(failure.ordinal());
       const uint32_t attempts = trouble == sweep->progress->troubled().end() ? 0 : trouble->second.attempts;
       Fail(*sweep, failure.ordinal(), attempts + 1, failure.error(), worker->name);
-    } else {
+    } else if (twin == nullptr) {  // else the twin decides
       Blame(*sweep, failure.ordinal(), worker->name, failure.error(), true, now);
     }
     if (lease->owned.empty()) EndLease(lease->id);
@@ -363,7 +373,12 @@ void State::MarkDone(Sweep& sweep, uint32_t id, Range range, Worker* worker, abs
     Lease& lease = leases_.at(lease_id);
     if (lease.owned.Remove(range.begin, range.end) == 0) continue;
     lease.progressed = now;
-    if (lease.owned.empty()) EndLease(lease_id);
+    if (!lease.owned.empty()) continue;
+    if (worker != nullptr && LiveWorker(lease.session) == worker && lease.acquire_sequence != 0 && lease.attempt == 1) {
+      sweep.lease_times.push_back(now - lease.granted);
+      if (sweep.lease_times.size() > kLeaseTimes) sweep.lease_times.pop_front();
+    }
+    EndLease(lease_id);
   }
   if (!sweep.unsaved.empty()) {
     std::erase_if(sweep.unsaved, [&](const v1::FailureRecord& record) { return range.contains(record.ordinal()); });

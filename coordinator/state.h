@@ -80,6 +80,10 @@ class State {
     absl::Duration forget_worker = absl::Minutes(10);   // a lost worker stays listed for so long
     int affinity_leases = 4;                            // in a row for one model while another sweep waits
     absl::Duration store_retry = absl::Seconds(1);      // pause after a failed store action
+    // A lease straggles once it is older than tail_factor x the median of the sweep's finished ones, and than tail_floor. Where
+    // nothing else is left to grant, a worker that holds nothing gets the straggler's cells too.
+    double tail_factor = 1.5;
+    absl::Duration tail_floor = absl::Seconds(5);
   };
 
   explicit State(Options options) : options_(options) {}
@@ -160,7 +164,9 @@ class State {
     uint32_t sweep = 0;
     uint64_t session = 0;
     Range range;
-    OrdinalSet owned;  // still to do; never empty; disjoint from every other lease's
+    OrdinalSet owned;   // still to do; never empty; disjoint from every other lease's but the twin's
+    uint64_t twin = 0;  // the other lease, of another worker, on cells of this one; 0: none
+    bool straggles = false;
     std::vector<uint64_t> skip;
     std::string model;
     uint32_t attempt = 1;
@@ -199,10 +205,11 @@ class State {
     uint64_t planned = 0;
     uint64_t ended_done = 0;  // once progress is gone
     uint64_t ended_failed = 0;
-    std::optional<SweepProgress> progress;  // present while RUNNING or PAUSED
-    std::vector<uint64_t> leases;           // live
-    std::deque<v1::FailureRecord> unsaved;  // failures the store has not acknowledged
-    uint64_t refresh_wanted = 0;            // wishes for coverage: no grants until all are answered
+    std::optional<SweepProgress> progress;   // present while RUNNING or PAUSED
+    std::vector<uint64_t> leases;            // live
+    std::deque<absl::Duration> lease_times;  // from grant to end, of the last leases that their workers finished
+    std::deque<v1::FailureRecord> unsaved;   // failures the store has not acknowledged
+    uint64_t refresh_wanted = 0;             // wishes for coverage: no grants until all are answered
     uint64_t refresh_answered = 0;
     bool reconciled = false;  // the store agrees that everything is settled
     uint64_t reconciliations_failed = 0;
@@ -228,11 +235,12 @@ class State {
 
   // expiry.cc
   void Shift(absl::Duration gap);
-  OrdinalSet DropLease(uint64_t id);                                                 // off every list; returns what it owned
+  OrdinalSet DropLease(uint64_t id);                                                 // off every list; returns what only it owned
   void EndLease(uint64_t id);                                                        // what it still owns becomes free
   void LoseLease(uint64_t id, bool suspect, absl::string_view why, absl::Time now);  // `suspect`: its worker died on it
   void LoseWorker(Worker& worker, absl::string_view why, absl::Time now);
   void Expire(absl::Time now);
+  void FindStragglers(absl::Time now);
 
   // grant.cc
   bool CanRun(const Worker& worker, const v1::ModelRef& model) const;
@@ -246,6 +254,9 @@ class State {
   uint64_t LeaseSize(const Worker& worker, const Sweep& sweep) const;
   Range Extend(const Worker& worker, const Sweep& sweep, uint64_t begin, uint64_t want, std::vector<uint64_t>& skip) const;
   const Lease& Grant(Worker& worker, uint64_t session, Pick pick, uint64_t sequence, absl::Time now);
+  const Lease* PickStraggler(const Worker& worker, absl::Time now) const;
+  const Lease& GrantSecond(Worker& worker, uint64_t session, Lease& first, uint64_t sequence, absl::Time now);
+  Lease& AddLease(Lease lease, Worker& worker, uint64_t session, uint64_t sequence, absl::Time now);
   absl::Duration ProgressLimit(const Worker& worker, uint64_t cells) const;
 
   // status.cc

@@ -38,16 +38,12 @@ void State::FillStatus(uint32_t id, const Sweep& sweep, absl::Time now, v1::Swee
     status.set_pending(sweep.planned - std::min(sweep.planned, sweep.ended_done + sweep.ended_failed));
     return;
   }
-  uint64_t leased = 0;
   std::set<uint64_t> sessions;
-  for (uint64_t lease : sweep.leases) {
-    leased += leases_.at(lease).owned.size();
-    sessions.insert(leases_.at(lease).session);
-  }
+  for (uint64_t lease : sweep.leases) sessions.insert(leases_.at(lease).session);
   status.set_done(sweep.progress->done().size());
   status.set_failed(sweep.progress->failed().size());
-  status.set_leased(leased);
-  status.set_pending(sweep.planned - status.done() - status.failed() - leased);
+  status.set_leased(sweep.progress->leased_count());
+  status.set_pending(sweep.planned - status.done() - status.failed() - status.leased());
   status.set_workers(static_cast<uint32_t>(sessions.size()));
   uint64_t recent = 0;
   const int64_t from = absl::ToUnixSeconds(now) - 60;
@@ -136,6 +132,8 @@ absl::StatusOr<v1::ExplainSweepResponse> State::Explain(uint32_t id, absl::Time 
   if (progress.troubled().size() >= options_.max_troubled) say("too many cells fail: new ones wait until those are settled");
   if (sweep.reconciliations_failed > 0)
     say(sweep.reconciliations_failed, " times cells were reported stored that the store does not have");
+  const auto straggling = absl::c_count_if(sweep.leases, [&](uint64_t id) { return leases_.at(id).twin != 0; }) / 2;
+  if (straggling > 0) say(straggling, " leases take long; a second worker runs their cells too");
   if (status.workers() > 0)
     say(status.workers(), " workers run ", status.leased(), " leased cells; ", progress.free_count(), " are free to grant");
   if (response.reasons().empty()) say(progress.free_count(), " cells wait for a worker to ask");
@@ -169,6 +167,7 @@ absl::Status State::CheckInvariants() const {
       continue;
     }
     OrdinalSet leased;
+    std::set<uint64_t> twins;  // seen
     for (uint64_t lease_id : sweep.leases) {
       auto it = leases_.find(lease_id);
       if (it == leases_.end() || it->second.sweep != id) return absl::InternalError("a sweep lists a lease that is not its own");
@@ -178,8 +177,17 @@ absl::Status State::CheckInvariants() const {
         return absl::InternalError("a lease owns cells beyond its range");
       if (sweep.progress->plan().SameModelEnd(lease.range.begin, lease.range.end) != lease.range.end)
         return absl::InternalError("a lease of two models");
+      const Lease* twin = nullptr;
+      if (lease.twin != 0) {
+        auto found = leases_.find(lease.twin);
+        if (found == leases_.end() || found->second.twin != lease.id || found->second.sweep != id ||
+            found->second.session == lease.session)
+          return absl::InternalError("a twin that is none");
+        if (twins.insert(lease.id).second && twins.contains(lease.twin)) twin = &found->second;
+      }
       for (const auto& [begin, end] : lease.owned.intervals()) {
-        if (leased.Add(begin, end) != end - begin)
+        const uint64_t shared = twin == nullptr ? 0 : twin->owned.CountIn(begin, end);
+        if (leased.Add(begin, end) != end - begin - shared)
           return absl::InternalError(absl::StrCat("cells in [", begin, ",", end, ") are leased twice"));
       }
       ++counted;

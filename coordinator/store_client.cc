@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/pages.h"
 #include "base/rpc.h"
 #include "base/status.h"
 
@@ -45,6 +46,16 @@ absl::Status GrpcStoreClient::Call(const Request& request, Response* response,
   }
 }
 
+template <typename Request, typename Response>
+auto GrpcStoreClient::Fetch(grpc::Status (v1::StoreService::StubInterface::*method)(grpc::ClientContext*, const Request&,
+                                                                                    Response*)) {
+  return [this, method](const Request& request) -> absl::StatusOr<Response> {
+    Response response;
+    PS_RETURN_IF_ERROR(Call(request, &response, method));
+    return response;
+  };
+}
+
 absl::StatusOr<std::vector<v1::SweepInfo>> GrpcStoreClient::ListSweeps() {
   v1::ListSweepsResponse response;
   PS_RETURN_IF_ERROR(Call(v1::ListSweepsRequest(), &response, &v1::StoreService::StubInterface::ListSweeps));
@@ -80,13 +91,10 @@ absl::StatusOr<OrdinalSet> GrpcStoreClient::GetCoverage(uint32_t sweep) {
   v1::GetCoverageRequest request;
   request.set_sweep(sweep);
   OrdinalSet done;
-  do {
-    v1::GetCoverageResponse response;
-    PS_RETURN_IF_ERROR(Call(request, &response, &v1::StoreService::StubInterface::GetCoverage));
-    for (const v1::OrdinalRange& range : response.done()) done.Add(range.begin(), range.end());
-    if (response.next() != 0 && response.next() <= request.begin()) return absl::InternalError("the store's pages go back");
-    request.set_begin(response.next());
-  } while (request.begin() != 0);
+  PS_RETURN_IF_ERROR(
+      ForEachPage(request, Fetch(&v1::StoreService::StubInterface::GetCoverage), [&](const v1::GetCoverageResponse& page) {
+        for (const v1::OrdinalRange& range : page.done()) done.Add(range.begin(), range.end());
+      }));
   return done;
 }
 
@@ -102,13 +110,10 @@ absl::StatusOr<OrdinalSet> GrpcStoreClient::ListFailures(uint32_t sweep) {
   v1::ListFailuresRequest request;
   request.set_sweep(sweep);
   OrdinalSet failed;
-  do {
-    v1::ListFailuresResponse response;
-    PS_RETURN_IF_ERROR(Call(request, &response, &v1::StoreService::StubInterface::ListFailures));
-    for (const v1::FailureRecord& record : response.failures()) failed.Add(record.ordinal(), record.ordinal() + 1);
-    if (response.next() != 0 && response.next() <= request.begin()) return absl::InternalError("the store's pages go back");
-    request.set_begin(response.next());
-  } while (request.begin() != 0);
+  PS_RETURN_IF_ERROR(
+      ForEachPage(request, Fetch(&v1::StoreService::StubInterface::ListFailures), [&](const v1::ListFailuresResponse& page) {
+        for (const v1::FailureRecord& record : page.failures()) failed.Add(record.ordinal(), record.ordinal() + 1);
+      }));
   return failed;
 }
 

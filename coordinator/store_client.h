@@ -67,6 +67,9 @@ class GrpcStoreClient final : public StoreClient {
   template <typename Request, typename Response>
   absl::Status Call(const Request& request, Response* response,
                     grpc::Status (v1::StoreService::StubInterface::*method)(grpc::ClientContext*, const Request&, Response*));
+  // Call as ForEachPage wants it.
+  template <typename Request, typename Response>
+  auto Fetch(grpc::Status (v1::StoreService::StubInterface::*method)(grpc::ClientContext*, const Request&, Response*));
 
   const std::unique_ptr<v1::StoreService::StubInterface> stub_;
   const Options options_;

@@ -61,6 +61,7 @@ class SweepProgress {
   const OrdinalSet& failed() const { return failed_; }
   uint64_t free_count() const { return cells() - taken_.size(); }
   uint64_t waiting_count() const { return waiting_.size(); }
+  uint64_t leased_count() const { return taken_.size() - waiting_.size() - done_.size() - failed_.size(); }
   // True where nothing is left to run.
   bool Complete() const { return done_.size() + failed_.size() == cells(); }
   const absl::btree_map<uint64_t, Trouble>& troubled() const { return troubled_; }

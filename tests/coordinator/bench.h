@@ -18,42 +18,19 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/fake_store_client.h"
 #include "promptsweep/v1/coordinator.pb.h"
+#include "tests/manifest.h"
 
 namespace promptsweep::coordinator {
 
 inline v1::ModelRef Model(const std::string& id, const std::string& version = "") {
-  v1::ModelRef model;
-  model.set_id(id);
-  model.set_architecture("null");
-  model.set_digest(Sha256Of(id + version));
-  return model;
+  return TestModel(id, "null", Sha256Of(id + version));
 }
 
 // models x seeds 0..seeds-1 with one blank prompt: model i has the ordinals [i * seeds, (i + 1) * seeds).
 inline v1::SweepManifest Manifest(const std::string& name, uint64_t seeds, const std::vector<std::string>& models = {"a"}) {
-  v1::SweepManifest manifest;
-  manifest.mutable_spec()->set_version(1);
-  manifest.mutable_spec()->set_name(name);
-  manifest.mutable_spec()->add_embedders("e");
-  v1::Product& product = *manifest.mutable_spec()->mutable_cells()->mutable_product();
-  v1::Axis& model_axis = *product.add_factors()->mutable_axis();
-  model_axis.set_name("model");
-  for (const std::string& model : models) {
-    model_axis.mutable_list()->add_values()->set_string_value(model);
-    *manifest.add_models() = Model(model);
-  }
-  v1::Axis& prompt_axis = *product.add_factors()->mutable_axis();
-  prompt_axis.set_name("prompt");
-  prompt_axis.mutable_list()->add_values()->mutable_prompt_value()->set_blank(v1::BLANK_KIND_EMPTY);
-  v1::Axis& seed_axis = *product.add_factors()->mutable_axis();
-  seed_axis.set_name("seed");
-  seed_axis.mutable_range()->set_step(1);
-  seed_axis.mutable_range()->set_count(seeds);
-  *manifest.add_embedders() = Model("e");
-  manifest.set_cell_count(seeds * models.size());
-  manifest.set_noise_dtype("float32");
-  manifest.set_compute_dtype("float32");
-  return manifest;
+  std::vector<v1::ModelRef> refs;
+  for (const std::string& model : models) refs.push_back(Model(model));
+  return TestManifest(name, refs, {}, seeds, {Model("e")});
 }
 
 class Bench : public ::testing::Test {

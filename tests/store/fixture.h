@@ -15,6 +15,7 @@
 #include "base/hash.h"
 #include "jobs/sweep/plan.h"
 #include "store/store.h"
+#include "tests/manifest.h"
 
 namespace promptsweep::store {
 
@@ -35,41 +36,11 @@ class TempFolder {
   std::string path_;
 };
 
-inline v1::Axis* AddAxis(v1::Product* product, const std::string& name) {
-  v1::Axis* axis = product->add_factors()->mutable_axis();
-  axis->set_name(name);
-  return axis;
-}
-
 // model "toy" x prompts (blank, "a cat") x `seeds` seeds.
 inline v1::SweepManifest MakeManifest(const std::string& name, uint64_t seeds, std::vector<std::string> embedders = {"eye"}) {
-  v1::SweepManifest manifest;
-  v1::SweepSpec& spec = *manifest.mutable_spec();
-  spec.set_version(1);
-  spec.set_name(name);
-  v1::Product* product = spec.mutable_cells()->mutable_product();
-  AddAxis(product, "model")->mutable_list()->add_values()->set_string_value("toy");
-  v1::ValueList* prompts = AddAxis(product, "prompt")->mutable_list();
-  prompts->add_values()->mutable_prompt_value()->set_blank(v1::BLANK_KIND_EMPTY);
-  prompts->add_values()->mutable_prompt_value()->set_text("a cat");
-  v1::IntRange* range = AddAxis(product, "seed")->mutable_range();
-  range->set_step(1);
-  range->set_count(seeds);
-  v1::ModelRef& model = *manifest.add_models();
-  model.set_id("toy");
-  model.set_architecture("null");
-  model.set_digest(Sha256Of("toy"));
-  for (const std::string& id : embedders) {
-    spec.add_embedders(id);
-    v1::ModelRef& embedder = *manifest.add_embedders();
-    embedder.set_id(id);
-    embedder.set_architecture("null-embed");
-    embedder.set_digest(Sha256Of(id));
-  }
-  manifest.set_cell_count(2 * seeds);
-  manifest.set_noise_dtype("float32");
-  manifest.set_compute_dtype("float32");
-  return manifest;
+  std::vector<v1::ModelRef> refs;
+  for (const std::string& id : embedders) refs.push_back(TestModel(id, "null-embed", Sha256Of(id)));
+  return TestManifest(name, {TestModel("toy", "null", Sha256Of("toy"))}, {"a cat"}, seeds, refs);
 }
 
 inline void AppendBig(std::string& out, uint32_t value) {

@@ -4,10 +4,12 @@
 #include <stdexcept>
 #include <utility>
 
+#include "base/check.h"
 #include "base/hash.h"
 #include "base/rpc.h"
 #include "base/status.h"
 #include "jobs/sweep/plan.h"
+#include "tests/manifest.h"
 #include "worker/models/generator.h"
 
 namespace promptsweep::worker {
@@ -26,34 +28,8 @@ void SetMillis(absl::Duration duration, google::protobuf::Duration& out) {
 std::string FakeDigest(const std::string& id) { return Sha256Of(absl::StrCat("folder of ", id)); }
 
 v1::SweepManifest FakeManifest(uint64_t cells, const std::string& model) {
-  v1::SweepManifest manifest;
-  v1::SweepSpec& spec = *manifest.mutable_spec();
-  spec.set_version(1);
-  spec.set_name("fake-sweep");
-  spec.add_embedders("fake-embed");
-  v1::Product& product = *spec.mutable_cells()->mutable_product();
-  v1::Axis& models = *product.add_factors()->mutable_axis();
-  models.set_name("model");
-  models.mutable_list()->add_values()->set_string_value(model);
-  v1::Axis& prompts = *product.add_factors()->mutable_axis();
-  prompts.set_name("prompt");
-  prompts.mutable_list()->add_values()->mutable_prompt_value()->set_blank(v1::BLANK_KIND_EMPTY);
-  v1::Axis& seeds = *product.add_factors()->mutable_axis();
-  seeds.set_name("seed");
-  seeds.mutable_range()->set_step(1);
-  seeds.mutable_range()->set_count(cells);
-  v1::ModelRef& ref = *manifest.add_models();
-  ref.set_id(model);
-  ref.set_architecture("null");
-  ref.set_digest(FakeDigest(model));
-  v1::ModelRef& embedder = *manifest.add_embedders();
-  embedder.set_id("fake-embed");
-  embedder.set_architecture("null-embed");
-  embedder.set_digest(FakeDigest("fake-embed"));
-  manifest.set_cell_count(cells);
-  manifest.set_noise_dtype("float32");
-  manifest.set_compute_dtype("float32");
-  return manifest;
+  return TestManifest("fake-sweep", {TestModel(model, "null", FakeDigest(model))}, {}, cells,
+                      {TestModel("fake-embed", "null-embed", FakeDigest("fake-embed"))});
 }
 
 // --- coordinator
@@ -448,11 +424,13 @@ absl::StatusOr<std::unique_ptr<Embedder>> FakeHost::LoadEmbedder(const sweep::Mo
 
 // --- server
 
-FakeServer::FakeServer(std::vector<grpc::Service*> services) {
+FakeServer::FakeServer(std::vector<grpc::Service*> services, const std::string& address) {
   grpc::ServerBuilder builder;
   ConfigureServer(builder);
+  if (!address.empty()) builder.AddListeningPort(address, InsecureRpc(false)->ServerCredentials(), &port_);
   for (grpc::Service* service : services) builder.RegisterService(service);
   server_ = builder.BuildAndStart();
+  PS_CHECK(server_ != nullptr && (address.empty() || port_ != 0)) << address;
   channel_ = server_->InProcessChannel(InProcessArguments());
 }
 

@@ -20,7 +20,7 @@
 
 namespace promptsweep::worker {
 
-// `cells` cells of model "fake", embedded by "fake-embed"; prompt p<i / seeds>, seed i % seeds.
+// `cells` cells of `model`, embedded by "fake-embed": the empty prompt, one seed each.
 v1::SweepManifest FakeManifest(uint64_t cells, const std::string& model = "fake");
 // The digest of a fake folder.
 std::string FakeDigest(const std::string& id);
@@ -190,15 +190,17 @@ class FakeHost final : public ModelHost {
   int generators_ = 0;
 };
 
-// A server for any of the services, and an in-process channel to it.
+// A server for any of the services, and an in-process channel to it. With `address` it listens too.
 class FakeServer {
  public:
-  explicit FakeServer(std::vector<grpc::Service*> services);
+  explicit FakeServer(std::vector<grpc::Service*> services, const std::string& address = "");
   ~FakeServer();
   std::unique_ptr<v1::CoordinatorService::Stub> coordinator() { return v1::CoordinatorService::NewStub(channel_); }
   std::unique_ptr<v1::StoreService::Stub> store() { return v1::StoreService::NewStub(channel_); }
+  int port() const { return port_; }
 
  private:
+  int port_ = 0;
   std::unique_ptr<grpc::Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
 };
