@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <set>
 #include <thread>
@@ -13,6 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "base/rpc.h"
 #include "promptsweep/v1/store.grpc.pb.h"
+#include "tests/program.h"
 #include "tests/store/fixture.h"
 
 namespace promptsweep::store {
@@ -20,63 +19,9 @@ namespace {
 
 using testing::HasSubstr;
 
-// A child process with its output in pipes; killed when destroyed.
-class Program {
+class StoreProcess : public Program {
  public:
-  explicit Program(std::vector<std::string> arguments) {
-    int out[2], err[2];
-    PS_CHECK(::pipe(out) == 0 && ::pipe(err) == 0);
-    arguments.insert(arguments.begin(), std::string(PROMPTSWEEP_BIN_DIR) + "/promptsweep-store");
-    std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    pid_ = ::fork();
-    PS_CHECK(pid_ >= 0);
-    if (pid_ == 0) {
-      ::dup2(out[1], 1);
-      ::dup2(err[1], 2);
-      for (int fd : {out[0], out[1], err[0], err[1]}) ::close(fd);
-      ::execv(argv[0], argv.data());
-      ::_exit(127);
-    }
-    ::close(out[1]);
-    ::close(err[1]);
-    out_ = out[0];
-    err_ = err[0];
-  }
-  ~Program() {
-    if (pid_ > 0) {
-      ::kill(pid_, SIGKILL);
-      ::waitpid(pid_, nullptr, 0);
-    }
-    ::close(out_);
-    ::close(err_);
-  }
-  // One line of stdout; empty at its end.
-  std::string Line() {
-    std::string line;
-    char c = 0;
-    while (::read(out_, &c, 1) == 1 && c != '\n') line.push_back(c);
-    return line;
-  }
-  std::string Errors() {
-    std::string text;
-    char buffer[1024];
-    for (ssize_t n = 0; (n = ::read(err_, buffer, sizeof buffer)) > 0;) text.append(buffer, static_cast<size_t>(n));
-    return text;
-  }
-  void Signal(int signal_number) { ::kill(pid_, signal_number); }
-  int Exit() {
-    int status = 0;
-    PS_CHECK(::waitpid(pid_, &status, 0) == pid_);
-    pid_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
-
- private:
-  pid_t pid_ = -1;
-  int out_ = -1;
-  int err_ = -1;
+  explicit StoreProcess(std::vector<std::string> arguments) : Program("promptsweep-store", std::move(arguments)) {}
 };
 
 std::unique_ptr<v1::StoreService::Stub> Dial(const std::string& line) {
@@ -97,7 +42,7 @@ absl::StatusOr<v1::PutOutcome::Code> Put(v1::StoreService::Stub& stub, uint32_t 
 
 TEST(StoreProgram, ListensAndEndsOnSigterm) {
   TempFolder folder;
-  Program program({"--folder", folder.path("store"), "--listen", "127.0.0.1:0", "--init"});
+  StoreProcess program({"--folder", folder.path("store"), "--listen", "127.0.0.1:0", "--init"});
   auto stub = Dial(program.Line());
   grpc::ClientContext context;
   v1::ListSweepsResponse response;
@@ -110,7 +55,7 @@ TEST(StoreProgram, ListensAndEndsOnSigterm) {
 TEST(StoreProgram, OneClearLineAndExitCodeTwo) {
   TempFolder folder;
   const auto fails = [](std::vector<std::string> arguments, const std::string& why) {
-    Program program(std::move(arguments));
+    StoreProcess program(std::move(arguments));
     const std::string errors = program.Errors();
     EXPECT_EQ(program.Exit(), 2) << errors;
     EXPECT_THAT(errors, HasSubstr(why));
@@ -118,14 +63,12 @@ TEST(StoreProgram, OneClearLineAndExitCodeTwo) {
   };
   fails({"--folder", folder.path("none"), "--listen", "127.0.0.1:0"}, "no store folder");
   fails({"--folder", folder.path("store"), "--init", "--listen", "0.0.0.0:0"}, "--insecure");
-  Program first({"--folder", folder.path("store"), "--init", "--listen", "127.0.0.1:0"});
+  StoreProcess first({"--folder", folder.path("store"), "--init", "--listen", "127.0.0.1:0"});
   const std::string line = first.Line();
   ASSERT_THAT(line, HasSubstr("listening on "));
   fails({"--folder", folder.path("other"), "--init", "--listen", line.substr(13)}, "cannot listen on");
   fails({"--folder", folder.path("store"), "--listen", "127.0.0.1:0"}, "is in use by another process");
-  Program usage({"--no-such-flag"});
-  EXPECT_NE(usage.Errors(), "");
-  EXPECT_EQ(usage.Exit(), 2);
+  fails({"--no-such-flag"}, "--folder");
 }
 
 TEST(StoreProgram, KillNineLosesNothingAcknowledged) {
@@ -136,7 +79,7 @@ TEST(StoreProgram, KillNineLosesNothingAcknowledged) {
   std::set<uint64_t> acknowledged;
   uint64_t next = 0;
   for (int round = 0; round < 4; ++round) {
-    Program program(arguments);
+    StoreProcess program(arguments);
     auto stub = Dial(program.Line());
     v1::CreateSweepRequest create;
     *create.mutable_manifest() = manifest;
