@@ -1,5 +1,4 @@
 // promptsweep-motifs: mines one sweep of a store for motifs, stores the report and prints it as JSON.
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
@@ -9,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/command_line.h"
 #include "base/rpc.h"
 #include "base/status.h"
 #include "jobs/motifs/analysis.h"
@@ -16,8 +16,10 @@
 
 namespace {
 
+constexpr char kProgram[] = "promptsweep-motifs";
+
 // As those of `promptsweep`.
-enum ExitCode { kOk = 0, kFailed = 1, kBadInput = 2, kNotFound = 3, kUnreachable = 4 };
+enum ExitCode { kOk = 0, kFailed = 1, kBadInput = promptsweep::kExitBadInput, kNotFound = 3, kUnreachable = 4 };
 
 int ExitCodeOf(const absl::Status& status) {
   switch (status.code()) {
@@ -79,7 +81,7 @@ int main(int argc, char** argv) {
   auto& mine = arguments.analysis.mine;
   auto& selection = arguments.analysis.selection;
   mine.threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 64u));
-  CLI::App app("Finds what keeps recurring in a sweep's pictures, how often, and how surely.", "promptsweep-motifs");
+  CLI::App app("Finds what keeps recurring in a sweep's pictures, how often, and how surely.", kProgram);
   app.add_option("--server", arguments.server, "Address of the store, host:port")->required();
   app.add_option("--sweep", selection.sweep, "Id, name or at least 6 digits of the digest")->required();
   app.add_option("--target", arguments.target, "Runs to look at, axis=value,...; prompt= is blank of any kind [blank runs]")
@@ -97,16 +99,8 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--json", arguments.json, "File for the report; - is standard output")->expected(0, 1)->default_str("-");
   app.add_flag("--insecure", arguments.insecure, "Talk without encryption beyond this machine");
-  app.set_version_flag("--version", PROMPTSWEEP_VERSION);
   app.footer("Exit codes: 0 done; 1 failed; 2 bad input or usage; 3 no such sweep or embedder; 4 store unreachable.");
-  bool check_arguments = false;
-  app.add_flag("--check-args", check_arguments, "Only check the arguments, then exit");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kOk : kBadInput;
-  }
-  if (check_arguments) return 0;
+  if (const auto code = promptsweep::ParseCommandLine(app, argc, argv)) return *code;
   if (arguments.json.empty()) arguments.json = "-";
   absl::Status status;
   try {
@@ -116,6 +110,6 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     status = absl::InternalError(error.what());
   }
-  if (!status.ok()) std::cerr << "promptsweep-motifs: " << status.message() << std::endl;
+  if (!status.ok()) promptsweep::SayError(kProgram, status.message());
   return ExitCodeOf(status);
 }
