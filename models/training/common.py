@@ -114,5 +114,7 @@ def write_json(path, value):
 
 def write_half(path, state):
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.detach().half().contiguous() for k, v in state.items()}, path, metadata={"format": "pt"})
-    path.chmod(0o644)
+    part = path.with_suffix(".part")                          # a reader may have the old file mapped
+    save_file({k: v.detach().half().contiguous() for k, v in state.items()}, part, metadata={"format": "pt"})
+    part.chmod(0o644)
+    os.replace(part, path)

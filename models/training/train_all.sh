@@ -8,9 +8,9 @@ python="${PYTHON:-python3}"
 export OMP_WAIT_POLICY=passive PYTHONDONTWRITEBYTECODE=1
 "$python" data.py
 MINUTES=12.5 "$python" train_vqgan.py
-MINUTES=62 "$python" train_dalle.py
-REFINE=1 MINUTES=9 "$python" train_vqgan.py
-STEPS=6000 MINUTES=60 "$python" train_clip.py
+STEPS=14000 MINUTES=112 "$python" train_dalle.py
+REFINE=1 STEPS=3000 MINUTES=31 "$python" train_vqgan.py
+STEPS=12000 MINUTES=97 "$python" train_clip.py
 STEPS=1200 "$python" train_detector.py
 "$python" export.py dalle '{"temperature": 0.7}'
 "$python" export.py clip
