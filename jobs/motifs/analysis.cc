@@ -113,6 +113,8 @@ v1::Motif ToProto(const Finding& finding, const SweepData& data, const Vocabular
     v1::MotifLabel& label = *motif.add_labels();
     label.set_label(scored.label);
     label.set_z(scored.z);
+    label.set_standing(scored.standing);
+    label.set_share(scored.share);
   }
   if (motif.labels_size() > 0) motif.set_label(motif.labels(0).label());
   return motif;
@@ -142,6 +144,10 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
     *report.add_motifs() = ToProto(finding, data, vocabulary, report.motifs_size() + 1);
   }
 
+  if (data.target.empty() && design.baseline_runs() == 0) {
+    report.add_notes(
+        "no blank prompt was asked, so all runs were looked at together; --target and --baseline compare some with others");
+  }
   report.add_notes(design.NullInWords());
   report.add_notes("every run is counted by a region fitted without the fifth of the runs it belongs to");
   if (mined.exchangeable == Exchangeable::kRuns) {

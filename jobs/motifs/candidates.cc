@@ -17,6 +17,7 @@ constexpr int kMinSamples = 5;
 constexpr int64_t kCellSizes[] = {1000, 250, 60, 15};
 // And a few coarse partitions for motifs that dominate.
 constexpr int64_t kCoarse[] = {2, 4, 8, 16};
+constexpr int64_t kMixtureNeighbourhoods = 100;
 
 }  // namespace
 
@@ -51,6 +52,14 @@ std::vector<Seeds> ProposeCandidates(const Matrix& x, const CandidateOptions& op
     near.push_back(row);
     std::sort(near.begin(), near.end());
     keep(std::move(near), Source::kNeighbourhood);
+  }
+  // Mean shift of mixtures leads from far around to the same few regions: larger sets and some neighbourhoods are enough.
+  const size_t valleys = seeds.size();
+  int64_t neighbourhoods = 0;
+  for (size_t s = 0; s < valleys; ++s) {
+    const bool start = seeds[s].source == Source::kNeighbourhood ? neighbourhoods++ < kMixtureNeighbourhoods
+                                                                 : static_cast<int64_t>(seeds[s].rows.size()) >= n / 200;
+    if (start) seeds.push_back({seeds[s].rows, seeds[s].source, Edge::kMixture});
   }
   return seeds;
 }

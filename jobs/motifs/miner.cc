@@ -145,6 +145,7 @@ std::vector<Finding> CrossFit(const Matrix& x, const Runs& runs, const Matrix& s
     findings[r].region = proposals[r].region;
     findings[r].q = proposals[r].q;
     seeds[r].source = proposals[r].region.source;
+    seeds[r].edge = proposals[r].region.edge;
     for (size_t i = 0, j = 0; i < sample_rows.size() && j < proposals[r].members.size();) {
       if (sample_rows[i] == proposals[r].members[j])
         seeds[r].rows.push_back(i), ++i, ++j;

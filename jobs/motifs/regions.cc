@@ -4,16 +4,19 @@
 #include <cmath>
 
 #include "jobs/motifs/gemm.h"
+#include "jobs/motifs/mixture.h"
 
 namespace promptsweep::motifs {
 namespace {
 
-constexpr int kRounds = 3;
+constexpr int kValleyRounds = 3, kMixtureRounds = 10;
 constexpr size_t kFewest = 4;
+// A valley so deep is the edge, whatever a mixture would say.
+constexpr double kGap = 0.8;
 
 struct Cut {
   float threshold;
-  double separation;  // 0: no valley
+  double separation;  // 0: no valley, or not two crowds
 };
 
 float Percentile(std::vector<float> values, double share) {
@@ -83,6 +86,37 @@ Cut FindValley(const float* cosines, int64_t n, const std::vector<uint8_t>& excl
   return none;
 }
 
+// Cosine of a member with the mean direction of the others, from its cosine with that of all and the length of their sum.
+// Rows pull the mean towards themselves; runs that are counted later do not.
+float WithoutItself(float cosine, double length) {
+  const double square = length * length - 2 * length * cosine + 1;
+  return square > 1e-9 ? static_cast<float>((length * cosine - 1) / std::sqrt(square)) : 0;
+}
+
+// The cosine that parts two crowds; separation 0 where there are not two.
+Cut FindCrowds(const float* cosines, int64_t n, const std::vector<uint8_t>& excluded, const RowSet& members) {
+  constexpr int kBins = 512;
+  const auto angle = [](float cosine) { return std::acos(std::clamp(cosine, -1.0f, 1.0f)); };
+  std::vector<float> angles(n);
+  float low = 4, high = -1;
+  for (int64_t i = 0; i < n; ++i) {
+    if (!excluded.empty() && excluded[i]) continue;
+    angles[i] = angle(cosines[i]);
+    low = std::min(low, angles[i]);
+    high = std::max(high, angles[i]);
+  }
+  AngleCounts counts{low, std::max(1e-6, static_cast<double>(high - low) / kBins), std::vector<double>(kBins, 0.0),
+                     std::vector<double>(kBins, 0.0)};
+  const auto bin_of = [&](float v) { return std::clamp(static_cast<int>((v - counts.low) / counts.width), 0, kBins - 1); };
+  for (int64_t i = 0; i < n; ++i) {
+    if (excluded.empty() || !excluded[i]) ++counts.all[bin_of(angles[i])];
+  }
+  for (const uint32_t i : members) ++counts.members[bin_of(angles[i])];
+  MixtureCut cut;
+  if (!FindMixtureCut(counts, cut)) return {2, 0};
+  return {static_cast<float>(std::cos(cut.angle)), cut.separation};
+}
+
 }  // namespace
 
 std::vector<float> MeanDirection(const Matrix& x, const RowSet& rows, double* length) {
@@ -116,19 +150,23 @@ std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds,
     const int64_t begin = batch * kBatch, size = std::min(kBatch, total - begin);
     std::vector<RowSet> rows(size);
     std::vector<bool> settled(size, false);
+    std::vector<double> lengths(size, 0.0);  // of the sum of each set's rows
     for (int64_t c = 0; c < size; ++c) {
       regions[begin + c].source = seeds[begin + c].source;
+      regions[begin + c].edge = seeds[begin + c].edge;
       for (const uint32_t i : seeds[begin + c].rows) {
         if (excluded.empty() || !excluded[i]) rows[c].push_back(i);
       }
     }
     Matrix centres(size, x.dim);
     AlignedFloats cosines(size * x.rows);
-    for (int round = 0; round < kRounds; ++round) {
+    for (int round = 0; round < kMixtureRounds; ++round) {
       for (int64_t c = 0; c < size; ++c) {
         if (settled[c]) continue;
         Region& region = regions[begin + c];
-        region.centre = rows[c].size() < kFewest ? std::vector<float>{} : MeanDirection(x, rows[c]);
+        double length = 0;
+        region.centre = rows[c].size() < kFewest ? std::vector<float>{} : MeanDirection(x, rows[c], &length);
+        lengths[c] = length * rows[c].size();
         if (region.centre.empty()) {
           settled[c] = true;
         } else {
@@ -139,16 +177,19 @@ std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds,
       GemmNT(centres.data.data(), size, x.data.data(), x.rows, x.dim, cosines.data());
       for (int64_t c = 0; c < size; ++c) {
         if (settled[c]) continue;
-        const float* cosine = cosines.data() + c * x.rows;
-        const Cut cut = FindValley(cosine, x.rows, excluded, rows[c]);
+        float* cosine = cosines.data() + c * x.rows;
+        for (const uint32_t i : rows[c]) cosine[i] = WithoutItself(cosine[i], lengths[c]);
         Region& region = regions[begin + c];
+        const bool valley = region.edge == Edge::kValley;
+        Cut cut = FindValley(cosine, x.rows, excluded, rows[c]);
+        if (!valley && cut.separation < kGap) cut = FindCrowds(cosine, x.rows, excluded, rows[c]);
         region.threshold = cut.threshold;
         region.separation = cut.separation;
         RowSet inside;
         for (int64_t i = 0; i < x.rows; ++i) {
           if (cosine[i] >= cut.threshold && (excluded.empty() || !excluded[i])) inside.push_back(i);
         }
-        if (cut.separation == 0 || inside == rows[c]) settled[c] = true;
+        settled[c] = cut.separation == 0 || inside == rows[c] || (valley && round + 1 == kValleyRounds);
         if (inside.size() < kFewest) {
           region.centre.clear();
           settled[c] = true;

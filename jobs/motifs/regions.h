@@ -12,25 +12,37 @@ namespace promptsweep::motifs {
 // Which generator proposed a candidate.
 enum class Source { kDensity, kKmeans, kNeighbourhood };
 
+// How a region's threshold is chosen.
+enum class Edge {
+  // The first valley of the density of cosines below the members' peak; for motifs with a gap around them.
+  kValley,
+  // Such a valley where it is a gap (separation >= .8), else balanced between two crowds, mixture.h; for motifs that overlap
+  // their surroundings.
+  kMixture,
+};
+
 struct Region {
   std::vector<float> centre;  // unit; empty where no region could be fitted
   float threshold = 2;        // cosine to centre; inside means >=
-  // 1 - (density of cosines at the threshold) / (density at the members' peak): 1 is a gap all around, 0 means that the
-  // threshold cuts through a continuum.
+  // How clean the edge is: 1 is a gap all around, 0 means that the threshold cuts through a continuum. Of a valley 1 - (density
+  // of cosines at the threshold) / (density at the members' peak); of a mixture see MixtureCut.
   double separation = 0;
   Source source = Source::kDensity;
+  Edge edge = Edge::kValley;
 };
 
 struct Seeds {
   RowSet rows;
   Source source = Source::kDensity;
+  Edge edge = Edge::kValley;
 };
 
-// Turns sets of rows into regions. Centre: normalised mean of the rows. Threshold: the first valley of the density of all
-// rows' cosines below the peak of the set's own; the rows inside become the set and this repeats (mean shift), at most
-// three times. Where there is no valley, the threshold is the 10th percentile of the set's cosines and the set stays. Sees
-// no labels. `x` has unit rows. `excluded` (empty, or one byte per row) takes rows out of everything. Sets with fewer than 4
-// rows left give an empty centre.
+// Turns sets of rows into regions. Centre: normalised mean of the rows. Threshold: where Seeds::edge says; the rows inside
+// become the set and this repeats (mean shift), at most 3 times for valleys and 10 times for mixtures. A row of the set is
+// judged by the mean of the others, as runs that had no say in it will be: its own pull makes small and broad sets look
+// tighter than they are. Where there is no valley, the threshold is the 10th percentile of the set's cosines and the set stays;
+// where there are not two crowds, the centre is empty. Sees no labels. `x` has unit rows. `excluded` (empty, or one byte per
+// row) takes rows out of everything. Sets with fewer than 4 rows left give an empty centre.
 [[nodiscard]] std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds,
                                              const std::vector<uint8_t>& excluded, int threads);
 

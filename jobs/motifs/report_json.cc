@@ -45,7 +45,10 @@ Json MotifJson(const v1::Motif& m) {
   json["borderline"] = Json::array();
   for (const uint64_t ordinal : m.borderline()) json["borderline"].push_back(ordinal);
   json["labels"] = Json::array();
-  for (const v1::MotifLabel& label : m.labels()) json["labels"].push_back({{"label", label.label()}, {"z", label.z()}});
+  for (const v1::MotifLabel& label : m.labels()) {
+    json["labels"].push_back(
+        {{"label", label.label()}, {"z", label.z()}, {"standing", label.standing()}, {"share", label.share()}});
+  }
   json["baseline_prevalence"] = Optional(m.has_baseline_prevalence(), m.baseline_prevalence());
   json["radius_cosine"] = m.radius_cosine();
   json["mean_cosine"] = m.mean_cosine();

@@ -31,6 +31,10 @@ struct SyntheticOptions {
   // Motifs of the target only: share of target runs, and mean cosine between two members.
   std::vector<double> planted;
   double within_cosine = 0.8;
+  // Members differ in how typical they are: each one's within_cosine is up to this share smaller (square of a uniform draw).
+  double atypical = 0;
+  // Mean cosine of two runs that show no motif, and how fast the spectrum falls: few large dimensions, or many alike.
+  double common = 0.5, decay = 0.2;
   // Share of baseline runs that show each planted motif.
   double planted_in_baseline = 0;
   // A motif's members fall into this many looks, which take this share of its variance.
@@ -44,7 +48,7 @@ struct Synthetic {
   std::vector<int> motif;  // index into planted, or -1
 };
 
-// Background pairs have a mean cosine of about .5, as image embeddings do, and a power-law spectrum.
+// Background pairs have a mean cosine of `common`, image embeddings' about .5, and a power-law spectrum.
 inline Synthetic MakeSynthetic(const SyntheticOptions& o) {
   std::mt19937_64 random(o.seed * 7919 + 17);
   std::normal_distribution<double> normal;
@@ -52,8 +56,8 @@ inline Synthetic MakeSynthetic(const SyntheticOptions& o) {
   const auto noise = [&] {  // unit length on average, power-law spectrum
     std::vector<double> v(o.dim);
     double total = 0;
-    for (int64_t j = 0; j < o.dim; ++j) total += 1.0 / (1 + 0.2 * j);
-    for (int64_t j = 0; j < o.dim; ++j) v[j] = normal(random) * std::sqrt(1.0 / (1 + 0.2 * j) / total);
+    for (int64_t j = 0; j < o.dim; ++j) total += 1.0 / (1 + o.decay * j);
+    for (int64_t j = 0; j < o.dim; ++j) v[j] = normal(random) * std::sqrt(1.0 / (1 + o.decay * j) / total);
     return v;
   };
   const auto unit = [](std::vector<double> v) {
@@ -85,7 +89,7 @@ inline Synthetic MakeSynthetic(const SyntheticOptions& o) {
   std::vector<std::vector<double>> centres;
   std::vector<std::vector<double>> looks;
   for (size_t m = 0; m < o.planted.size(); ++m) {
-    centres.push_back(unit(mix(common, 0.5, unit(noise()), 0.5)));
+    centres.push_back(unit(mix(common, o.common, unit(noise()), 1 - o.common)));
     for (int l = 0; l < o.looks; ++l) looks.push_back(unit(noise()));
   }
 
@@ -115,7 +119,9 @@ inline Synthetic MakeSynthetic(const SyntheticOptions& o) {
     if (s.motif[i] >= 0) {
       std::vector<double> own = noise();
       if (o.looks > 0) own = mix(looks[s.motif[i] * o.looks + random() % o.looks], o.look_share, own, 1 - o.look_share);
-      v = mix(centres[s.motif[i]], o.within_cosine, own, 1 - o.within_cosine);
+      double within = o.within_cosine;
+      if (o.atypical > 0) within *= 1 - o.atypical * std::pow(uniform(random), 2);
+      v = mix(centres[s.motif[i]], within, own, 1 - within);
     } else {
       std::vector<double> own = noise();
       if (topics > 0) {
@@ -130,7 +136,7 @@ inline Synthetic MakeSynthetic(const SyntheticOptions& o) {
       }
       if (o.prompt_share > 0 && !(target && o.blank_target))
         own = mix(prompt_direction[prompt], o.prompt_share, own, 1 - o.prompt_share);
-      v = mix(common, 0.5, own, 0.5);
+      v = mix(common, o.common, own, 1 - o.common);
     }
     v = unit(v);
     for (int64_t j = 0; j < o.dim; ++j) s.x.row(i)[j] = static_cast<float>(v[j]);

@@ -1,0 +1,89 @@
+#include "jobs/motifs/mixture.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace promptsweep::motifs {
+namespace {
+
+constexpr double kLeastRight = 0.8;
+constexpr double kFewestMembers = 4;
+constexpr int kIterations = 200;
+
+struct Normal {
+  double weight = 0, mean = 0, sd = 0;
+
+  double Density(double v) const {
+    const double z = (v - mean) / sd;
+    return weight / sd * std::exp(-0.5 * z * z);
+  }
+  double Below(double v) const { return weight * 0.5 * std::erfc((mean - v) / sd / std::sqrt(2.0)); }
+};
+
+// Moments of the bins, each weighted.
+Normal Moments(const AngleCounts& counts, const std::vector<double>& weights) {
+  Normal n;
+  double sum = 0, squares = 0;
+  for (size_t b = 0; b < weights.size(); ++b) {
+    const double v = counts.low + (b + 0.5) * counts.width;
+    n.weight += weights[b];
+    sum += weights[b] * v;
+    squares += weights[b] * v * v;
+  }
+  if (n.weight > 0) {
+    n.mean = sum / n.weight;
+    n.sd = std::sqrt(std::max(squares / n.weight - n.mean * n.mean, counts.width * counts.width));
+  }
+  return n;
+}
+
+// As Moments, but with the spread read off the sixth of the weight nearest the members: how far the crowd reaches towards
+// them matters, whatever lies behind it.
+Normal NearShoulder(const AngleCounts& counts, const std::vector<double>& weights) {
+  constexpr double kShare = 0.16, kQuantile = 0.9945;
+  Normal n = Moments(counts, weights);
+  double below = 0;
+  size_t b = 0;
+  while (b + 1 < weights.size() && below + weights[b] < kShare * n.weight) below += weights[b++];
+  const double within = weights[b] > 0 ? (kShare * n.weight - below) / weights[b] : 0.5;
+  n.sd = std::max((n.mean - (counts.low + (b + within) * counts.width)) / kQuantile, counts.width);
+  return n;
+}
+
+}  // namespace
+
+bool FindMixtureCut(const AngleCounts& counts, MixtureCut& cut) {
+  const size_t bins = counts.all.size();
+  if (bins == 0) return false;
+  std::vector<double> inner = counts.members, outer(bins);
+  Normal members, rest;
+  double before = -1;
+  for (int i = 0; i < kIterations; ++i) {
+    for (size_t b = 0; b < bins; ++b) outer[b] = counts.all[b] - inner[b];
+    members = Moments(counts, inner);
+    rest = NearShoulder(counts, outer);
+    if (members.weight < kFewestMembers || rest.weight < kFewestMembers || members.mean >= rest.mean) return false;
+    if (std::abs(members.weight - before) < 1e-4 * members.weight) break;
+    before = members.weight;
+    for (size_t b = 0; b < bins; ++b) {
+      const double v = counts.low + (b + 0.5) * counts.width;
+      const double in = members.Density(v), out = rest.Density(v);
+      // Beyond the middle of the rest nothing is a member, however wide the members' distribution.
+      inner[b] = in + out > 0 && v < rest.mean ? counts.all[b] * in / (in + out) : 0;
+    }
+  }
+  double low = members.mean, high = rest.mean;
+  const auto missed_over_wrong = [&](double v) { return members.weight - members.Below(v) - rest.Below(v); };
+  if (missed_over_wrong(low) <= 0 || missed_over_wrong(high) >= 0) return false;
+  for (int i = 0; i < 50; ++i) {
+    const double middle = 0.5 * (low + high);
+    (missed_over_wrong(middle) > 0 ? low : high) = middle;
+  }
+  cut.angle = low;
+  const double right = members.Below(cut.angle) / members.weight;
+  if (right < kLeastRight) return false;
+  cut.separation = 2 * right - 1;
+  return true;
+}
+
+}  // namespace promptsweep::motifs
