@@ -48,18 +48,10 @@ absl::StatusOr<NodePtr> CompileAxis(const v1::Axis& axis, const RuleScope& scope
     return std::make_unique<AxisNode>(axis, axis.list().values_size(), scope);
   }
   if (!axis.has_range()) return Invalid(absl::StrCat("axis \"", axis.name(), "\" has no values"));
-  const v1::IntRange& range = axis.range();
   if (axis.name() == "model" || axis.name() == "prompt")
     return Invalid(absl::StrCat("axis \"", axis.name(), "\" cannot be a range"));
-  if (range.count() == 0) return Invalid(absl::StrCat("axis \"", axis.name(), "\" is empty"));
-  if (range.step() == 0) return Invalid(absl::StrCat("axis \"", axis.name(), "\" has step 0"));
-  // |step| * (count - 1) is below 2^127.
-  __int128 last = range.first() + static_cast<__int128>(range.step()) * (range.count() - 1);
-  if (last < std::numeric_limits<int64_t>::min() || last > std::numeric_limits<int64_t>::max()) {
-    return Invalid(absl::StrCat("the range of axis \"", axis.name(), "\" leaves 64 bits"));
-  }
-  if (axis.name() == "seed" && std::min<__int128>(range.first(), last) < 0) return Invalid("a seed is below 0");
-  return std::make_unique<AxisNode>(axis, range.count(), scope);
+  PS_RETURN_IF_ERROR(CheckRange(axis.name(), axis.range()));
+  return std::make_unique<AxisNode>(axis, axis.range().count(), scope);
 }
 
 absl::StatusOr<NodePtr> CompileNode(const v1::CellNode& node, const RuleScope& scope, int depth);
@@ -79,15 +71,14 @@ absl::StatusOr<std::unique_ptr<Rule>> MakeRule(const v1::ExcludeRule& proto) {
   auto rule = std::make_unique<Rule>();
   if (proto.all_of().empty()) return Invalid("an exclusion rule without a condition");
   for (const v1::Condition& condition : proto.all_of()) {
-    if (condition.any_of().values().empty())
+    if (condition.any_of().values().empty() && condition.ranges().empty())
       return Invalid(absl::StrCat("a condition on \"", condition.axis(), "\" without values"));
-    absl::flat_hash_map<std::string, const v1::Value*> values;
-    for (const v1::Value& value : condition.any_of().values()) {
-      PS_RETURN_IF_ERROR(CheckValue(condition.axis(), value));
-      values.emplace(CanonicalValue(value), &value);
-    }
-    auto [at, fresh] = rule->allowed.emplace(condition.axis(), values);
-    if (!fresh) absl::erase_if(at->second, [&](const auto& entry) { return !values.contains(entry.first); });
+    if (!condition.ranges().empty() && (condition.axis() == "model" || condition.axis() == "prompt"))
+      return Invalid(absl::StrCat("a condition on \"", condition.axis(), "\" cannot be a range"));
+    for (const v1::Value& value : condition.any_of().values()) PS_RETURN_IF_ERROR(CheckValue(condition.axis(), value));
+    PS_ASSIGN_OR_RETURN(AllowedValues values, AllowedValues::Of(condition));
+    auto [at, fresh] = rule->allowed.try_emplace(condition.axis(), values);
+    if (!fresh) at->second.Intersect(values);
   }
   return rule;
 }
@@ -145,6 +136,18 @@ absl::StatusOr<NodePtr> CompileNode(const v1::CellNode& node, const RuleScope& s
 
 absl::StatusOr<std::unique_ptr<const CellTree>> CellTree::Compile(const v1::CellNode& node) {
   return internal::CompileNode(node, {}, 0);
+}
+
+absl::Status CheckRange(const std::string& axis, const v1::IntRange& range) {
+  if (range.count() == 0) return absl::InvalidArgumentError(absl::StrCat("axis \"", axis, "\" is empty"));
+  if (range.step() == 0) return absl::InvalidArgumentError(absl::StrCat("axis \"", axis, "\" has step 0"));
+  // |step| * (count - 1) is below 2^127.
+  const __int128 last = range.first() + static_cast<__int128>(range.step()) * (range.count() - 1);
+  if (last < std::numeric_limits<int64_t>::min() || last > std::numeric_limits<int64_t>::max()) {
+    return absl::InvalidArgumentError(absl::StrCat("the range of axis \"", axis, "\" leaves 64 bits"));
+  }
+  if (axis == "seed" && std::min<__int128>(range.first(), last) < 0) return absl::InvalidArgumentError("a seed is below 0");
+  return absl::OkStatus();
 }
 
 int AxisRank(const std::string& name) {

@@ -22,6 +22,7 @@ namespace promptsweep::sweep {
 inline constexpr int kMaxDepth = 32;                       // nesting of nodes
 inline constexpr int kMaxRules = 16;                       // of one Exclude
 inline constexpr uint64_t kMaxZipScan = 1 << 18;           // longest zip whose rules stand on several of its parts
+inline constexpr uint64_t kMaxSteppedRange = 100'000;      // values of a rule's ranges whose step is not 1
 inline constexpr uint64_t kMaxRuleCombinations = 1 << 20;  // pairs of rule combinations a product may have to consider
 
 // Bit r set: rule r of the enclosing exclusions still matches.
@@ -95,6 +96,9 @@ class CellTree {
 [[nodiscard]] inline int64_t RangeValue(const v1::IntRange& range, uint64_t k) {
   return static_cast<int64_t>(range.first() + static_cast<__int128>(range.step()) * k);
 }
+
+// INVALID_ARGUMENT for a range that is empty, stands still or leaves 64 bits, and for seeds below 0.
+[[nodiscard]] absl::Status CheckRange(const std::string& axis, const v1::IntRange& range);
 
 // Slow axes first: the order of factors inside a product, whatever order its author wrote them in, so that neighbours in a
 // sweep share weights and text encodings. 0 model, 1 width, height, size, 2 steps, 3 other settings, 4 prompt, 5 seed.

@@ -10,24 +10,6 @@
 
 namespace promptsweep::sweep {
 
-RuleCounts::RuleCounts(std::vector<std::pair<RuleMask, uint64_t>> entries) {
-  std::sort(entries.begin(), entries.end());
-  for (const auto& [mask, count] : entries) {
-    if (count == 0) continue;
-    if (!entries_.empty() && entries_.back().first == mask) {
-      entries_.back().second += count;
-    } else {
-      entries_.emplace_back(mask, count);
-    }
-  }
-}
-
-size_t RuleCounts::Find(RuleMask mask) const {
-  auto at = std::lower_bound(entries_.begin(), entries_.end(), mask, [](const auto& e, RuleMask m) { return e.first < m; });
-  PS_CHECK(at != entries_.end() && at->first == mask) << "rule mask " << mask;
-  return at - entries_.begin();
-}
-
 bool CellTree::HasAxis(const std::string& name) const { return std::binary_search(axes_.begin(), axes_.end(), name); }
 bool CellTree::AlwaysHasAxis(const std::string& name) const { return std::binary_search(always_.begin(), always_.end(), name); }
 
@@ -77,42 +59,6 @@ absl::Status CheckDisjoint(const std::vector<NodePtr>& nodes, absl::string_view 
 
 }  // namespace
 
-RuleMask RuleScope::On(const std::string& axis) const {
-  RuleMask mask = 0;
-  for (size_t r = 0; r < rules.size(); ++r) {
-    if (rules[r]->allowed.contains(axis)) mask |= RuleMask{1} << r;
-  }
-  return mask;
-}
-
-PositionGroups::PositionGroups(uint64_t count, RuleMask rest, std::vector<std::pair<RuleMask, std::vector<uint64_t>>> listed)
-    : count_(count), rest_(rest), rest_count_(count), listed_(std::move(listed)) {
-  for (const auto& [mask, positions] : listed_) rest_count_ -= positions.size();
-}
-
-RuleCounts PositionGroups::Counts() const {
-  std::vector<std::pair<RuleMask, uint64_t>> counts = {{rest_, rest_count_}};
-  for (const auto& [mask, positions] : listed_) counts.emplace_back(mask, positions.size());
-  return RuleCounts(std::move(counts));
-}
-
-RuleMask PositionGroups::MaskAt(uint64_t position) const {
-  for (const auto& [mask, positions] : listed_) {
-    if (std::binary_search(positions.begin(), positions.end(), position)) return mask;
-  }
-  return rest_;
-}
-
-uint64_t PositionGroups::WeightBefore(uint64_t position, const RuleCounts& counts, const RuleWeights& weights) const {
-  uint64_t sum = 0, rest = position;
-  for (const auto& [mask, positions] : listed_) {
-    uint64_t before = std::lower_bound(positions.begin(), positions.end(), position) - positions.begin();
-    sum += before * weights[counts.Find(mask)];
-    rest -= before;
-  }
-  return rest == 0 ? sum : sum + rest * weights[counts.Find(rest_)];
-}
-
 // ---- axis
 
 AxisNode::AxisNode(const v1::Axis& axis, uint64_t count, const RuleScope& scope) : axis_(axis) {
@@ -126,45 +72,9 @@ AxisNode::AxisNode(const v1::Axis& axis, uint64_t count, const RuleScope& scope)
     one_model_ = model_run_ends_.size() == 1;
   }
   if (!scope.rules.empty()) {
-    groups_ = Group(scope);
+    groups_ = PositionGroups::OfAxis(axis, count, scope);
     rule_counts_ = groups_.Counts();
   }
-}
-
-PositionGroups AxisNode::Group(const RuleScope& scope) const {
-  const RuleMask unmatched = scope.all() & ~scope.On(axis_.name());
-  std::map<std::string, std::pair<RuleMask, const v1::Value*>> matched;
-  for (size_t r = 0; r < scope.rules.size(); ++r) {
-    auto conditions = scope.rules[r]->allowed.find(axis_.name());
-    if (conditions == scope.rules[r]->allowed.end()) continue;
-    for (const auto& [key, value] : conditions->second) {
-      auto& entry = matched[key];
-      entry.first |= RuleMask{1} << r;
-      entry.second = value;
-    }
-  }
-  std::map<RuleMask, std::vector<uint64_t>> listed;
-  if (axis_.has_range()) {
-    for (const auto& [key, entry] : matched) {
-      const v1::Value& value = *entry.second;
-      // A whole double stands for the integer it equals.
-      if (key[0] != 'i') continue;
-      __int128 number = value.has_double_value() ? static_cast<__int128>(value.double_value()) : value.int_value();
-      __int128 offset = number - axis_.range().first();
-      if (offset % axis_.range().step() != 0) continue;
-      __int128 position = offset / axis_.range().step();
-      if (position >= 0 && position < static_cast<__int128>(count_)) {
-        listed[unmatched | entry.first].push_back(static_cast<uint64_t>(position));
-      }
-    }
-  } else if (!matched.empty()) {
-    for (uint64_t i = 0; i < count_; ++i) {
-      auto entry = matched.find(CanonicalValue(axis_.list().values(static_cast<int>(i))));
-      if (entry != matched.end()) listed[unmatched | entry->second.first].push_back(i);
-    }
-  }
-  for (auto& [mask, positions] : listed) std::sort(positions.begin(), positions.end());
-  return PositionGroups(count_, unmatched, {listed.begin(), listed.end()});
 }
 
 void AxisNode::Visit(uint64_t position, CellSink sink) const {
@@ -410,7 +320,7 @@ absl::StatusOr<NodePtr> ZipNode::Make(std::vector<NodePtr> parts, const RuleScop
       node->ruled_ = ruled[0];
       node->rule_counts_ = ruled[0]->rule_counts();
     } else {
-      std::map<RuleMask, std::vector<uint64_t>> listed;
+      std::map<RuleMask, PositionIntervals> listed;
       if (!ruled.empty() && node->count_ > kMaxZipScan) {
         return absl::InvalidArgumentError(absl::StrCat("exclusion rules look at several parts of a zip of ", node->count_,
                                                        " cells; at most ", kMaxZipScan, " allow that"));
@@ -418,9 +328,9 @@ absl::StatusOr<NodePtr> ZipNode::Make(std::vector<NodePtr> parts, const RuleScop
       for (uint64_t i = 0; !ruled.empty() && i < node->count_; ++i) {
         RuleMask mask = scope.all();
         for (const CellTree* part : ruled) mask &= part->rule_counts().mask(part->RuleId(i));
-        if (mask != scope.all()) listed[mask].push_back(i);
+        if (mask != scope.all()) listed[mask].Append(i, i + 1);
       }
-      node->groups_ = PositionGroups(node->count_, scope.all(), {listed.begin(), listed.end()});
+      node->groups_ = PositionGroups(node->count_, scope.all(), std::move(listed));
       node->rule_counts_ = node->groups_.Counts();
     }
   }

@@ -6,42 +6,12 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "jobs/sweep/algebra.h"
+#include "jobs/sweep/algebra_rules.h"
 
 namespace promptsweep::sweep::internal {
 
 using NodePtr = std::unique_ptr<const CellTree>;
-
-// A rule as its conditions by axis: canonical values (fingerprint.h) that satisfy every condition on that axis.
-struct Rule {
-  absl::flat_hash_map<std::string, absl::flat_hash_map<std::string, const v1::Value*>> allowed;
-};
-
-// Rules of every enclosing Exclude; bit r of a RuleMask is rules[r].
-struct RuleScope {
-  std::vector<const Rule*> rules;
-  RuleMask all() const { return rules.size() >= 64 ? ~RuleMask{0} : (RuleMask{1} << rules.size()) - 1; }
-  // Rules with a condition on the axis.
-  RuleMask On(const std::string& axis) const;
-};
-
-// Positions grouped by mask, all but a default group listed.
-class PositionGroups {
- public:
-  PositionGroups() = default;
-  // positions[mask] ascending; cells in none of them have `rest`.
-  PositionGroups(uint64_t count, RuleMask rest, std::vector<std::pair<RuleMask, std::vector<uint64_t>>> listed);
-  RuleCounts Counts() const;
-  RuleMask MaskAt(uint64_t position) const;
-  uint64_t WeightBefore(uint64_t position, const RuleCounts& counts, const RuleWeights& weights) const;
-
- private:
-  uint64_t count_ = 0;
-  RuleMask rest_ = 0;
-  uint64_t rest_count_ = 0;
-  std::vector<std::pair<RuleMask, std::vector<uint64_t>>> listed_;
-};
 
 class AxisNode final : public CellTree {
  public:
@@ -54,7 +24,6 @@ class AxisNode final : public CellTree {
   Selected Select(uint64_t target, const RuleWeights& weights) const override;
 
  private:
-  PositionGroups Group(const RuleScope& scope) const;
   const v1::Axis& axis_;
   std::vector<uint64_t> model_run_ends_;  // ascending; model axis only
   PositionGroups groups_;

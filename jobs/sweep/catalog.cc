@@ -233,9 +233,12 @@ absl::StatusOr<ModelCatalog> ModelCatalog::Open(std::vector<std::string> search)
     for (const fs::path& found : folders) {
       absl::StatusOr<ModelFolder> model = ReadDescription(found);
       const std::string id = model.ok() ? model->id : found.filename().string();
-      if (id != kNullModel && id != kNullEmbedder) catalog.paths_.emplace(id, found.string());
+      if (id == kNullModel || id == kNullEmbedder) continue;
+      const bool first = catalog.paths_.emplace(id, found.string()).second;
+      if (first && model.ok() && model->embeds) catalog.embedders_.push_back(id);
     }
   }
+  std::sort(catalog.embedders_.begin(), catalog.embedders_.end());
   return catalog;
 }
 
@@ -251,8 +254,12 @@ absl::StatusOr<ModelFolder> ModelCatalog::Find(const std::string& id) const {
   } else if (auto at = paths_.find(id); at != paths_.end()) {
     path = at->second;
   } else {
+    const auto append = [](std::string* out, const std::string& folder) {
+      std::error_code ignored;
+      absl::StrAppend(out, folder, fs::is_directory(folder, ignored) ? "" : ", which is no folder");
+    };
     return absl::NotFoundError(
-        absl::StrCat("unknown model ", Quoted(id), Hint(id, Ids()), " (looked in ", absl::StrJoin(search_, ", "), ")"));
+        absl::StrCat("unknown model ", Quoted(id), Hint(id, Ids()), " (looked in ", absl::StrJoin(search_, "; ", append), ")"));
   }
   {
     absl::MutexLock lock(&cache_->mu);

@@ -50,11 +50,14 @@ class ModelCatalog {
   [[nodiscard]] absl::StatusOr<ModelFolder> Find(const std::string& id) const;
   // Ids at hand, sorted, the built-in ones included.
   std::vector<std::string> Ids() const;
+  // Those found in folders whose models embed, sorted.
+  const std::vector<std::string>& EmbedderIds() const { return embedders_; }
   const std::vector<std::string>& search() const { return search_; }
 
  private:
   std::vector<std::string> search_;
   std::map<std::string, std::string> paths_;  // id -> folder
+  std::vector<std::string> embedders_;
   struct Cache;
   std::shared_ptr<Cache> cache_;  // what Find read, by folder
 };

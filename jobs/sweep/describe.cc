@@ -132,6 +132,8 @@ std::string Thousands(uint64_t number) {
   return digits;
 }
 
+std::string Cells(uint64_t count) { return absl::StrCat(Thousands(count), count == 1 ? " cell" : " cells"); }
+
 std::string Bytes(uint64_t bytes) {
   const char* units[] = {"B", "kB", "MB", "GB", "TB", "PB", "EB"};
   double value = static_cast<double>(bytes);
@@ -270,7 +272,7 @@ nlohmann::json ToJson(const PlanSummary& summary) {
 
 std::string ToText(const PlanSummary& summary) {
   std::string text =
-      absl::StrCat("sweep ", summary.name, ": ", Thousands(summary.cells), " cells, digest ", summary.digest.substr(0, 12), "\n");
+      absl::StrCat("sweep ", summary.name, ": ", Cells(summary.cells), ", digest ", summary.digest.substr(0, 12), "\n");
   constexpr size_t kShownParts = 20;
   for (size_t p = 0; p < summary.parts.size() && p < kShownParts; ++p) {
     const PartSummary& part = summary.parts[p];

@@ -10,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "base/status.h"
 #include "jobs/sweep/algebra.h"
 #include "jobs/sweep/fingerprint.h"
@@ -28,12 +29,17 @@ size_t FilterStart(absl::string_view text) {
   return at > begin && at < text.size() && text[at] == '=' ? at + 1 : 0;
 }
 
+// True where a backslash at `i` is there for the character after it.
+bool Escapes(absl::string_view text, size_t i) {
+  return text[i] == '\\' && i + 1 < text.size() && absl::string_view(",|\\").find(text[i + 1]) != absl::string_view::npos;
+}
+
 // Splits at unescaped `separator`s; with `only_before_filter`, only at those that a filter follows.
 std::vector<absl::string_view> Split(absl::string_view text, char separator, bool only_before_filter) {
   std::vector<absl::string_view> pieces;
   size_t begin = 0;
   for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 1 < text.size() && text[i + 1] == separator) {
+    if (Escapes(text, i)) {
       ++i;
     } else if (text[i] == separator && (!only_before_filter || FilterStart(text.substr(i + 1)) > 0)) {
       pieces.push_back(text.substr(begin, i - begin));
@@ -47,7 +53,7 @@ std::vector<absl::string_view> Split(absl::string_view text, char separator, boo
 std::string Unescape(absl::string_view text) {
   std::string plain;
   for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 1 < text.size() && (text[i + 1] == ',' || text[i + 1] == '|')) ++i;
+    if (Escapes(text, i)) ++i;
     plain += text[i];
   }
   return plain;
@@ -163,6 +169,10 @@ bool Matches(const v1::Cell& cell, const CellFilter& filter) {
     if (!MatchesValue(value, values)) return false;
   }
   return true;
+}
+
+std::string EscapeFilterValue(absl::string_view value) {
+  return absl::StrReplaceAll(value, {{"\\", "\\\\"}, {",", "\\,"}, {"|", "\\|"}});
 }
 
 std::string FilterText(const CellFilter& filter) {

@@ -27,8 +27,8 @@ struct CellFilter {
   bool empty() const { return axes.empty(); }
 };
 
-// Grammar: axis=value, several joined by commas; a comma begins a new filter where an identifier and '=' follow it (write \, to
-// keep such a comma in a value). value: alternatives joined by '|' (\| keeps one): text, number, first..last, true, false.
+// Grammar: axis=value, several joined by commas; a comma begins a new filter where an identifier and '=' follow it. value:
+// alternatives joined by '|': text, number, first..last, true, false. A backslash keeps a comma, a bar or a backslash after it.
 // "prompt=" is any blank; "prompt=<blank:padding>" one kind. `axes` are the names that exist; INVALID_ARGUMENT names the
 // nearest. An empty `text` gives an empty filter.
 [[nodiscard]] absl::StatusOr<CellFilter> ParseFilters(absl::string_view text, const std::vector<std::string>& axes);
@@ -40,5 +40,8 @@ struct CellFilter {
 
 // The filter in words for headings: `prompt blank, seed 0..999`.
 [[nodiscard]] std::string FilterText(const CellFilter& filter);
+
+// A value as it is written in a filter: commas, bars and backslashes get a backslash.
+[[nodiscard]] std::string EscapeFilterValue(absl::string_view value);
 
 }  // namespace promptsweep::sweep

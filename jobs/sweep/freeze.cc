@@ -53,8 +53,9 @@ class Freezer {
     manifest.set_compute_dtype(options_.compute_dtype);
     PS_RETURN_IF_ERROR(Plan::FromManifest(manifest).status());
     if (manifest.ByteSizeLong() > kMaxManifestBytes) {
-      return absl::InvalidArgumentError(absl::StrCat("the sweep's lists take ", manifest.ByteSizeLong(), " bytes; at most ",
-                                                     kMaxManifestBytes, " fit in one sweep, so split its prompts over several"));
+      return Error("cells", v1::Value(),
+                   absl::StrCat("the sweep's lists take ", manifest.ByteSizeLong(), " bytes; at most ", kMaxManifestBytes,
+                                " fit in one sweep, so split its prompts over several"));
     }
     return manifest;
   }

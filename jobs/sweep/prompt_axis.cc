@@ -5,7 +5,6 @@
 #include <fstream>
 #include <set>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -32,6 +31,19 @@ const std::vector<std::string>& BlankNames() {
   return names;
 }
 
+// `; did you mean "x"?` for a file of the same folder, or nothing.
+std::string NearestFile(const fs::path& path) {
+  constexpr size_t kLookedAt = 1000;
+  std::vector<std::string> names;
+  std::error_code error;
+  const fs::path folder = path.parent_path();
+  fs::directory_iterator at(folder.empty() ? "." : folder, error), end;
+  for (; !error && at != end && names.size() < kLookedAt; at.increment(error)) names.push_back(at->path().filename().string());
+  std::sort(names.begin(), names.end());
+  const std::string nearest = Nearest(path.filename().string(), names);
+  return nearest.empty() ? "" : absl::StrCat("; did you mean ", Quoted((folder / nearest).string()), "?");
+}
+
 }  // namespace
 
 absl::StatusOr<v1::ValueList> PromptReader::ReadPrompts(const YamlNode& node) {
@@ -48,6 +60,7 @@ absl::StatusOr<v1::ValueList> PromptReader::ReadPrompts(const YamlNode& node) {
 absl::Status PromptReader::ReadItem(const YamlNode& node, Axis& axis) {
   if (node.kind == YamlNode::kScalar) {
     if (node.IsNull() || node.text.empty()) return file_.Error(node, kSayBlank);
+    NoteTemplate(node.text, file_.Place(node));
     v1::Prompt prompt;
     prompt.set_text(node.text);
     return Add(std::move(prompt), file_.Place(node), axis);
@@ -69,6 +82,11 @@ absl::Status PromptReader::ReadItem(const YamlNode& node, Axis& axis) {
   Variables variables;
   if (vars != nullptr) PS_RETURN_IF_ERROR(ReadVariableMap(*vars, variables));
   return ReadTemplates(*text, variables, axis);
+}
+
+void PromptReader::NoteTemplate(const std::string& text, const std::string& place) {
+  if (!notes_.empty() || !LooksLikeTemplate(text)) return;
+  notes_.push_back(absl::StrCat(place, ": ", Quoted(text), " is asked as it is written; {template: ...} would expand it"));
 }
 
 absl::Status PromptReader::ReadBlank(const YamlNode& node, Axis& axis) {
@@ -93,9 +111,11 @@ absl::Status PromptReader::ReadFile(const YamlNode& node, Axis& axis) {
   if (node.kind != YamlNode::kScalar || node.text.empty()) return file_.Error(node, "file takes one path");
   PS_ASSIGN_OR_RETURN(const List* list, Lines(node, node.text));
   for (const Line& line : list->lines) {
+    const std::string place = absl::StrCat(list->path, ":", line.number, ":1");
+    NoteTemplate(line.text, place);
     v1::Prompt prompt;
     prompt.set_text(line.text);
-    PS_RETURN_IF_ERROR(Add(std::move(prompt), absl::StrCat(list->path, ":", line.number, ":1"), axis));
+    PS_RETURN_IF_ERROR(Add(std::move(prompt), place, axis));
   }
   return absl::OkStatus();
 }
@@ -143,8 +163,10 @@ absl::Status PromptReader::Add(v1::Prompt prompt, const std::string& place, Axis
   auto error = [&](const std::string& what) { return absl::InvalidArgumentError(absl::StrCat(place, ": ", what)); };
   const std::string shown = prompt.has_blank() ? PromptText(prompt) : Quoted(prompt.text());
   if (prompt.has_text()) {
-    if (absl::StripAsciiWhitespace(prompt.text()).empty()) {
-      return error("a prompt of nothing but spaces; write {blank: whitespace} for one space, {blank: empty} for nothing");
+    if (LooksBlank(prompt.text())) {
+      return error(
+          "a prompt of nothing but spaces or invisible characters; write {blank: whitespace} for one space, {blank: empty} for "
+          "nothing");
     }
     if (prompt.text().size() > kMaxPromptBytes)
       return error(absl::StrCat("a prompt of ", prompt.text().size(), " bytes; at most ", kMaxPromptBytes));
@@ -174,6 +196,8 @@ absl::Status PromptReader::ReadVariableMap(const YamlNode& node, Variables& vari
 }
 
 absl::StatusOr<std::vector<std::string>> PromptReader::ReadVariable(const YamlNode& node) {
+  constexpr char kNoValue[] = "a variable without a value; a word that YAML reads as null goes in quotes";
+  if (node.IsNull()) return file_.Error(node, kNoValue);
   if (node.kind == YamlNode::kScalar) return std::vector<std::string>{node.text};
   std::vector<std::string> values;
   if (node.kind == YamlNode::kMap) {
@@ -188,6 +212,7 @@ absl::StatusOr<std::vector<std::string>> PromptReader::ReadVariable(const YamlNo
   std::set<std::string> seen;
   for (const YamlNode& item : node.items) {
     if (item.kind != YamlNode::kScalar) return file_.Error(item, "a variable's values are single values");
+    if (item.IsNull()) return file_.Error(item, kNoValue);
     if (!seen.insert(item.text).second) return file_.Error(item, absl::StrCat("value ", Quoted(item.text), " appears twice"));
     values.push_back(item.text);
   }
@@ -201,7 +226,8 @@ absl::StatusOr<const PromptReader::List*> PromptReader::Lines(const YamlNode& at
   std::error_code error;
   const fs::file_status kind = fs::status(list.path, error);
   if (!fs::is_regular_file(kind)) {
-    return file_.Error(at, absl::StrCat("file ", Quoted(list.path), fs::exists(kind) ? " is not a file" : " does not exist"));
+    return file_.Error(at, absl::StrCat("file ", Quoted(list.path),
+                                        fs::exists(kind) ? " is not a file" : " does not exist" + NearestFile(list.path)));
   }
   const uint64_t size = fs::file_size(list.path, error);
   if (error || size > kMaxListBytes || (file_bytes_ += size) > kMaxFileBytes) {
@@ -228,8 +254,11 @@ absl::StatusOr<const PromptReader::List*> PromptReader::Lines(const YamlNode& at
     if (!IsUtf8Text(line, &offset)) return bad(number, offset, line[offset] == '\0' ? "a NUL byte" : "not UTF-8");
     if (absl::StartsWith(line, "# ")) continue;
     if (rest.empty()) break;
-    if (absl::StripAsciiWhitespace(line).empty()) {
+    if (LooksBlank(line)) {
       return bad(number, 0, "a blank line; to ask the blank prompt, write {blank: empty} in the spec, else remove it");
+    }
+    if (size_t at = line.find('\r'); at != absl::string_view::npos) {
+      return bad(number, at, "a carriage return inside a line; lines end with a line feed");
     }
     list.lines.push_back({number, std::string(line)});
     list.texts.emplace_back(line);

@@ -23,6 +23,8 @@ class PromptReader {
   [[nodiscard]] absl::StatusOr<v1::ValueList> ReadPrompts(const YamlNode& node);
   // Files read so far.
   const std::vector<std::string>& files() const { return files_; }
+  // What its author may not have meant: "file:line:column: what".
+  const std::vector<std::string>& notes() const { return notes_; }
 
  private:
   struct Line {
@@ -41,6 +43,8 @@ class PromptReader {
   };
 
   [[nodiscard]] absl::Status ReadItem(const YamlNode& node, Axis& axis);
+  // Notes the first text that is not a template but looks like one.
+  void NoteTemplate(const std::string& text, const std::string& place);
   [[nodiscard]] absl::Status ReadBlank(const YamlNode& node, Axis& axis);
   [[nodiscard]] absl::Status ReadFile(const YamlNode& node, Axis& axis);
   [[nodiscard]] absl::Status ReadTemplates(const YamlNode& node, const Variables& variables, Axis& axis);
@@ -54,7 +58,7 @@ class PromptReader {
   std::string base_folder_;
   Variables variables_;
   std::map<std::string, List> lists_;
-  std::vector<std::string> files_;
+  std::vector<std::string> files_, notes_;
   uint64_t prompts_ = 0, bytes_ = 0, file_bytes_ = 0;
 };
 

@@ -1,5 +1,9 @@
 #include "jobs/sweep/prompt_text.h"
 
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/match.h"
@@ -13,6 +17,21 @@ namespace {
 constexpr absl::string_view kBlankStart = "<blank:";
 constexpr absl::string_view kAbsent = "<absent>";
 
+// Unicode's White_Space beyond ASCII, and default-ignorable characters that people paste without seeing them. Ends included.
+constexpr std::pair<uint32_t, uint32_t> kInvisible[] = {{0x85, 0x85},     {0xA0, 0xA0},     {0xAD, 0xAD},     {0x1680, 0x1680},
+                                                        {0x180E, 0x180E}, {0x2000, 0x200F}, {0x2028, 0x202F}, {0x205F, 0x2064},
+                                                        {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
+
+// The character at the start of well-formed UTF-8, which loses it.
+uint32_t TakeCharacter(absl::string_view& text) {
+  const auto lead = static_cast<unsigned char>(text[0]);
+  const size_t length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  uint32_t code = length == 1 ? lead : lead & (0x7F >> length);
+  for (size_t i = 1; i < length && i < text.size(); ++i) code = code << 6 | (static_cast<unsigned char>(text[i]) & 0x3F);
+  text.remove_prefix(std::min(length, text.size()));
+  return code;
+}
+
 // True for text that, behind any backslashes, has the form of a marker.
 bool NeedsEscape(absl::string_view text) {
   while (absl::ConsumePrefix(&text, "\\")) {
@@ -21,6 +40,18 @@ bool NeedsEscape(absl::string_view text) {
 }
 
 }  // namespace
+
+bool LooksBlank(absl::string_view text) {
+  while (!text.empty()) {
+    const uint32_t code = TakeCharacter(text);
+    if (code <= 0x20) continue;
+    if (std::none_of(std::begin(kInvisible), std::end(kInvisible),
+                     [&](const auto& range) { return code >= range.first && code <= range.second; })) {
+      return false;
+    }
+  }
+  return true;
+}
 
 std::string BlankName(v1::BlankKind kind) {
   switch (kind) {

@@ -16,6 +16,10 @@ namespace promptsweep::sweep {
 // The inverse. INVALID_ARGUMENT for an empty string, which would be an absent prompt, and for an unknown kind of blank.
 [[nodiscard]] absl::StatusOr<v1::Prompt> ParsePromptText(absl::string_view text);
 
+// True for text of nothing but white space and characters that show nothing (U+00A0, U+200B, U+3000, ...): to a reader it is a
+// blank, to a model it is not.
+[[nodiscard]] bool LooksBlank(absl::string_view text);
+
 // "empty", "whitespace", "padding", "null"; empty for BLANK_KIND_UNSPECIFIED.
 [[nodiscard]] std::string BlankName(v1::BlankKind kind);
 // BLANK_KIND_UNSPECIFIED for an unknown name.

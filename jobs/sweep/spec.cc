@@ -1,23 +1,17 @@
 #include "jobs/sweep/spec.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <limits>
-#include <optional>
 
-#include "absl/container/flat_hash_map.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status.h"
 #include "jobs/sweep/algebra.h"
-#include "jobs/sweep/catalog.h"
+#include "jobs/sweep/axis_values.h"
 #include "jobs/sweep/fingerprint.h"
 #include "jobs/sweep/names.h"
 #include "jobs/sweep/prompt_axis.h"
-#include "jobs/sweep/prompt_text.h"
 #include "jobs/sweep/settings.h"
 #include "jobs/sweep/yaml.h"
 
@@ -42,17 +36,10 @@ bool Contains(const std::vector<std::string>& names, absl::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-// "a..b" without quotes.
-std::optional<std::pair<std::string, std::string>> SplitRange(const YamlNode& node) {
-  if (node.kind != YamlNode::kScalar || node.quoted) return std::nullopt;
-  size_t dots = node.text.find("..");
-  if (dots == std::string::npos || dots == 0) return std::nullopt;
-  return std::pair(node.text.substr(0, dots), node.text.substr(dots + 2));
-}
-
 class SpecReader {
  public:
-  SpecReader(const YamlFile& file, const std::string& base_folder) : file_(file), prompts_(file, base_folder) {}
+  SpecReader(const YamlFile& file, const std::string& base_folder)
+      : file_(file), prompts_(file, base_folder), axes_(file, loaded_.where) {}
   absl::StatusOr<LoadedSpec> Read();
 
  private:
@@ -65,22 +52,14 @@ class SpecReader {
   absl::StatusOr<v1::CellNode> ReadExclude(const YamlNode& node);
   absl::StatusOr<v1::ExcludeRule> ReadRule(const YamlNode& node, const v1::CellNode& from);
 
-  absl::Status ReadAxis(const std::string& name, const YamlNode& node, v1::Axis& axis);
-  absl::StatusOr<v1::IntRange> ReadRange(const std::string& name, const YamlNode& node);
-  absl::Status CheckRangeEnds(const std::string& name, const YamlNode& node, const v1::IntRange& range);
-  absl::StatusOr<v1::ValueList> ReadList(const std::string& name, const std::vector<const YamlNode*>& items,
-                                         const YamlNode& node);
-  absl::StatusOr<v1::Value> ReadValue(const std::string& name, const YamlNode& node);
-  absl::StatusOr<int64_t> ReadInt(const std::string& name, const YamlNode& at, const std::string& text);
+  absl::StatusOr<v1::Axis> ReadAxis(const std::string& name, const YamlNode& node);
+  absl::StatusOr<v1::Condition> ReadCondition(const std::string& name, const YamlNode& node);
   absl::Status CheckComplete(const YamlNode& cells);
-  void Remember(const std::string& name, const v1::Value& value, const YamlNode& node) {
-    loaded_.where.emplace(std::pair(name, CanonicalValue(value)), file_.Place(node));
-  }
-  bool IsRange(const YamlNode& node) const { return SplitRange(node).has_value() || node.Find("range") != nullptr; }
 
   const YamlFile& file_;
-  PromptReader prompts_;
   LoadedSpec loaded_;
+  PromptReader prompts_;
+  AxisReader axes_;
 };
 
 absl::StatusOr<LoadedSpec> SpecReader::Read() {
@@ -110,7 +89,9 @@ absl::StatusOr<LoadedSpec> SpecReader::Read() {
   PS_ASSIGN_OR_RETURN(*loaded_.spec.mutable_cells(), ReadNode(*cells));
   PS_RETURN_IF_ERROR(CheckComplete(*cells));
   PutInOrder(*loaded_.spec.mutable_cells());
+  loaded_.where.emplace(std::pair("cells", ""), file_.Place(*cells));
   loaded_.files = prompts_.files();
+  loaded_.notes = prompts_.notes();
   return std::move(loaded_);
 }
 
@@ -122,11 +103,11 @@ absl::Status SpecReader::ReadEmbedders(const YamlNode& node) {
   }
   if (items.empty()) return file_.Error(node, "embedders is empty; leave the key out to embed nothing");
   for (const YamlNode* item : items) {
-    PS_ASSIGN_OR_RETURN(v1::Value value, ReadValue("model", *item));
+    PS_ASSIGN_OR_RETURN(v1::Value value, axes_.ReadValue("embedder", *item));
     if (loaded_.where.contains({"embedders", CanonicalValue(value)})) {
       return file_.Error(*item, absl::StrCat("embedder ", Quoted(item->text), " appears twice"));
     }
-    Remember("embedders", value, *item);
+    axes_.Remember("embedders", value, *item);
     loaded_.spec.add_embedders(value.string_value());
   }
   return absl::OkStatus();
@@ -144,8 +125,8 @@ absl::Status SpecReader::ReadSettings(const YamlNode& node) {
       return file_.Error(node.items[i],
                          absl::StrCat("setting \"", name, "\" takes one value here; several make an axis under cells"));
     }
-    PS_ASSIGN_OR_RETURN(sorted[name], ReadValue(name, node.items[i]));
-    Remember(name, sorted[name], node.items[i]);
+    PS_ASSIGN_OR_RETURN(sorted[name], axes_.ReadValue(name, node.items[i]));
+    axes_.Remember(name, sorted[name], node.items[i]);
   }
   for (auto& [name, value] : sorted) {
     v1::Setting& setting = *loaded_.spec.add_defaults();
@@ -166,7 +147,7 @@ absl::StatusOr<v1::CellNode> SpecReader::ReadNode(const YamlNode& node) {
     if (Contains(Operators(), name)) {
       PS_ASSIGN_OR_RETURN(factor, ReadOperator(name, node.keys[i], node.items[i]));
     } else if (Contains(AxisKeys(), name)) {
-      PS_RETURN_IF_ERROR(ReadAxis(name, node.items[i], *factor.mutable_axis()));
+      PS_ASSIGN_OR_RETURN(*factor.mutable_axis(), ReadAxis(name, node.items[i]));
     } else {
       std::vector<std::string> known = AxisKeys();
       known.insert(known.end(), Operators().begin(), Operators().end());
@@ -252,172 +233,25 @@ absl::StatusOr<v1::ExcludeRule> SpecReader::ReadRule(const YamlNode& node, const
     const std::string& name = node.keys[i].text;
     if (!Contains(axes, name))
       return file_.Error(node.keys[i], absl::StrCat("the excluded cells have no axis ", Quoted(name), Hint(name, axes)));
-    v1::Condition& condition = *rule.add_all_of();
-    condition.set_axis(name);
-    v1::Axis values;
-    PS_RETURN_IF_ERROR(ReadAxis(name, node.items[i], values));
-    if (values.has_range()) {
-      if (values.range().count() > kMaxListedRange)
-        return file_.Error(node.items[i], absl::StrCat("a range of more than ", kMaxListedRange, " in a rule"));
-      for (uint64_t k = 0; k < values.range().count(); ++k) {
-        condition.mutable_any_of()->add_values()->set_int_value(RangeValue(values.range(), k));
-      }
-    } else {
-      *condition.mutable_any_of() = std::move(*values.mutable_list());
-    }
+    PS_ASSIGN_OR_RETURN(*rule.add_all_of(), ReadCondition(name, node.items[i]));
   }
   return rule;
 }
 
-absl::Status SpecReader::ReadAxis(const std::string& name, const YamlNode& node, v1::Axis& axis) {
+absl::StatusOr<v1::Axis> SpecReader::ReadAxis(const std::string& name, const YamlNode& node) {
+  if (name != "prompt") return axes_.ReadAxis(name, node);
+  v1::Axis axis;
   axis.set_name(name);
-  if (name == "prompt") {
-    PS_ASSIGN_OR_RETURN(*axis.mutable_list(), prompts_.ReadPrompts(node));
-    return absl::OkStatus();
-  }
-  std::vector<const YamlNode*> items = {&node};
-  if (node.kind == YamlNode::kSequence) {
-    items.clear();
-    for (const YamlNode& item : node.items) items.push_back(&item);
-    if (items.empty()) return file_.Error(node, absl::StrCat("axis \"", name, "\" is empty"));
-  }
-  if (items.size() == 1 && name != "model" && IsRange(*items[0])) {
-    PS_ASSIGN_OR_RETURN(*axis.mutable_range(), ReadRange(name, *items[0]));
-    return absl::OkStatus();
-  }
-  PS_ASSIGN_OR_RETURN(*axis.mutable_list(), ReadList(name, items, node));
-  return absl::OkStatus();
+  PS_ASSIGN_OR_RETURN(*axis.mutable_list(), prompts_.ReadPrompts(node));
+  return axis;
 }
 
-absl::StatusOr<v1::ValueList> SpecReader::ReadList(const std::string& name, const std::vector<const YamlNode*>& items,
-                                                   const YamlNode& node) {
-  v1::ValueList list;
-  absl::flat_hash_map<std::string, const YamlNode*> seen;
-  auto add = [&](v1::Value value, const YamlNode& at) -> absl::Status {
-    auto [first, fresh] = seen.emplace(CanonicalValue(value), &at);
-    if (!fresh) {
-      return file_.Error(
-          at, absl::StrCat(name, " ", ValueText(value), " appears twice (first at ", file_.Place(*first->second), ")"));
-    }
-    *list.add_values() = std::move(value);
-    return absl::OkStatus();
-  };
-  uint64_t ranged = 0;
-  for (const YamlNode* item : items) {
-    if (name == "model" || !IsRange(*item)) {
-      PS_ASSIGN_OR_RETURN(v1::Value value, ReadValue(name, *item));
-      if (name != "seed") Remember(name, value, *item);
-      PS_RETURN_IF_ERROR(add(std::move(value), *item));
-      continue;
-    }
-    PS_ASSIGN_OR_RETURN(v1::IntRange range, ReadRange(name, *item));
-    if (range.count() > kMaxListedRange || (ranged += range.count()) > kMaxListedRange) {
-      return file_.Error(*item,
-                         absl::StrCat("ranges of more than ", kMaxListedRange, " values inside a list; chain two parts instead"));
-    }
-    for (uint64_t k = 0; k < range.count(); ++k) {
-      v1::Value value;
-      value.set_int_value(RangeValue(range, k));
-      PS_RETURN_IF_ERROR(add(std::move(value), *item));
-    }
-  }
-  return list;
-}
-
-absl::StatusOr<int64_t> SpecReader::ReadInt(const std::string& name, const YamlNode& at, const std::string& text) {
-  int64_t number;
-  bool digits = !text.empty() && text.find_first_not_of("0123456789", text[0] == '-' ? 1 : 0) == std::string::npos && text != "-";
-  if (!digits) return file_.Error(at, absl::StrCat(name, " ", Quoted(text), " is not a whole number"));
-  if (!absl::SimpleAtoi(text, &number)) return file_.Error(at, absl::StrCat(name, " ", text, " does not fit in 64 bits"));
-  if (name == "seed" && number < 0) {
-    return file_.Error(at, absl::StrCat("seed ", number,
-                                        ": seeds start at 0; a random seed (-1) could not be repeated, write for example 0..99"));
-  }
-  return number;
-}
-
-absl::StatusOr<v1::IntRange> SpecReader::ReadRange(const std::string& name, const YamlNode& node) {
-  v1::IntRange range;
-  if (auto ends = SplitRange(node)) {
-    PS_ASSIGN_OR_RETURN(int64_t first, ReadInt(name, node, ends->first));
-    PS_ASSIGN_OR_RETURN(int64_t last, ReadInt(name, node, ends->second));
-    if (last < first) return file_.Error(node, absl::StrCat("range ", node.text, " is empty"));
-    if (static_cast<uint64_t>(last) - static_cast<uint64_t>(first) == std::numeric_limits<uint64_t>::max()) {
-      return file_.Error(node, "a range of 2^64 values");
-    }
-    range.set_first(first);
-    range.set_step(1);
-    range.set_count(static_cast<uint64_t>(last) - static_cast<uint64_t>(first) + 1);
-  } else {
-    const YamlNode& numbers = *node.Find("range");
-    if (node.keys.size() != 1 || numbers.kind != YamlNode::kSequence || numbers.items.size() < 2 || numbers.items.size() > 3) {
-      return file_.Error(node, "a range is {range: [first, end]} or {range: [first, end, step]}; end is left out");
-    }
-    int64_t number[3] = {0, 0, 1};
-    for (size_t i = 0; i < numbers.items.size(); ++i) {
-      const YamlNode& item = numbers.items[i];
-      if (item.kind != YamlNode::kScalar || item.quoted) return file_.Error(item, "a range is of whole numbers");
-      // The end of a range that goes down, and a step, may be below 0 for any axis.
-      PS_ASSIGN_OR_RETURN(number[i], ReadInt(i == 0 ? name : absl::StrCat("range of ", name), item, item.text));
-    }
-    if (number[2] == 0) return file_.Error(numbers.items[2], "step 0");
-    __int128 span = number[2] > 0 ? static_cast<__int128>(number[1]) - number[0] : static_cast<__int128>(number[0]) - number[1];
-    __int128 step = number[2] > 0 ? static_cast<__int128>(number[2]) : -static_cast<__int128>(number[2]);
-    if (span <= 0) return file_.Error(node, "the range is empty (its end is left out)");
-    range.set_first(number[0]);
-    range.set_step(number[2]);
-    range.set_count(static_cast<uint64_t>((span + step - 1) / step));
-  }
-  PS_RETURN_IF_ERROR(CheckRangeEnds(name, node, range));
-  return range;
-}
-
-absl::Status SpecReader::CheckRangeEnds(const std::string& name, const YamlNode& node, const v1::IntRange& range) {
-  const int64_t last = RangeValue(range, range.count() - 1);
-  if (name == "seed") return last < 0 ? file_.Error(node, "the range reaches seeds below 0") : absl::OkStatus();
-  for (int64_t end : {range.first(), last}) {
-    v1::Value value;
-    value.set_int_value(end);
-    if (absl::Status status = CheckSetting(name, value); !status.ok()) return file_.Error(node, status.message());
-    Remember(name, value, node);
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<v1::Value> SpecReader::ReadValue(const std::string& name, const YamlNode& node) {
-  v1::Value value;
-  if (node.kind != YamlNode::kScalar) return file_.Error(node, absl::StrCat(name, " takes single values, not ", node.KindName()));
-  // The built-in model's name is YAML's null; on this axis it can only mean the model.
-  const bool null_model = name == "model" && node.text == kNullModel;
-  if (!null_model && (node.IsNull() || node.text.empty())) return file_.Error(node, absl::StrCat(name, " has no value"));
-  if (name == "model") {
-    if (node.text.size() > 1024) return file_.Error(node, "a model's name of more than 1024 bytes");
-    value.set_string_value(node.text);
-    return value;
-  }
-  if (name == "seed") {
-    if (node.quoted)
-      return file_.Error(node, absl::StrCat("seed ", Quoted(node.text), " is text; write the number without quotes"));
-    PS_ASSIGN_OR_RETURN(int64_t number, ReadInt(name, node, node.text));
-    value.set_int_value(number);
-    return value;
-  }
-  int64_t whole;
-  double number;
-  if (node.quoted) {
-    value.set_string_value(node.text);
-  } else if (absl::SimpleAtoi(node.text, &whole)) {
-    value.set_int_value(whole);
-  } else if (absl::SimpleAtod(node.text, &number)) {
-    if (!std::isfinite(number)) return file_.Error(node, absl::StrCat("setting \"", name, "\" is not a finite number"));
-    value.set_double_value(number);
-  } else if (node.text == "true" || node.text == "false") {
-    value.set_bool_value(node.text == "true");
-  } else {
-    value.set_string_value(node.text);
-  }
-  if (absl::Status status = CheckSetting(name, value); !status.ok()) return file_.Error(node, status.message());
-  return value;
+absl::StatusOr<v1::Condition> SpecReader::ReadCondition(const std::string& name, const YamlNode& node) {
+  if (name != "prompt") return axes_.ReadCondition(name, node);
+  v1::Condition condition;
+  condition.set_axis(name);
+  PS_ASSIGN_OR_RETURN(*condition.mutable_any_of(), prompts_.ReadPrompts(node));
+  return condition;
 }
 
 absl::Status SpecReader::CheckComplete(const YamlNode& cells) {

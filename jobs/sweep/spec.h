@@ -17,16 +17,17 @@ inline constexpr int kMaxSpecNodes = 100'000;
 inline constexpr size_t kMaxPrompts = 1'000'000;      // in all lists, files and templates of one spec
 inline constexpr size_t kMaxPromptBytes = 64 << 10;   // one prompt
 inline constexpr size_t kMaxListBytes = 64 << 20;     // one prompt or wildcard file
-inline constexpr uint64_t kMaxListedRange = 100'000;  // a range inside a list or a rule is written out
+inline constexpr uint64_t kMaxListedRange = 100'000;  // a range inside a list is written out
 
 // Where in the files a value stands, as "file:line:column", so that later checks can point at it. Key: axis name ("model", a
-// setting, or "embedders") and CanonicalValue of the value.
+// setting, or "embedders") and CanonicalValue of the value; "cells" and nothing for all cells.
 using SourceMap = std::map<std::pair<std::string, std::string>, std::string>;
 
 struct LoadedSpec {
   v1::SweepSpec spec;
   SourceMap where;
   std::vector<std::string> files;  // prompt and wildcard files read, in order, without repeats
+  std::vector<std::string> notes;  // what is allowed but may not be meant, "file:line:column: what"
 };
 
 // Reads a spec. Files it names are relative to its folder. INVALID_ARGUMENT "file:line:column: what" for anything wrong inside;

@@ -1,10 +1,12 @@
 #include "jobs/sweep/template.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <optional>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "jobs/sweep/names.h"
@@ -193,6 +195,14 @@ absl::Status ExpandTemplate(absl::string_view text, ValuesOf values,
   PS_ASSIGN_OR_RETURN(Sequence sequence, TemplateParser(text, values).Parse());
   const Expander::Rest all{&sequence, 0, nullptr};
   return Expander(emit).Expand(&all);
+}
+
+bool LooksLikeTemplate(absl::string_view text) {
+  if (!absl::StrContains(text, '{') && !absl::StrContains(text, "__")) return false;
+  static const auto& nothing = *new std::vector<std::string>;
+  auto values = [](const std::string&, bool) -> absl::StatusOr<const std::vector<std::string>*> { return &nothing; };
+  const absl::StatusOr<Sequence> sequence = TemplateParser(text, values).Parse();
+  return sequence.ok() && std::any_of(sequence->begin(), sequence->end(), [](const Part& part) { return part.literal.empty(); });
 }
 
 }  // namespace promptsweep::sweep

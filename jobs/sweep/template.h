@@ -24,4 +24,7 @@ namespace promptsweep::sweep {
     absl::FunctionRef<absl::StatusOr<const std::vector<std::string>*>(const std::string& name, bool wildcard)> values,
     absl::FunctionRef<absl::Status(const std::string& text)> emit);
 
+// True for text that ExpandTemplate would not take as it is: it has alternatives, a variable or a word list.
+[[nodiscard]] bool LooksLikeTemplate(absl::string_view text);
+
 }  // namespace promptsweep::sweep

@@ -17,6 +17,8 @@
 namespace promptsweep::sweep {
 namespace {
 
+constexpr char kNoAliases[] = "aliases (*) are not allowed";
+
 // Thrown through yaml-cpp, caught in ParseYaml.
 struct Refusal {
   YAML::Mark mark;
@@ -39,9 +41,15 @@ class TreeBuilder final : public YAML::EventHandler {
     for (const char* spelling : {"null", "Null", "NULL", "~"}) {
       if (absl::StartsWith(rest, spelling)) return OnScalar(mark, "", anchor, spelling);
     }
-    OnScalar(mark, "", anchor, "");
+    // A value left out: its mark is that of whatever comes next, so it stands where its key does.
+    YAML::Mark at = mark;
+    if (!open_.empty() && open_.back().keys.size() > open_.back().items.size()) {
+      at.line = open_.back().keys.back().line - 1;
+      at.column = open_.back().keys.back().column - 1;
+    }
+    OnScalar(at, "", anchor, "");
   }
-  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { throw Refusal{mark, "aliases (*) are not allowed"}; }
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { throw Refusal{mark, kNoAliases}; }
   void OnAnchor(const YAML::Mark& mark, const std::string&) override { throw Refusal{mark, "anchors (&) are not allowed"}; }
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
     YamlNode node = Start(YamlNode::kScalar, mark, tag, anchor);
@@ -164,6 +172,7 @@ absl::StatusOr<YamlFile> ParseYaml(const std::string& text, const std::string& f
   } catch (const Refusal& refusal) {
     return error_at(refusal.mark, refusal.message);
   } catch (const YAML::Exception& e) {
+    if (absl::StartsWith(e.msg, YAML::ErrorMsg::UNKNOWN_ANCHOR)) return error_at(e.mark, kNoAliases);
     return error_at(e.mark, absl::StrCat("not YAML: ", e.msg));
   } catch (const std::exception& e) {
     return file.Error({}, absl::StrCat("not YAML: ", e.what()));

@@ -59,6 +59,10 @@ std::vector<Cell> Expand(const v1::CellNode& node) {
           auto own = cell.find(condition.axis());
           for (const v1::Value& value : condition.any_of().values())
             any |= own != cell.end() && own->second == CanonicalValue(value);
+          for (const v1::IntRange& range : condition.ranges()) {
+            for (uint64_t k = 0; k < range.count(); ++k)
+              any |= own != cell.end() && own->second == CanonicalValue(Int(RangeValue(range, k)));
+          }
           all &= any;
         }
         excluded |= all;
@@ -106,11 +110,53 @@ std::vector<RuleOf> RandomRules(Random& random, const std::vector<std::string>& 
 // A tree whose cells have (some of) these axes. May be refused, when an exclusion leaves nothing.
 v1::CellNode RandomTree(Random& random, std::vector<std::string> axes, int depth, int count);
 
+// A tree of exactly `count` cells, each with all of these axes.
+v1::CellNode RandomOfCount(Random& random, const std::vector<std::string>& axes, int count) {
+  const std::vector<std::string> left(axes.begin(), axes.begin() + (axes.size() + 1) / 2),
+      right(axes.begin() + left.size(), axes.end());
+  switch (Below(random, right.empty() ? 4 : 6)) {
+    case 0: {
+      if (count == 1) break;
+      const int first = 1 + Below(random, count - 1);
+      return Chain({RandomOfCount(random, axes, first), RandomOfCount(random, axes, count - first)});
+    }
+    case 1: {
+      if (!right.empty() || (axes[0] != "seed" && axes[0] != "top_k")) break;
+      return Exclude(Range(axes[0], 1, 2, count + 2), {{{axes[0], {Int(3), Int(1 + 2 * (count + 1))}}}});
+    }
+    case 4: {
+      int first = 1 + Below(random, count);
+      while (count % first != 0) --first;
+      return Product({RandomOfCount(random, left, first), RandomOfCount(random, right, count / first)});
+    }
+    default:
+      break;
+  }
+  if (right.empty()) return RandomAxis(random, axes[0], count);
+  return Zip({RandomOfCount(random, left, count), RandomOfCount(random, right, count)});
+}
+
 v1::CellNode RandomZip(Random& random, const std::vector<std::string>& axes) {
   std::vector<v1::CellNode> parts;
   int count = 1 + Below(random, 6);
+  if (Below(random, 2)) return RandomOfCount(random, axes, count);
   for (const std::string& axis : axes) parts.push_back(RandomAxis(random, axis, count));
   return Zip(parts);
+}
+
+// Turns some conditions on numbers into ranges, up and down, with and without gaps.
+void AddRanges(Random& random, v1::Exclude& exclude) {
+  for (v1::ExcludeRule& rule : *exclude.mutable_rules()) {
+    for (v1::Condition& condition : *rule.mutable_all_of()) {
+      if (condition.axis() == "model" || condition.axis() == "prompt" || Below(random, 2)) continue;
+      if (Below(random, 2)) condition.clear_any_of();
+      for (int n = 1 + Below(random, 2); n > 0; --n) {
+        const int step = 1 + Below(random, 2), count = 1 + Below(random, 3), first = Below(random, 4);
+        const bool down = Below(random, 2) && first >= step * (count - 1);
+        *condition.add_ranges() = Range("", first, down ? -step : step, count).axis().range();
+      }
+    }
+  }
 }
 
 v1::CellNode RandomTree(Random& random, std::vector<std::string> axes, int depth, int count) {
@@ -142,7 +188,9 @@ v1::CellNode RandomTree(Random& random, std::vector<std::string> axes, int depth
       v1::CellNode from = RandomTree(random, axes, depth - 1, count);
       std::vector<std::string> present;
       ForEachAxis(from, [&](const v1::Axis& axis) { present.push_back(axis.name()); });
-      return Exclude(from, RandomRules(random, present));
+      v1::CellNode node = Exclude(from, RandomRules(random, present));
+      AddRanges(random, *node.mutable_exclude());
+      return node;
     }
   }
 }
@@ -260,6 +308,34 @@ TEST(Algebra, ExclusionFromABillionCellsIsByRandomAccess) {
   EXPECT_LT(std::clock() - start, CLOCKS_PER_SEC);
 }
 
+TEST(Algebra, ARangeInARuleIsNotWrittenOut) {
+  const uint64_t giga = 1'000'000'000;
+  v1::CellNode node = Exclude(Product({List("model", {Text("a"), Text("b")}), Range("seed", 0, 1, giga)}),
+                              {{{"model", {Text("a")}}, {"seed", {Int(3)}}}, {{"seed", {Int(7)}}}});
+  *node.mutable_exclude()->mutable_rules(0)->mutable_all_of(1)->add_ranges() = Range("", 10, 1, giga / 2).axis().range();
+  *node.mutable_exclude()->mutable_rules(1)->mutable_all_of(0)->add_ranges() = Range("", 999, -1, 1000).axis().range();
+  const std::clock_t start = std::clock();
+  auto tree = CellTree::Compile(node);
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  // Of a: 0..999 by the second rule, the rest of 10..giga/2+9 by the first. Of b: 0..999.
+  EXPECT_EQ((*tree)->count(), giga - giga / 2 - 10 + giga - 1000);
+  EXPECT_EQ(CellOf(**tree, 0)["seed"], CanonicalValue(Int(static_cast<int64_t>(giga / 2 + 10))));
+  EXPECT_EQ(CellOf(**tree, giga / 2 - 10), (Cell{{"model", "sb"}, {"seed", CanonicalValue(Int(1000))}}));
+  EXPECT_LT(std::clock() - start, CLOCKS_PER_SEC / 20);
+}
+
+TEST(Algebra, ARangeInARuleReachesBothEndsOf64Bits) {
+  const int64_t lowest = std::numeric_limits<int64_t>::min(), highest = std::numeric_limits<int64_t>::max();
+  v1::CellNode node = Exclude(Range("a", lowest, 3, 6148914691236517205ull), {{{"a", {Int(lowest)}}}});
+  *node.mutable_exclude()->mutable_rules(0)->mutable_all_of(0)->add_ranges() =
+      Range("", lowest + 1, 1, std::numeric_limits<uint64_t>::max() - 8).axis().range();
+  auto tree = CellTree::Compile(node);
+  ASSERT_TRUE(tree.ok()) << tree.status();
+  ASSERT_EQ((*tree)->count(), 2u);
+  EXPECT_EQ(CellOf(**tree, 0)["a"], CanonicalValue(Int(highest - 6)));
+  EXPECT_EQ(CellOf(**tree, 1)["a"], CanonicalValue(Int(highest - 3)));
+}
+
 TEST(Algebra, WhatMakesNoSenseIsRefused) {
   auto message = [](const v1::CellNode& node) {
     auto tree = CellTree::Compile(node);
@@ -283,6 +359,20 @@ TEST(Algebra, WhatMakesNoSenseIsRefused) {
   EXPECT_NE(message(Exclude(seed, {{{"sede", {Int(1)}}}})).find("\"seed\""), std::string::npos);
   EXPECT_NE(message(Exclude(seed, {{{"seed", {Int(0), Int(1), Int(2)}}}})).find("no cell"), std::string::npos);
   EXPECT_NE(message(Exclude(seed, std::vector<RuleOf>(17, {{"seed", {Int(1)}}}))).find("at most 16"), std::string::npos);
+  v1::CellNode ruled = Exclude(seed, {{{"seed", {Int(1)}}}});
+  auto with_range = [&](const v1::IntRange& range) {
+    v1::CellNode node = ruled;
+    *node.mutable_exclude()->mutable_rules(0)->mutable_all_of(0)->add_ranges() = range;
+    return message(node);
+  };
+  EXPECT_NE(with_range(Range("", 0, 1, 0).axis().range()).find("empty"), std::string::npos);
+  EXPECT_NE(with_range(Range("", 0, 0, 2).axis().range()).find("step 0"), std::string::npos);
+  EXPECT_NE(with_range(Range("", 1, -1, 3).axis().range()).find("below 0"), std::string::npos);
+  EXPECT_NE(with_range(Range("", 0, 2, kMaxSteppedRange + 1).axis().range()).find("with a step"), std::string::npos);
+  EXPECT_EQ(with_range(Range("", 1, 1, uint64_t{1} << 62).axis().range()), "ok");
+  v1::CellNode by_model = Exclude(Product({model, seed}), {{{"model", {Text("m")}}, {"seed", {Int(1)}}}});
+  *by_model.mutable_exclude()->mutable_rules(0)->mutable_all_of(0)->add_ranges() = Range("", 0, 1, 1).axis().range();
+  EXPECT_NE(message(by_model).find("cannot be a range"), std::string::npos);
   v1::CellNode deep = seed;
   for (int i = 0; i < 200; ++i) deep = Chain({deep});
   EXPECT_NE(message(deep).find("deep"), std::string::npos);

@@ -26,6 +26,7 @@ TEST(Catalog, BuiltInModelsNeedNoFolder) {
   EXPECT_THAT(catalog.Ids(), ElementsAre("null", "null-embed"));
   EXPECT_TRUE(catalog.Find("null")->generates);
   EXPECT_FALSE(catalog.Find("null")->embeds);
+  EXPECT_THAT(Problem(catalog, "micro-dalle"), HasSubstr("/nonexistent, which is no folder"));
   EXPECT_TRUE(catalog.Find("null-embed")->embeds);
   EXPECT_EQ(catalog.Find("null-embed")->dimensions, 16);
   EXPECT_EQ(catalog.Find("null")->digest.size(), 32u);
@@ -40,6 +41,7 @@ TEST(Catalog, FindsFoldersByTheirConfiguration) {
   ModelCatalog catalog = Open({folder.path()});
   EXPECT_THAT(catalog.Ids(), ElementsAre("c", "my-dalle", "null", "null-embed"));
   ModelFolder dalle = *catalog.Find("my-dalle");
+  EXPECT_THAT(catalog.EmbedderIds(), ElementsAre("c"));
   EXPECT_EQ(dalle.architecture, "dalle-bart");
   EXPECT_TRUE(dalle.harmless && dalle.generates && !dalle.embeds);
   EXPECT_EQ(dalle.image_vocab, 512);

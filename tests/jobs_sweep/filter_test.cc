@@ -28,6 +28,20 @@ bool Matches(const std::string& filter, const v1::Cell& cell) {
 
 const v1::Value kEmpty = BlankOf(v1::BLANK_KIND_EMPTY), kPadding = BlankOf(v1::BLANK_KIND_PADDING);
 
+TEST(Filter, AnEscapedValueReadsBackAsItWas) {
+  for (const std::string text : {"plain", "a, b", "a|b", "a,seed=1", "\\", "\\,", "\\|x\\\\,", ",", "|", "a\\b"}) {
+    auto filter = ParseFilters("prompt=" + EscapeFilterValue(text) + ",seed=1", {"prompt", "seed"});
+    ASSERT_TRUE(filter.ok()) << text << ": " << filter.status();
+    v1::Cell cell;
+    cell.set_seed(1);
+    cell.mutable_prompt()->set_text(text);
+    EXPECT_TRUE(Matches(cell, *filter)) << text;
+    cell.mutable_prompt()->set_text(text + "x");
+    EXPECT_FALSE(Matches(cell, *filter)) << text;
+    EXPECT_EQ(filter->axes.at("prompt").shown, std::vector<std::string>{text});
+  }
+}
+
 TEST(Filter, BlankIsAnyKindUnlessNamed) {
   EXPECT_TRUE(Matches("prompt=", CellOf(kEmpty, 1)));
   EXPECT_TRUE(Matches("prompt=", CellOf(kPadding, 1)));

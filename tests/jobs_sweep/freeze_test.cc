@@ -133,7 +133,8 @@ TEST_F(FreezeTest, SweepsThatNoMessageHoldsAreRefused) {
   for (int i = 0; i < 90'000; ++i)
     prompts += "a rather long prompt about nothing in particular, number " + std::to_string(i) + "\n";
   folder_.Write("p.txt", prompts);
-  EXPECT_THAT(Problem("cells: {model: null, prompt: {file: p.txt}, seed: 1}\n"), HasSubstr("split its prompts"));
+  EXPECT_THAT(Problem("cells: {model: null, prompt: {file: p.txt}, seed: 1}\n"),
+              AllOf(HasSubstr("s.yaml:3:8: "), HasSubstr("split its prompts")));
 }
 
 TEST_F(FreezeTest, DtypesAreChecked) {

@@ -5,6 +5,7 @@
 
 #include <ctime>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "jobs/sweep/algebra.h"
 #include "jobs/sweep/prompt_text.h"
@@ -136,7 +137,55 @@ TEST(Spec, OrderOfKeysDoesNotMatter) {
   EXPECT_EQ(a->spec.SerializeAsString(), b->spec.SerializeAsString());
 }
 
+TEST(Spec, RangesInRulesStayRanges) {
+  auto loaded = Parse(
+      "cells:\n  exclude:\n    from: {model: m, prompt: x, seed: 0..999999999}\n    rules:\n"
+      "      - {seed: 0..899999999}\n      - {seed: [900000005, 900000010..900000019, {range: [999999999, 999999990, -3]}]}\n");
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ((*CellTree::Compile(loaded->spec.cells()))->count(), 100'000'000u - 1 - 10 - 3);
+  EXPECT_LT(loaded->spec.ByteSizeLong(), 300u);
+  EXPECT_THAT(
+      Message("cells:\n  exclude: {from: {model: m, prompt: x, seed: 0..9}, rules: [{seed: {range: [0, 2000000, 2]}}]}\n"),
+      AllOf(HasSubstr("s.yaml:5:3"), HasSubstr("with a step")));
+}
+
+TEST(Spec, AValueLeftOutIsReportedWhereItsKeyStands) {
+  EXPECT_THAT(Message("cells:\n  model: m\n  prompt:\n  seed: 1\n"), HasSubstr("s.yaml:6:3: "));
+  EXPECT_THAT(Message("cells:\n  model: m\n  prompt: x\n  seed:\n\n\n"), HasSubstr("s.yaml:7:3: seed has no value"));
+  EXPECT_THAT(Message("cells:\n"), HasSubstr("s.yaml:4:1: "));
+  EXPECT_THAT(std::string(ParseSpec("version: 1\nname: t\nembedders:\ncells: {}\n", "s.yaml", "/").status().message()),
+              HasSubstr("s.yaml:3:1: embedder has no value"));
+}
+
+TEST(Spec, TextThatOnlyLooksBlankIsRefused) {
+  TempFolder folder;
+  for (const char* invisible : {"\xC2\xA0", "\xE2\x80\x8B", "\xE3\x80\x80", "\xEF\xBB\xBF", "\xE2\x80\x83 \t"}) {
+    EXPECT_THAT(Message(CellsWith(absl::StrCat("seed: 1, prompt: \"", invisible, "\""))),
+                AllOf(HasSubstr("s.yaml:4:"), HasSubstr("invisible"), HasSubstr("{blank: whitespace}")));
+    folder.Write("p.txt", absl::StrCat("a\n", invisible, "\n"));
+    EXPECT_THAT(Message(CellsWith("seed: 1, prompt: {file: p.txt}"), folder.path()),
+                AllOf(HasSubstr("p.txt:2:1"), HasSubstr("{blank: empty}")));
+  }
+  EXPECT_THAT(Values(Parse(CellsWith("seed: 1, prompt: \"\xC2\xA0.\"")), "prompt"), ElementsAre("\xC2\xA0."));
+}
+
+TEST(Spec, TextThatLooksLikeATemplateIsNotedOnce) {
+  auto loaded = Parse(CellsWith("seed: 1, prompt: ['a {red|blue} dog', 'a __cat__', {template: '{a|b}'}]"));
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_THAT(Values(loaded, "prompt"), ElementsAre("a {red|blue} dog", "a __cat__", "a", "b"));
+  EXPECT_THAT(loaded->notes, ElementsAre(AllOf(HasSubstr("s.yaml:4:"), HasSubstr("a {red|blue} dog"), HasSubstr("template:"))));
+  for (const char* plain : {"'a {red} dog'", "'a|b'", "'snake_case__'", "'{'", "'{{A}}'"}) {
+    auto other = Parse(CellsWith(std::string("seed: 1, prompt: ") + plain));
+    ASSERT_TRUE(other.ok()) << other.status();
+    EXPECT_THAT(other->notes, ElementsAre()) << plain;
+  }
+}
+
 TEST(Spec, MistakesAreAnsweredWithPlaceAndNearestName) {
+  EXPECT_THAT(Message(CellsWith("prompt: x, seed: {rnage: [1, 3]}")),
+              AllOf(HasSubstr("s.yaml:4:37: unknown key \"rnage\""), HasSubstr("did you mean \"range\"?")));
+  EXPECT_THAT(Message(CellsWith("prompt: x, seed: {range: [1, 3], step: 2}")), HasSubstr("s.yaml:4:52: unknown key \"step\""));
+  EXPECT_THAT(Message(CellsWith("prompt: x, seed: {}")), HasSubstr("a range is"));
   EXPECT_THAT(Message("cels: {}\n"), AllOf(HasSubstr("s.yaml:4:1: unknown key \"cels\""), HasSubstr("\"cells\"")));
   EXPECT_THAT(Message("cells: {modle: m}\n"), AllOf(HasSubstr("s.yaml:4:9: unknown axis \"modle\""), HasSubstr("\"model\"")));
   EXPECT_THAT(Message("cells:\n  prodcut: {model: m}\n"), AllOf(HasSubstr("s.yaml:5:3"), HasSubstr("\"product\"")));
@@ -194,7 +243,7 @@ TEST(Spec, TheFrameIsChecked) {
   EXPECT_THAT(message("version: 1\nversion: 1\n"), HasSubstr("s.yaml:2:1: key \"version\" appears twice"));
   EXPECT_THAT(message("a: &x 1\n"), AllOf(HasSubstr("s.yaml:1:"), HasSubstr("anchors")));
   EXPECT_THAT(message("a: &x 1\nb: *x\n"), HasSubstr("anchors"));
-  EXPECT_THAT(message("a: *x\n"), HasSubstr("s.yaml:1:"));
+  EXPECT_THAT(message("a: *x\n"), AllOf(HasSubstr("s.yaml:1:"), HasSubstr("aliases (*) are not allowed")));
   EXPECT_THAT(message("<<: {a: 1}\n"), HasSubstr("merge keys"));
   EXPECT_THAT(message("a: !!int 1\n"), HasSubstr("tags"));
   EXPECT_THAT(message("a: !mine {}\n"), HasSubstr("tags"));
@@ -223,6 +272,10 @@ TEST(Spec, PromptFilesAreChecked) {
   EXPECT_THAT(Values(Parse(use, folder.path()), "prompt"), ElementsAre("one", " two "));
   folder.Write("p.txt", "one\n\ntwo\n");
   EXPECT_THAT(Message(use, folder.path()), AllOf(HasSubstr("p.txt:2:1"), HasSubstr("{blank: empty}"), HasSubstr("s.yaml:4:")));
+  folder.Write("p.txt", "one\rtwo\r");
+  EXPECT_THAT(Message(use, folder.path()), AllOf(HasSubstr("p.txt:1:4"), HasSubstr("carriage return")));
+  EXPECT_THAT(Message(CellsWith("seed: 1, prompt: {file: pp.txt}"), folder.path()),
+              AllOf(HasSubstr("does not exist; did you mean"), HasSubstr("/p.txt\"?")));
   folder.Write("p.txt", "one\ntwo\none\n");
   EXPECT_THAT(Message(use, folder.path()),
               AllOf(HasSubstr("p.txt:3:1"), HasSubstr("appears twice (first at"), HasSubstr("p.txt:1:1")));
@@ -249,6 +302,10 @@ TEST(Spec, TemplateMistakes) {
   EXPECT_THAT(message("'{a|a}'"), HasSubstr("appears twice"));
   EXPECT_THAT(message("'{a|}'"), HasSubstr("{blank: empty}"));
   EXPECT_THAT(message("'__none__'"), HasSubstr("wildcards/none.txt"));
+  folder.Write("wildcards/animal.txt", "cat\n");
+  EXPECT_THAT(message("'__anima__'"), HasSubstr("wildcards/animal.txt\"?"));
+  EXPECT_THAT(message("'{{adj}}', vars: {adj: ~}"), HasSubstr("s.yaml:4:"));
+  EXPECT_THAT(message("'{{adj}}', vars: {adj: [a, null]}"), HasSubstr("in quotes"));
   std::string bomb = "'";
   for (int i = 0; i < 21; ++i) bomb += "{a|b}";
   EXPECT_THAT(message(bomb + "'"), HasSubstr("more than 1000000 prompts"));
