@@ -1,5 +1,6 @@
 #include "cli/client.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <utility>
@@ -7,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/rpc.h"
 #include "base/status.h"
+#include "jobs/sweep/names.h"
 
 namespace promptsweep::cli {
 namespace {
@@ -92,7 +94,14 @@ absl::StatusOr<v1::SweepInfo> Client::FindSweep(const std::string& key) {
   request.set_name(key);
   auto response = Call(*store_, &v1::StoreService::StubInterface::GetSweep, request);
   if (absl::IsNotFound(response.status())) {
-    return absl::NotFoundError(absl::StrCat("no sweep \"", key, "\" in ", remote() ? source().server : source().store));
+    std::vector<std::string> names;
+    if (const auto all = Call(*store_, &v1::StoreService::StubInterface::ListSweeps, v1::ListSweepsRequest()); all.ok()) {
+      for (const v1::SweepInfo& sweep : all->sweeps()) names.push_back(sweep.manifest().spec().name());
+    }
+    std::sort(names.begin(), names.end());
+    names.erase(std::unique(names.begin(), names.end()), names.end());
+    return absl::NotFoundError(absl::StrCat("no sweep ", sweep::Quoted(key), " in ", remote() ? source().server : source().store,
+                                            sweep::Hint(key, names)));
   }
   PS_RETURN_IF_ERROR(response.status());
   return std::move(*response->mutable_info());

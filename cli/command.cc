@@ -59,6 +59,10 @@ std::vector<std::string> ModelFolders(const std::vector<std::string>& given) {
   return {};
 }
 
+void PrintNotes(const sweep::LoadedSpec& spec) {
+  for (const std::string& note : spec.notes) PrintNote(absl::StrCat("note: ", note));
+}
+
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view content) {
   const std::string part = absl::StrCat(path, ".", getpid(), ".part");
   const auto fail = [&](int error) {

@@ -11,6 +11,7 @@
 #include "cli/client.h"
 #include "cli/exit.h"
 #include "cli/output.h"
+#include "jobs/sweep/spec.h"
 
 namespace promptsweep::cli {
 
@@ -60,6 +61,9 @@ void AddCompletion(Commands& commands);
 // Folders searched for models: `given`, else $PROMPTSWEEP_MODELS (joined by colons), else those that come with the program:
 // models/ of the source tree it was built in, or share/promptsweep/models beside its bin/.
 [[nodiscard]] std::vector<std::string> ModelFolders(const std::vector<std::string>& given);
+
+// What a spec's author may not have meant, on stderr.
+void PrintNotes(const sweep::LoadedSpec& spec);
 
 // Writes a file so that it is never seen half written. INVALID_ARGUMENT where it cannot be.
 [[nodiscard]] absl::Status WriteFileAtomically(const std::string& path, absl::string_view content);

@@ -2,6 +2,8 @@
 
 #include <set>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
@@ -106,6 +108,11 @@ absl::StatusOr<CsvFile> ParseCsv(absl::string_view bytes, absl::string_view name
   CsvFile file;
   if (reader.AtEnd()) return reader.Error(1, "the file is empty");
   PS_ASSIGN_OR_RETURN(file.header, reader.Record());
+  for (std::string& column : file.header) column = std::string(absl::StripAsciiWhitespace(column));
+  if (file.header.size() == 1 && file.header[0].find_first_of(";\t") != std::string::npos) {
+    return reader.Error(1, absl::StrCat("the fields are separated by ",
+                                        absl::StrContains(file.header[0], ';') ? "semicolons" : "tabs", "; commas are needed"));
+  }
   std::set<std::string> seen;
   for (const std::string& column : file.header) {
     if (column.empty()) return reader.Error(1, "a column has no name");
@@ -115,6 +122,8 @@ absl::StatusOr<CsvFile> ParseCsv(absl::string_view bytes, absl::string_view name
   while (!reader.AtEnd()) {
     const int line = reader.line();
     PS_ASSIGN_OR_RETURN(std::vector<std::string> row, reader.Record());
+    // An empty line; with a single column it is an empty field.
+    if (row.size() == 1 && row[0].empty() && file.header.size() > 1) continue;
     if (row.size() != file.header.size()) {
       return reader.Error(line, absl::StrCat(row.size(), " fields where the header has ", file.header.size()));
     }

@@ -27,8 +27,9 @@ struct CsvFile {
   int Column(absl::string_view name) const;
 };
 
-// Every row has as many fields as the header; names are unique and not empty; text is UTF-8; a byte order mark is skipped.
-// INVALID_ARGUMENT with "NAME:LINE: ..." otherwise.
+// Every row has as many fields as the header; names are unique and not empty, spaces around them are dropped; text is UTF-8; a
+// byte order mark and empty lines are skipped (an empty line of a file with one column is an empty field). INVALID_ARGUMENT with
+// "NAME:LINE: ..." otherwise.
 [[nodiscard]] absl::StatusOr<CsvFile> ParseCsv(absl::string_view bytes, absl::string_view name);
 
 }  // namespace promptsweep::cli

@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "cli/command.h"
 #include "cli/csv.h"
+#include "cli/import.h"
 #include "cli/npy.h"
 #include "cli/rows.h"
 #include "cli/text.h"
@@ -105,6 +106,9 @@ class Exporter {
   // results.csv; remembers which rows there are and which pictures are still to be written.
   absl::Status Rows() {
     std::vector<Column> columns = ResultColumns(settings_);
+    for (Column& column : columns) {
+      if (column.name == "file") column.name = kImportedFile;
+    }
     columns.insert(columns.begin(), Column{"file"});
     Table table(columns);
     PartFile csv(options_.out + "/results.csv");

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <set>
 
 #include "absl/strings/ascii.h"
@@ -50,6 +51,14 @@ bool IsInt(const std::string& text) {
   return !text.empty() && text[0] != '+' && !absl::ascii_isspace(text[0]) && absl::SimpleAtoi(text, &value);
 }
 
+// A seed; "12.0" is how a table with gaps in the column writes 12.
+std::optional<int64_t> SeedOf(absl::string_view text) {
+  if (absl::EndsWith(text, ".0")) text.remove_suffix(2);
+  int64_t value;
+  if (!IsInt(std::string(text)) || !absl::SimpleAtoi(text, &value)) return std::nullopt;
+  return value;
+}
+
 bool IsNumber(const std::string& text) {
   double value;
   return !text.empty() && text[0] != '+' && !absl::ascii_isspace(text[0]) && absl::SimpleAtod(text, &value) &&
@@ -64,6 +73,21 @@ absl::StatusOr<v1::Prompt> PromptOf(const std::string& field) {
 }
 
 }  // namespace
+
+std::string NameOfPath(const std::string& path) {
+  constexpr size_t kMaxName = 64;
+  std::error_code error;
+  const std::filesystem::path clean = std::filesystem::absolute(path, error).lexically_normal();
+  std::filesystem::path last = clean.has_filename() ? clean.filename() : clean.parent_path().filename();
+  if (last.extension() == ".npy") last = last.stem();
+  std::string name;
+  for (char c : absl::AsciiStrToLower(last.string())) {
+    const bool allowed = absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-';
+    if (name.empty() && !absl::ascii_isalnum(c)) continue;
+    if (name.size() < kMaxName) name += allowed ? c : '-';
+  }
+  return name.empty() ? kModel : name;
+}
 
 v1::SweepManifest ImportManifest(const std::string& name, uint64_t rows, const v1::ModelRef& embedder,
                                  const std::string& imported_from, const std::string& content) {
@@ -99,9 +123,18 @@ v1::SweepManifest ImportManifest(const std::string& name, uint64_t rows, const v
 absl::StatusOr<ImportedRows> ImportedRows::FromCsv(CsvFile csv, const std::string& file) {
   ImportedRows rows;
   std::set<std::string> names;
+  std::vector<std::string> header;
+  for (const std::string& column : csv.header) header.push_back(AxisNameOf(column));
+  for (const char* name : {"file", "file_name", "filename", "image", "path"}) {
+    const auto at = std::find(header.begin(), header.end(), name);
+    if (!rows.file_column_ && at != header.end()) rows.file_column_ = at - header.begin();
+  }
+  const bool was_exported = std::find(header.begin(), header.end(), kImportedFile) != header.end();
   for (size_t i = 0; i < csv.header.size(); ++i) {
     Kept kept{AxisNameOf(csv.header[i]), i, Type::kText};
     if (ComputedColumns().count(kept.name)) continue;
+    if (kept.name == "file" && was_exported) continue;
+    if (kept.name == kImportedFile) kept.name = "file";
     if (!sweep::IsIdentifier(kept.name))
       return absl::InvalidArgumentError(absl::StrCat(file, ":1: column name ", sweep::Quoted(csv.header[i]), " is too long"));
     if (!names.insert(kept.name).second) {
@@ -122,7 +155,7 @@ absl::StatusOr<ImportedRows> ImportedRows::FromCsv(CsvFile csv, const std::strin
       const auto error = [&](absl::string_view what) {
         return absl::InvalidArgumentError(absl::StrCat(file, ":", csv.lines[row], ": ", what));
       };
-      if (kept.type == Type::kSeed && !field.empty() && !IsInt(field))
+      if (kept.type == Type::kSeed && !field.empty() && !SeedOf(field))
         return error(absl::StrCat("seed ", sweep::Quoted(field), " is not a whole number"));
       if (kept.type == Type::kPrompt) {
         const auto prompt = PromptOf(field);
@@ -149,6 +182,8 @@ void ImportedRows::Fill(uint64_t row, google::protobuf::RepeatedPtrField<v1::Set
     double number = 0;
     switch (kept.type) {
       case Type::kSeed:
+        value.set_int_value(*SeedOf(field));
+        break;
       case Type::kInt:
         (void)absl::SimpleAtoi(field, &whole);
         value.set_int_value(whole);
@@ -176,11 +211,9 @@ Json ImportedRows::JsonOf(uint64_t row) const {
 }
 
 absl::StatusOr<std::vector<std::string>> ImportedRows::Files(const std::string& folder) const {
-  const int column = csv_.Column("file");
-  if (column < 0) return absl::InvalidArgumentError(absl::StrCat(file_, ":1: there is no column \"file\""));
   std::vector<std::string> files;
   for (size_t row = 0; row < csv_.rows.size(); ++row) {
-    const std::string name = CsvUnguard(csv_.rows[row][column]);
+    const std::string name = CsvUnguard(csv_.rows[row][*file_column_]);
     const std::vector<std::string> parts = absl::StrSplit(name, '/');
     const auto error = [&](absl::string_view what) {
       return absl::InvalidArgumentError(absl::StrCat(file_, ":", csv_.lines[row], ": file ", sweep::Quoted(name), " ", what));

@@ -3,6 +3,7 @@
 
 #include <google/protobuf/repeated_field.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,15 @@ namespace promptsweep::cli {
 [[nodiscard]] v1::SweepManifest ImportManifest(const std::string& name, uint64_t rows, const v1::ModelRef& embedder,
                                                const std::string& imported_from, const std::string& content);
 
+// A sweep's name made of a path: its last part in lower case, without .npy, hyphens for what no name may hold.
+[[nodiscard]] std::string NameOfPath(const std::string& path);
+
+// The column an export writes the imported column "file" to: its own "file" says where the exported picture is.
+inline constexpr char kImportedFile[] = "imported_file";
+
 // The columns of every row. A column is whole numbers where all its fields are, numbers where all are, else text. Columns that
-// the store works out itself (ordinal, fingerprint, timings, ...: those of `export`) are left out.
+// the store works out itself (ordinal, fingerprint, timings, ...: those of `export`) are left out. Where there is a column
+// "imported_file", it is what the pictures were called before they were exported, and becomes the column "file" again.
 class ImportedRows {
  public:
   // INVALID_ARGUMENT "FILE:LINE: ..." for a seed that is not a whole number, a prompt that is not one (see
@@ -31,7 +39,10 @@ class ImportedRows {
   void Fill(uint64_t row, google::protobuf::RepeatedPtrField<v1::Setting>& columns) const;
   // The same as an object; a prompt as its text form.
   Json JsonOf(uint64_t row) const;
-  // The column "file": paths below `folder`. INVALID_ARGUMENT where there is none, or one leads out of the folder or to nothing.
+  // True where a column (file, file_name, filename, image, path) says which picture a row is about.
+  bool has_files() const { return file_column_.has_value(); }
+  // That column: paths below `folder`. INVALID_ARGUMENT where one leads out of the folder or to nothing. Precondition:
+  // has_files().
   [[nodiscard]] absl::StatusOr<std::vector<std::string>> Files(const std::string& folder) const;
 
  private:
@@ -43,6 +54,7 @@ class ImportedRows {
   };
   CsvFile csv_;
   std::string file_;
+  std::optional<size_t> file_column_;
   std::vector<Kept> kept_;  // sorted by name
 };
 

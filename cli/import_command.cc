@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "base/half.h"
 #include "base/hash.h"
@@ -255,8 +256,9 @@ absl::StatusOr<std::vector<std::string>> PicturesIn(const std::string& folder) {
   if (error) return absl::InvalidArgumentError(absl::StrCat(folder, ": ", error.message()));
   for (; it != end; it.increment(error)) {
     if (error) return absl::InvalidArgumentError(absl::StrCat(folder, ": ", error.message()));
+    // By name: a link into another folder is called what it is called here.
     if (it->is_regular_file(error) && IsPicture(it->path()))
-      files.push_back(std::filesystem::relative(it->path(), folder, error).generic_string());
+      files.push_back(it->path().lexically_relative(folder).generic_string());
   }
   std::sort(files.begin(), files.end());
   if (files.empty()) return absl::InvalidArgumentError(absl::StrCat(folder, " holds no .png, .jpg, .jpeg or .webp files"));
@@ -282,7 +284,12 @@ absl::StatusOr<int> ImportPictures(const Options& options, const Common& common)
     PS_ASSIGN_OR_RETURN(rows, ImportedRows::FromCsv(std::move(csv), options.folder));
   } else {
     PS_ASSIGN_OR_RETURN(rows, ReadRows(options.rows, 0));
-    PS_ASSIGN_OR_RETURN(files, rows->Files(options.folder));
+    PS_ASSIGN_OR_RETURN(files, rows->has_files() ? rows->Files(options.folder) : PicturesIn(options.folder));
+    if (files.size() != rows->size()) {
+      return absl::InvalidArgumentError(absl::StrCat(options.rows, ": ", rows->size(), " rows for ", files.size(),
+                                                     " pictures in ", options.folder,
+                                                     ", and no column \"file\" to say which is which"));
+    }
   }
   // The sweep is named by what is in the files, so that the same import twice is one sweep.
   Sha256 digest;
@@ -341,19 +348,31 @@ absl::StatusOr<int> ImportPictures(const Options& options, const Common& common)
   return Finish(*client, target, common);
 }
 
-absl::StatusOr<int> Import(const Options& options, const Common& common) {
+// The one model at hand that embeds.
+absl::StatusOr<std::string> OnlyEmbedder(const Options& options) {
+  PS_ASSIGN_OR_RETURN(const sweep::ModelCatalog catalog, sweep::ModelCatalog::Open(ModelFolders(options.models)));
+  const std::vector<std::string> ids = catalog.EmbedderIds();
+  if (ids.size() == 1) return ids[0];
+  return absl::InvalidArgumentError(absl::StrCat(
+      "a FOLDER of pictures needs --embedder, the model that sees them: ",
+      ids.empty() ? "none was found beside the built-in null-embed" : absl::StrCat("there are ", absl::StrJoin(ids, ", "))));
+}
+
+absl::StatusOr<int> Import(Options options, const Common& common) {
+  if (options.folder.empty() == options.embeddings.empty())
+    return absl::InvalidArgumentError("import takes either a FOLDER of pictures or --embeddings");
+  if (options.name.empty()) options.name = NameOfPath(options.embeddings.empty() ? options.folder : options.embeddings);
   if (!sweep::IsName(options.name)) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"", options.name, "\" is not a sweep name (a-z, 0-9, ., _, - ; at most 64, a letter or digit first)"));
   }
-  if (options.folder.empty() == options.embeddings.empty())
-    return absl::InvalidArgumentError("import takes either a FOLDER of pictures or --embeddings");
   if (!options.embeddings.empty()) {
     if (options.rows.empty()) return absl::InvalidArgumentError("--embeddings needs --rows: a CSV with a row for each vector");
     return ImportVectors(options, common);
   }
-  if (options.embedder.empty())
-    return absl::InvalidArgumentError("a FOLDER of pictures needs --embedder: the model that sees them");
+  if (options.embedder.empty()) {
+    PS_ASSIGN_OR_RETURN(options.embedder, OnlyEmbedder(options));
+  }
   return ImportPictures(options, common);
 }
 
@@ -366,11 +385,15 @@ void AddImport(Commands& commands) {
   app->add_option("FOLDER", options->folder, "Pictures: .png, .jpg, .webp, sub-folders too, in the order of their names");
   app->add_option("--embeddings", options->embeddings, "Vectors instead: two-dimensional .npy, float32 or float16")
       ->type_name("X.npy");
-  app->add_option("--rows", options->rows,
-                  "CSV with a row each: file (pictures), model, prompt, seed and any others; an empty prompt is the empty blank")
+  app->add_option(
+         "--rows", options->rows,
+         "CSV with a row each: file (else in the order of the pictures' names), model, prompt, seed and any others; an empty "
+         "prompt is the empty blank")
       ->type_name("X.csv");
-  app->add_option("--name", options->name, "Name of the sweep")->required();
-  app->add_option("--embedder", options->embedder, "Model that embeds the pictures, or made the vectors")->type_name("ID");
+  app->add_option("--name", options->name, "Name of the sweep [that of the folder or file]");
+  app->add_option("--embedder", options->embedder,
+                  "Model that embeds the pictures [the only one there is], or made the vectors [imported]")
+      ->type_name("ID");
   app->add_option("--models", options->models, "Folders with models [$PROMPTSWEEP_MODELS, else those that come with the program]")
       ->type_name("DIR");
   app->add_option("--threads", options->threads, "Threads; 0: the machine's")->check(CLI::Range(0, 1024));

@@ -3,14 +3,29 @@
 #include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
 #include <exception>
+#include <string>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "cli/command.h"
 #include "cli/exit.h"
 #include "cli/process.h"
+#include "jobs/sweep/names.h"
 
 namespace {
+
+// `unknown command "x"; did you mean ...` where the first word is none of them; else empty.
+std::string UnknownCommand(const CLI::App& app, int argc, char** argv) {
+  const std::string word = argc > 1 ? argv[1] : "";
+  if (word.empty() || word[0] == '-') return "";
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  if (std::find(names.begin(), names.end(), word) != names.end()) return "";
+  return absl::StrCat("unknown command ", promptsweep::sweep::Quoted(word), promptsweep::sweep::Hint(word, names));
+}
 
 int Run(int argc, char** argv) {
   using namespace promptsweep::cli;
@@ -37,7 +52,8 @@ int Run(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    PrintNote(std::string(error.what()) + " (see --help)");
+    const std::string unknown = UnknownCommand(app, argc, argv);
+    PrintNote((unknown.empty() ? std::string(error.what()) : unknown) + " (see --help)");
     return kBadInput;
   }
   spdlog::set_default_logger(spdlog::stderr_logger_mt("promptsweep"));

@@ -55,6 +55,29 @@ absl::StatusOr<v1::MotifReport> StoredMotifs(v1::StoreService::StubInterface& st
   return report;
 }
 
+Table MotifRows(const v1::MotifReport& report) {
+  Table table({{"id"},
+               {"tier"},
+               {"label", false, true},
+               {"prevalence"},
+               {"ci_low"},
+               {"ci_high"},
+               {"lift"},
+               {"lift_low"},
+               {"lift_high"},
+               {"q_value"},
+               {"members"},
+               {"medoid"}});
+  for (const v1::Motif& motif : report.motifs()) {
+    table.Add(
+        {absl::StrCat(motif.id()), TierName(motif.tier()), motif.label(), ShortDouble(motif.prevalence()),
+         ShortDouble(motif.ci_low()), ShortDouble(motif.ci_high()), motif.has_lift() ? ShortDouble(motif.lift()) : "",
+         motif.has_lift_low() ? ShortDouble(motif.lift_low()) : "", motif.has_lift_high() ? ShortDouble(motif.lift_high()) : "",
+         motif.has_q_value() ? ShortDouble(motif.q_value()) : "", absl::StrCat(motif.members()), absl::StrCat(motif.medoid())});
+  }
+  return table;
+}
+
 Table MotifTable(const v1::MotifReport& report) {
   Table table({{"id", true},
                {"tier"},

@@ -30,7 +30,10 @@ struct MiningRequest {
 // The last report stored for a sweep. NOT_FOUND where there is none.
 [[nodiscard]] absl::StatusOr<v1::MotifReport> StoredMotifs(v1::StoreService::StubInterface& store, uint32_t sweep);
 
-// A row per motif.
+// A row per motif, for programs: numbers as in the job's JSON.
+[[nodiscard]] Table MotifRows(const v1::MotifReport& report);
+
+// A row per motif, for people.
 [[nodiscard]] Table MotifTable(const v1::MotifReport& report);
 
 }  // namespace promptsweep::cli

@@ -31,11 +31,11 @@ absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
     return kOk;
   }
   PS_ASSIGN_OR_RETURN(const v1::MotifReport report, StoredMotifs(client->store(), info.sweep()));
-  const Table table = MotifTable(report);
   if (common.output == OutputFormat::kCsv) {
-    PS_RETURN_IF_ERROR(WriteStdout(table.Csv()));
+    PS_RETURN_IF_ERROR(WriteStdout(MotifRows(report).Csv()));
     return kOk;
   }
+  const Table table = MotifTable(report);
   std::string text = absl::StrCat(Headline(report, info.manifest().models_size()), "\n");
   if (!table.empty()) absl::StrAppend(&text, "\n", table.Render());
   for (const std::string& note : report.notes()) absl::StrAppend(&text, "\nnote: ", note);
@@ -51,7 +51,8 @@ void AddMotifs(Commands& commands) {
   CLI::App* app = commands.Add("motifs", "What a sweep's pictures keep showing, how often, and how surely",
                                Commands::Needs::kSource, [options](const Common& common) { return Motifs(*options, common); });
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest")->required();
-  app->add_option("--target", options->target, "Runs to look at, axis=value,...; prompt= is blank of any kind [blank runs]")
+  app->add_option("--target", options->target,
+                  "Runs to look at, axis=value,...; prompt= is blank of any kind [blank runs; all where none is]")
       ->type_name("FILTER")
       ->expected(1)
       ->take_all();

@@ -23,6 +23,7 @@ absl::StatusOr<int> Plan(const Options& options, const Common& common) {
   auto loaded = sweep::LoadSpec(options.spec);
   if (!loaded.ok()) return AsBadInput(loaded.status());
   PS_ASSIGN_OR_RETURN(const sweep::ModelCatalog catalog, sweep::ModelCatalog::Open(ModelFolders(options.models)));
+  PrintNotes(*loaded);
   auto manifest = sweep::Freeze(loaded->spec, catalog, {.allow_unknown_models = options.allow_missing, .where = &loaded->where});
   if (!manifest.ok()) return AsBadInput(manifest.status());
   PS_ASSIGN_OR_RETURN(const sweep::PlanSummary summary, sweep::Describe(*manifest, catalog, options.cells));
@@ -63,8 +64,8 @@ absl::StatusOr<int> Plan(const Options& options, const Common& common) {
 
 void AddPlan(Commands& commands) {
   auto options = std::make_shared<Options>();
-  CLI::App* app = commands.Add("plan", "Check a spec and show what it asks for; nothing runs", Commands::Needs::kNothing,
-                               [options](const Common& common) { return Plan(*options, common); });
+  CLI::App* app = commands.Add("plan", "Check a spec and show what it asks for; nothing runs, no data is opened",
+                               Commands::Needs::kSource, [options](const Common& common) { return Plan(*options, common); });
   app->add_option("SPEC", options->spec, "Experiment in YAML")->required();
   app->add_option("--models", options->models, "Folders with models [$PROMPTSWEEP_MODELS, else those that come with the program]")
       ->type_name("DIR");

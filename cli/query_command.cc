@@ -1,5 +1,6 @@
 // promptsweep query: stored results as rows.
 #include "absl/strings/str_cat.h"
+#include "base/pages.h"
 #include "base/status.h"
 #include "cli/command.h"
 #include "cli/rows.h"
@@ -22,16 +23,16 @@ absl::StatusOr<int> QueryFailures(Client& client, const v1::SweepInfo& info, con
   Json json = Json::array();
   v1::ListFailuresRequest request;
   request.set_sweep(info.sweep());
-  do {
-    PS_ASSIGN_OR_RETURN(const auto response, Call(client.store(), &v1::StoreService::StubInterface::ListFailures, request));
-    for (const v1::FailureRecord& failure : response.failures()) {
-      if (options.limit > 0 && json.size() == options.limit) break;
-      table.Add({absl::StrCat(failure.ordinal()), absl::StrCat(failure.attempts()), failure.error(), failure.worker(),
-                 absl::StrCat(failure.at_ms())});
-      json.push_back(ToJson(failure));
-    }
-    request.set_begin(response.next());
-  } while (request.begin() > 0);
+  PS_RETURN_IF_ERROR(ForEachPage(
+      request, [&](const auto& page) { return Call(client.store(), &v1::StoreService::StubInterface::ListFailures, page); },
+      [&](const v1::ListFailuresResponse& page) {
+        for (const v1::FailureRecord& failure : page.failures()) {
+          if (options.limit > 0 && json.size() == options.limit) return;
+          table.Add({absl::StrCat(failure.ordinal()), absl::StrCat(failure.attempts()), failure.error(), failure.worker(),
+                     absl::StrCat(failure.at_ms())});
+          json.push_back(ToJson(failure));
+        }
+      }));
   PS_RETURN_IF_ERROR(Print(common.output, table, json));
   return kOk;
 }
@@ -81,6 +82,7 @@ absl::StatusOr<int> Query(const Options& options, const Common& common) {
   if (common.output == OutputFormat::kJson) pending += rows > 0 ? "\n]\n" : "]\n";
   if (common.output == OutputFormat::kTable) pending = table.Render();
   PS_RETURN_IF_ERROR(WriteStdout(pending));
+  if (rows == 0 && !filter.empty() && !common.quiet) PrintNote("no stored result matches --where");
   if (more && options.limit == 0) PrintNote(absl::StrCat("only the first ", rows, " rows are shown; -o csv or -o json give all"));
   return kOk;
 }
@@ -97,7 +99,8 @@ void AddQuery(Commands& commands) {
       ->expected(1)
       ->take_all();
   app->add_flag("--failed", options->failed, "The cells that failed for good, and why, instead of results");
-  app->add_option("--limit", options->limit, "At most so many rows; 0 for all (a table shows 1000)");
+  app->add_option("--limit", options->limit, "At most so many rows; 0 for all (a table shows 1000)")
+      ->check(CLI::NonNegativeNumber);
 }
 
 }  // namespace promptsweep::cli

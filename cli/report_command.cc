@@ -105,6 +105,7 @@ absl::StatusOr<std::string> BuildReport(v1::StoreService::StubInterface& store, 
     return motifs.status();
   }
   PS_ASSIGN_OR_RETURN(input.baseline, ComparisonOrdinals(store, sweep, input.motifs, input.mined));
+  input.pictured_motifs = kMotifsWithPictures;
   std::set<uint64_t> wanted(input.baseline.begin(), input.baseline.end());
   for (int i = 0; i < std::min(kMotifsWithPictures, input.motifs.motifs_size()); ++i) {
     const v1::Motif& motif = input.motifs.motifs(i);

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/hash.h"
+#include "base/pages.h"
 #include "base/rpc.h"
 #include "base/status.h"
 #include "cli/client.h"
@@ -98,11 +99,9 @@ absl::StatusOr<std::vector<v1::OrdinalRange>> DoneRanges(v1::StoreService::StubI
   std::vector<v1::OrdinalRange> ranges;
   v1::GetCoverageRequest request;
   request.set_sweep(sweep);
-  do {
-    PS_ASSIGN_OR_RETURN(const auto response, Call(store, &v1::StoreService::StubInterface::GetCoverage, request));
-    ranges.insert(ranges.end(), response.done().begin(), response.done().end());
-    request.set_begin(response.next());
-  } while (request.begin() > 0);
+  PS_RETURN_IF_ERROR(ForEachPage(
+      request, [&](const auto& page) { return Call(store, &v1::StoreService::StubInterface::GetCoverage, page); },
+      [&](const v1::GetCoverageResponse& page) { ranges.insert(ranges.end(), page.done().begin(), page.done().end()); }));
   return ranges;
 }
 
@@ -162,8 +161,9 @@ absl::StatusOr<RowFilter> RowFilter::FromReport(const google::protobuf::Repeated
                                                 const std::vector<std::string>& settings) {
   std::map<std::string, std::string> by_axis;
   for (const v1::AxisFilter& filter : filters) {
-    const auto [entry, first] = by_axis.emplace(filter.axis(), absl::StrCat(filter.axis(), "=", filter.value()));
-    if (!first) absl::StrAppend(&entry->second, "|", filter.value());
+    const std::string value = sweep::EscapeFilterValue(filter.value());
+    const auto [entry, first] = by_axis.emplace(filter.axis(), absl::StrCat(filter.axis(), "=", value));
+    if (!first) absl::StrAppend(&entry->second, "|", value);
   }
   std::vector<std::string> texts;
   for (const auto& [axis, text] : by_axis) texts.push_back(text);

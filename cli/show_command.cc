@@ -10,12 +10,14 @@
 #include "cli/command.h"
 #include "cli/picture.h"
 #include "cli/rows.h"
+#include "jobs/sweep/names.h"
 
 namespace promptsweep::cli {
 namespace {
 
 struct Options {
   std::string sweep;
+  std::vector<std::string> cells;  // as they were written
   std::vector<uint64_t> ordinals;
   std::string out;
   std::vector<std::string> contact_sheet;  // file, count
@@ -66,7 +68,8 @@ absl::StatusOr<std::string> EncodeFor(const std::string& path, const std::string
               : worker::EncodePng(image.rgb, image.width, image.height);
 }
 
-absl::Status WriteSheet(Client& client, const v1::SweepInfo& info, const Options& options) {
+// How many pictures the sheet got.
+absl::StatusOr<uint64_t> WriteSheet(Client& client, const v1::SweepInfo& info, const Options& options) {
   const std::string& path = options.contact_sheet[0];
   uint64_t count = 0;
   if (!absl::SimpleAtoi(options.contact_sheet[1], &count) || count == 0 || count > kMaxSheet) {
@@ -96,10 +99,16 @@ absl::Status WriteSheet(Client& client, const v1::SweepInfo& info, const Options
                                             ? worker::EncodeWebp(sheet.rgb, sheet.width, sheet.height)
                                             : worker::EncodePng(sheet.rgb, sheet.width, sheet.height);
   PS_RETURN_IF_ERROR(encoded.status());
-  return WriteFileAtomically(path, *encoded);
+  PS_RETURN_IF_ERROR(WriteFileAtomically(path, *encoded));
+  return pictures.size();
 }
 
-absl::StatusOr<int> Show(const Options& options, const Common& common) {
+absl::StatusOr<int> Show(Options options, const Common& common) {
+  for (const std::string& cell : options.cells) {
+    if (!absl::SimpleAtoi(cell, &options.ordinals.emplace_back())) {
+      return absl::InvalidArgumentError(absl::StrCat("ORDINAL ", sweep::Quoted(cell), " is not a cell's number, from 0 up"));
+    }
+  }
   if (options.ordinals.empty() && options.contact_sheet.empty()) {
     return absl::InvalidArgumentError("show needs an ORDINAL or --contact-sheet (see --help)");
   }
@@ -108,7 +117,10 @@ absl::StatusOr<int> Show(const Options& options, const Common& common) {
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
   PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, client->FindSweep(options.sweep));
   if (!options.contact_sheet.empty()) {
-    PS_RETURN_IF_ERROR(WriteSheet(*client, info, options));
+    PS_ASSIGN_OR_RETURN(const uint64_t pictures, WriteSheet(*client, info, options));
+    Table table({{"contact_sheet", false, true, 0}, {"pictures", true}});
+    table.Add({options.contact_sheet[0], absl::StrCat(pictures)});
+    PS_RETURN_IF_ERROR(Print(common.output, table, Json{{"contact_sheet", options.contact_sheet[0]}, {"pictures", pictures}}));
     return kOk;
   }
   PS_ASSIGN_OR_RETURN(const std::vector<std::string> settings, SettingNames(client->store(), info));
@@ -157,7 +169,7 @@ void AddShow(Commands& commands) {
   CLI::App* app = commands.Add("show", "Single results, their pictures, contact sheets", Commands::Needs::kSource,
                                [options](const Common& common) { return Show(*options, common); });
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest")->required();
-  app->add_option("ORDINAL", options->ordinals, "Cells");
+  app->add_option("ORDINAL", options->cells, "Cells");
   app->add_option("--out", options->out, "Write the cell's picture here (.png or .webp)")->type_name("FILE");
   app->add_option("--contact-sheet", options->contact_sheet,
                   "Write so many pictures on one sheet (.png or .webp): those of the cells named, or evenly spaced ones")

@@ -30,6 +30,7 @@ struct ReportInput {
   v1::MotifReport motifs;
   bool mined = false;                          // false: no motif report was ever made
   std::map<uint64_t, ReportPicture> pictures;  // by ordinal; a missing one is shown as missing
+  int pictured_motifs = 1 << 30;               // the first so many motifs are shown with pictures
   std::vector<uint64_t> baseline;              // pictures to compare with; may be empty
   std::vector<v1::Provenance> provenances;     // distinct, of the pictures shown
   std::string command_prefix;                  // how to reach the store: "--store FOLDER" or "--server HOST:PORT"

@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/rpc.h"
 #include "base/status.h"
+#include "jobs/sweep/algebra.h"
 #include "jobs/sweep/filter.h"
 #include "jobs/sweep/imported.h"
 #include "jobs/sweep/names.h"
@@ -61,6 +62,21 @@ std::vector<v1::AxisFilter> InWords(const sweep::CellFilter& filter) {
     }
   }
   return words;
+}
+
+// True where some run, stored or not, asks a blank prompt.
+bool AsksBlank(const v1::SweepManifest& manifest, const Columns& columns) {
+  bool blank = false;
+  if (manifest.imported_from().empty()) {
+    sweep::ForEachAxis(manifest.spec().cells(), [&](const v1::Axis& axis) {
+      for (const v1::Value& value : axis.list().values()) blank |= value.prompt_value().has_blank();
+    });
+    return blank;
+  }
+  for (const auto& [ordinal, settings] : columns) {
+    blank |= sweep::ImportedCell(v1::Cell(), {settings.begin(), settings.end()}).prompt().has_blank();
+  }
+  return blank;
 }
 
 // Decides the side of a run and collects what Runs holds.
@@ -190,14 +206,15 @@ absl::StatusOr<SweepData> LoadSweep(v1::StoreService::StubInterface& store, cons
     axes.assign(names.begin(), names.end());
   }
   const bool by_default = selection.target.empty();
-  PS_ASSIGN_OR_RETURN(sweep::CellFilter target, sweep::ParseFilters(by_default ? "prompt=" : selection.target, axes));
+  const std::string standard = AsksBlank(manifest, columns) ? "prompt=" : "";
+  PS_ASSIGN_OR_RETURN(sweep::CellFilter target, sweep::ParseFilters(by_default ? standard : selection.target, axes));
   PS_ASSIGN_OR_RETURN(sweep::CellFilter baseline, sweep::ParseFilters(selection.baseline, axes));
   data.target = InWords(target);
   data.baseline = InWords(baseline);
   Sorter sorter(std::move(plan), std::move(target), std::move(baseline), std::move(columns));
   PS_RETURN_IF_ERROR(Scan(store, sorter, data));
   if (std::find(data.runs.is_target.begin(), data.runs.is_target.end(), 1) == data.runs.is_target.end()) {
-    return absl::InvalidArgumentError(by_default ? "no blank run is stored in this sweep: say with --target which runs to look at"
+    return absl::InvalidArgumentError(by_default ? "no blank run is stored yet: say with --target which runs to look at"
                                                  : "no stored run matches --target");
   }
   return data;

@@ -45,6 +45,21 @@ TEST(Csv, ReadsWhatOthersWrite) {
   EXPECT_EQ(file->Column("nothing"), -1);
 }
 
+TEST(Csv, SpacesInTheHeaderAndEmptyLinesAreNothing) {
+  const auto file = ParseCsv("prompt , seed\r\n\r\na,1\r\n\r\n", "f");
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_THAT(file->header, ElementsAre("prompt", "seed"));
+  EXPECT_THAT(file->rows, ElementsAre(ElementsAre("a", "1")));
+  EXPECT_THAT(file->lines, ElementsAre(3));
+  // With one column an empty line is an empty field: a blank prompt, perhaps.
+  EXPECT_THAT(ParseCsv("prompt\n\na\n", "f")->rows, ElementsAre(ElementsAre(""), ElementsAre("a")));
+}
+
+TEST(Csv, OtherSeparatorsAreNamed) {
+  EXPECT_THAT(ParseCsv("file;prompt\na;b\n", "f").status().message(), HasSubstr("f:1: the fields are separated by semicolons"));
+  EXPECT_THAT(ParseCsv("file\tprompt\na\tb\n", "f").status().message(), HasSubstr("tabs"));
+}
+
 TEST(Csv, RefusesWithTheLine) {
   EXPECT_THAT(ParseCsv("", "f").status().message(), HasSubstr("f:1: the file is empty"));
   EXPECT_THAT(ParseCsv("a,b\n1,2\n3\n", "f").status().message(), HasSubstr("f:3: 1 fields where the header has 2"));

@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
 #include "cli/rows.h"
 #include "jobs/sweep/plan.h"
 
@@ -65,7 +68,42 @@ TEST(Import, FilesStayBelowTheFolder) {
     ASSERT_TRUE(rows.ok());
     EXPECT_THAT(rows->Files(::testing::TempDir()).status().message(), HasSubstr("f:2: file")) << name;
   }
-  EXPECT_THAT(Rows("seed\n1\n")->Files("/").status().message(), HasSubstr("no column \"file\""));
+  EXPECT_FALSE(Rows("seed\n1\n")->has_files());
+}
+
+TEST(Import, TheColumnOfFilesHasSeveralUsualNames) {
+  const std::string folder = ::testing::TempDir();
+  std::ofstream(folder + "/import_test.png") << "x";
+  for (const char* name : {"file", "File", "file_name", "filename", "image", "path"}) {
+    const auto rows = Rows(absl::StrCat("seed,", name, "\n1,import_test.png\n"));
+    ASSERT_TRUE(rows.ok() && rows->has_files()) << name;
+    EXPECT_THAT(*rows->Files(folder), ElementsAre("import_test.png")) << name;
+  }
+}
+
+TEST(Import, WhatAnExportCallsImportedFileIsTheFileAgain) {
+  const auto rows = Rows("file,imported_file,seed\nimages/0.png,'=cmd.png,1\n");
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  EXPECT_EQ(rows->JsonOf(0), (Json{{"file", "=cmd.png"}, {"seed", 1}}));
+  EXPECT_THAT(rows->Files("/").status().message(), HasSubstr("\"images/0.png\""));
+}
+
+TEST(Import, ASeedWithAPointAndNoughtIsWhole) {
+  const auto rows = Rows("seed\n12.0\n-3\n");
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  EXPECT_EQ(rows->JsonOf(0)["seed"], 12);
+  EXPECT_EQ(rows->JsonOf(1)["seed"], -3);
+  EXPECT_FALSE(Rows("seed\n.0\n").ok());
+  EXPECT_FALSE(Rows("seed\n1.00\n").ok());
+}
+
+TEST(Import, NamesComeFromPaths) {
+  EXPECT_EQ(NameOfPath("/a/My Pictures (2)/"), "my-pictures--2-");
+  EXPECT_EQ(NameOfPath("out/X.v2.npy"), "x.v2");
+  EXPECT_EQ(NameOfPath("pictures.v2"), "pictures.v2");
+  EXPECT_EQ(NameOfPath("_-.hidden"), "hidden");
+  EXPECT_EQ(NameOfPath("/\xC3\xBC/"), "imported");
+  EXPECT_EQ(NameOfPath(std::string(100, 'a')), std::string(64, 'a'));
 }
 
 TEST(Import, TheManifestCountsAndIsNamedByItsContent) {
@@ -106,6 +144,19 @@ TEST(Rows, FiltersReadImportedColumns) {
   ASSERT_TRUE(from_report.ok());
   EXPECT_TRUE(from_report->Matches(ResultOf(*rows, 0)));
   EXPECT_FALSE(from_report->Matches(ResultOf(*rows, 1)));
+}
+
+TEST(Rows, FiltersOfAReportKeepBarsAndCommas) {
+  const auto rows = Rows("prompt,seed\n\"a|b,seed=1\",7\na,7\nb,1\n");
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  google::protobuf::RepeatedPtrField<v1::AxisFilter> report;
+  report.Add()->set_axis("prompt");
+  report[0].set_value("a|b,seed=1");
+  const auto filter = RowFilter::FromReport(report, {});
+  ASSERT_TRUE(filter.ok()) << filter.status();
+  EXPECT_TRUE(filter->Matches(ResultOf(*rows, 0)));
+  EXPECT_FALSE(filter->Matches(ResultOf(*rows, 1)));
+  EXPECT_FALSE(filter->Matches(ResultOf(*rows, 2)));
 }
 
 }  // namespace

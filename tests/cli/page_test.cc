@@ -112,6 +112,32 @@ TEST(Page, MedoidFirstAndOnce) {
   EXPECT_THAT(page, HasSubstr("no picture stored for ordinal 9"));
 }
 
+TEST(Page, SaysWhyAMotifHasNoPictures) {
+  ReportInput input = Input();
+  *input.motifs.add_motifs() = input.motifs.motifs(0);
+  input.motifs.mutable_motifs(1)->set_id(2);
+  input.pictured_motifs = 1;
+  const std::string page = RenderReport(input);
+  EXPECT_THAT(Between(page, "id=\"motif-1\"", "</article>"), HasSubstr("<img "));
+  EXPECT_THAT(Between(page, "id=\"motif-2\"", "</article>"),
+              testing::AllOf(Not(HasSubstr("<img ")), Not(HasSubstr("no picture stored")),
+                             HasSubstr("pictures of the first motifs only")));
+  input.pictures.clear();
+  EXPECT_THAT(RenderReport(input),
+              testing::AllOf(Not(HasSubstr("no picture stored for ordinal 7")), HasSubstr("No pictures are stored")));
+}
+
+TEST(Page, TheCommandShownReadsBackWhatWasAsked) {
+  ReportInput input = Input();
+  input.motifs.clear_target();
+  for (const char* value : {"a dog, a cat", "a|b"}) {
+    auto* filter = input.motifs.add_target();
+    filter->set_axis("prompt");
+    filter->set_value(value);
+  }
+  EXPECT_THAT(RenderReport(input), HasSubstr(EscapeHtml("--target 'prompt=a dog\\, a cat' --target 'prompt=a\\|b'")));
+}
+
 TEST(Page, WithoutBaselineMotifsOrMining) {
   ReportInput input = Input();
   input.motifs.set_baseline_runs(0);

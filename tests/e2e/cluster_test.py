@@ -2,23 +2,10 @@
 import os
 import unittest
 
-from harness import SIGKILL, SIGTERM, Case, null_spec, program
+from harness import SIGKILL, SIGTERM, ClusterCase, null_spec, program
 
 
-class ClusterTest(Case):
-    def start_store(self, listen="127.0.0.1:0"):
-        process = self.start(program("promptsweep-store"), "--folder", self.path("store"), "--init", "--listen", listen)
-        process.address = process.wait_for_line(r"listening on (\S+)", "out")[1]
-        return process
-
-    def start_coordinator(self, store, listen="127.0.0.1:0"):
-        process = self.start(program("promptsweep-coordinator"), "--store", store.address, "--listen", listen, "--lease-ttl", "3s", "--lease-target", "1s")
-        process.address = process.wait_for_line(r"listening on (\S+)", "out")[1]
-        return process
-
-    def start_worker(self, coordinator, name):
-        return self.start(program("promptsweep-worker"), "--coordinator", coordinator.address, "--name", name, "--threads", "1", "--models", self.folder)
-
+class ClusterTest(ClusterCase):
     def test_submit_watch_steer_and_survive(self):
         store = self.start_store()
         coordinator = self.start_coordinator(store)

@@ -95,6 +95,47 @@ class DataTest(Case):
         self.assertEqual((imported["rows"], imported["done"], imported["failed"]), (100, 99, 1))
         self.verify(100, 99, failed=1, sweep="folder", source=self.store)
         self.assertEqual(len(self.json("query", "folder", *self.store, "--where", "file=images/10.webp")), 1)
+        # Nobody knows what these pictures were asked: all are looked at together.
+        self.assertEqual(self.json("motifs", "folder", *self.store)["target_runs"], 99)
+
+    def test_a_folder_of_odd_names_comes_back_twice(self):
+        """Names that trip up shells, spreadsheets and CSV; links into another folder; a copy; a name with a byte order mark."""
+        self.generate()
+        self.cli("export", "t", *self.store, "--out", self.path("out"), "--images", "png")
+        source = lambda i: self.path("out", "images", f"{i}.png")
+        names = ["a.png", "b c.PNG", "\u00fc\u2014\u65e5\U0001f642.png", "x,\"q\".png", "=cmd.png", "-dash.png", "'quote.png", "new\nline.png", "a#%?.png"]
+        pictures = self.path("Odd Names")
+        os.makedirs(os.path.join(pictures, "sub dir"))
+        for i, name in enumerate(names):
+            os.link(source(i), os.path.join(pictures, name))
+        os.link(source(0), os.path.join(pictures, "copy.png"))
+        os.symlink(source(9), os.path.join(pictures, "sub dir", "linked.png"))
+        os.symlink("nothing", os.path.join(pictures, "dangling.png"))
+        everything = sorted([*names, "copy.png", "sub dir/linked.png"], key=lambda name: name.encode())
+        imported = self.json("import", pictures, "--embedder", "null-embed", *self.store)
+        self.assertEqual((imported["name"], imported["done"], imported["failed"]), ("odd-names", len(everything), 0))
+        files = lambda sweep: [row["settings"]["file"] for _, row in sorted(self.rows(sweep).items())]
+        self.assertEqual(files("odd-names"), everything)
+        before, folder = "odd-names", None
+        for name in ("once", "twice"):
+            folder = self.path(name)
+            self.cli("export", before, *self.store, "--out", folder)
+            self.json("import", folder, "--rows", os.path.join(folder, "results.csv"), "--name", name, "--embedder", "null-embed", *self.store)
+            self.assertEqual(files(name), everything)
+            before = name
+        self.assertEqual(list(read_csv(os.path.join(folder, "results.csv"))[0]).count("imported_file"), 1)
+
+    def test_rows_without_a_column_of_files_follow_the_names(self):
+        self.generate()
+        self.cli("export", "t", *self.store, "--out", self.path("out"), "--where", "seed=0..1,period=0,prompt=", "--images", "png")
+        self.write("rows.csv", "prompt,seed,model\n,5,m\na cat,6.0,m\n\n,7,m\na dog,8,n\n")
+        imported = self.json("import", self.path("out", "images"), "--rows", self.path("rows.csv"), "--name", "r", "--embedder", "null-embed", *self.store)
+        self.assertEqual(imported["done"], 4)
+        self.assertEqual([(r["prompt"], r["seed"], r["model"]) for _, r in sorted(self.rows("r").items())],
+                         [("<blank:empty>", 5, "m"), ("a cat", 6, "m"), ("<blank:empty>", 7, "m"), ("a dog", 8, "n")])
+        self.write("short.csv", "prompt\na\nb\n")
+        out, err = self.cli("import", self.path("out", "images"), "--rows", self.path("short.csv"), "--embedder", "null-embed", *self.store, code=2)
+        self.assertIn("2 rows for 4 pictures", err)
 
     def test_vectors_are_mined_like_our_own(self):
         rng = random.Random(11)

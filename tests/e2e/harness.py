@@ -163,6 +163,26 @@ class Case(unittest.TestCase):
         self.assertEqual(counts["divergent"], 0)
 
 
+class ClusterCase(Case):
+    """Store, coordinator and workers as processes of their own."""
+
+    def start_store(self, listen="127.0.0.1:0"):
+        process = self.start(program("promptsweep-store"), "--folder", self.path("store"), "--init", "--listen", listen)
+        process.address = process.wait_for_line(r"listening on (\S+)", "out")[1]
+        return process
+
+    def start_coordinator(self, store, listen="127.0.0.1:0"):
+        process = self.start(program("promptsweep-coordinator"), "--store", store.address, "--listen", listen, "--lease-ttl", "3s", "--lease-target", "1s")
+        process.address = process.wait_for_line(r"listening on (\S+)", "out")[1]
+        return process
+
+    def start_worker(self, coordinator, name):
+        worker = self.start(program("promptsweep-worker"), "--coordinator", coordinator.address, "--name", name, "--threads", "1",
+                            "--models", self.folder)
+        worker.name = name
+        return worker
+
+
 def null_spec(name="t", seeds="0..199", prompts="[{blank: empty}]", embedders="[null-embed]", **settings):
     axes = "".join(f", {key}: {value}" for key, value in settings.items())
     return (f"version: 1\nname: {name}\nembedders: {embedders}\ncells:\n"

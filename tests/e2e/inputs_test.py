@@ -51,7 +51,8 @@ class InputsTest(Case):
 
     def test_usage(self):
         self.write("good.yaml", null_spec())
-        self.assert_one_line("frobnicate")
+        self.assert_one_line("frobnicate", says="unknown command \"frobnicate\"; known: ")
+        self.assert_one_line("vreify", says="did you mean \"verify\"?")
         self.assert_one_line("run")
         self.assert_one_line("run", "missing.yaml", says="missing.yaml")
         self.assert_one_line("run", "good.yaml", "--workers", "-1", says="workers")
@@ -59,11 +60,37 @@ class InputsTest(Case):
         self.assert_one_line("run", "good.yaml", "--server", "127.0.0.1:1", says="submit")
         self.assert_one_line("query", "t", "--store", "a", "--server", "b:1")
         self.assert_one_line("query", "t", "-o", "xml")
+        self.assert_one_line("query", "t", "--limit", "-1", says="--limit")
         self.assert_one_line("status", "--server", "example.invalid:1", says="insecure")
         self.assert_one_line("status", "--server", "127.0.0.1:1", code=4, says="127.0.0.1:1")
         self.assert_one_line("status", "--store", self.path("nothing"), code=3)
         self.write("file", "not a folder")
         self.assert_one_line("run", "good.yaml", "--store", self.path("file"))
+
+    def test_every_command_takes_a_source(self):
+        spec = self.write("good.yaml", null_spec())
+        self.assertEqual(self.json("plan", spec, "--store", self.path("nothing"))["cells"], 200)
+        self.assertEqual(self.json("plan", spec, "--server", "127.0.0.1:1")["cells"], 200)
+        self.assertFalse(os.path.exists(self.path("nothing")))
+
+    def test_what_is_asked_for_by_name_or_number(self):
+        spec = self.write("good.yaml", null_spec(name="blank-ones", seeds="0..3"))
+        store = ["--store", self.path("store")]
+        self.cli("run", spec, *store, "-q", "--no-motifs")
+        self.assert_one_line("status", "blnak-ones", *store, code=3, says="did you mean \"blank-ones\"?")
+        for ordinal in ("-1", "abc", "1.5", "99999999999999999999"):
+            self.assert_one_line("show", "blank-ones", *store, "--", ordinal, says="is not a cell's number")
+        self.assert_one_line("show", "blank-ones", "4", *store, code=3, says="cell 4")
+        out, err = self.cli("query", "blank-ones", "--where", "seed=77", *store, "-o", "csv")
+        self.assertEqual(out.count("\n"), 1)
+        self.assertIn("no stored result matches", err)
+        self.assertEqual(self.json("show", "blank-ones", *store, "--contact-sheet", self.path("sheet.png"), "9")["pictures"], 4)
+
+    def test_text_that_looks_like_a_template_is_pointed_out(self):
+        spec = self.write("spec.yaml", null_spec(prompts='["a {red|blue} dog", "a cat"]'))
+        out, err = self.cli("plan", spec)
+        self.assertIn("400 cells", out)
+        self.assertIn("spec.yaml:5:37: \"a {red|blue} dog\" is asked as it is written", err)
 
     def test_help_names_the_exit_codes(self):
         for command in ([], ["run"], ["verify"], ["import"]):

@@ -39,6 +39,22 @@ class RunTest(Case):
         table, _ = self.cli("motifs", "smoke", "--store", self.path("store"))
         self.assertIn("confirmed", table)
 
+    def test_a_spec_without_blank_prompts_is_described_whole(self):
+        spec = self.write("s.yaml", null_spec(prompts="[a dog, a cat]", seeds="0..99", period="4"))
+        store = ["--store", self.path("store")]
+        out = self.json("run", spec, *store)
+        self.assertEqual((out["done"], out["state"]), (200, "done"))
+        self.assertTrue(os.path.exists(self.path(out["report"])))
+        self.assertEqual((out["motifs"]["target"], out["motifs"]["target_runs"], out["motifs"]["baseline_runs"]), ([], 200, 0))
+        self.assertTrue(out["motifs"]["motifs"])
+        self.assertEqual({m["tier"] for m in out["motifs"]["motifs"]}, {"descriptive"})
+        self.assertIn("there is no baseline to compare with", out["headline"])
+        rows = list(csv.DictReader(io.StringIO(self.cli("motifs", "t", *store, "--target", "prompt=a dog", "-o", "csv")[0])))
+        mined = self.json("motifs", "t", *store, "--target", "prompt=a dog")["motifs"]
+        self.assertEqual([(int(r["id"]), float(r["prevalence"]), float(r["ci_low"]), float(r["ci_high"]), float(r["lift"]), float(r["q_value"]),
+                           int(r["members"])) for r in rows],
+                         [(m["id"], m["prevalence"], m["ci_low"], m["ci_high"], m["lift"], m["q_value"], m["members"]) for m in mined])
+
     def test_rows_show_and_sheets(self):
         spec = self.write("s.yaml", null_spec(seeds="0..7", prompts='[{blank: empty}, {blank: padding}, "=1+1"]'))
         self.cli("run", spec, "--store", self.path("store"), "--no-motifs", "-q")
