@@ -32,11 +32,14 @@ struct Options {
 
 constexpr int kRangesPerRequest = 10'000;
 
-// A file written beside its final name, which it gets when whole.
+// A file written beside its final name, which it gets when whole; nothing is left of one that never is.
 class PartFile {
  public:
   explicit PartFile(std::string path)
       : path_(std::move(path)), part_(absl::StrCat(path_, ".part")), file_(std::fopen(part_.c_str(), "wb"), &std::fclose) {}
+  ~PartFile() {
+    if (file_) unlink(part_.c_str());
+  }
   absl::Status Write(absl::string_view bytes) {
     if (!file_ || std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) return Failed();
     return absl::OkStatus();

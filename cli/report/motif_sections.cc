@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "cli/headline.h"
 #include "cli/text.h"
@@ -138,7 +139,7 @@ std::string MotifCard(const v1::Motif& motif, const v1::MotifReport& report, con
       "A picture belongs here where ", EscapeHtml(report.embedder()), " finds it alike to picture ", motif.medoid(),
       ": a cosine of at least ", absl::StrFormat("%.3f", motif.radius_cosine()), ", where 1 is the same; the mean is ",
       absl::StrFormat("%.3f", motif.mean_cosine()), ". Proposed by: ", EscapeHtml(motif.source()), ".",
-      motif.has_q_value() ? absl::StrFormat(" q = %.1e.", motif.q_value()) : "", "</p>\n</article>\n");
+      motif.has_q_value() ? absl::StrFormat(" q = %.2g.", motif.q_value()) : "", "</p>\n</article>\n");
   return card;
 }
 
@@ -170,9 +171,23 @@ std::string SummaryTable(const v1::MotifReport& report) {
   }
   std::set<int> tiers;
   std::string legend;
+  const auto explain = [&](absl::string_view term, absl::string_view meaning) {
+    absl::StrAppend(&legend, "<li><b>", term, "</b>: ", meaning, "</li>\n");
+  };
   for (const v1::Motif& motif : report.motifs()) {
-    if (tiers.insert(motif.tier()).second) absl::StrAppend(&legend, EscapeHtml(TierInWords(motif.tier())), " ");
+    if (!tiers.insert(motif.tier()).second) continue;
+    const std::vector<std::string> words = absl::StrSplit(EscapeHtml(TierInWords(motif.tier())), absl::MaxSplits(": ", 1));
+    explain(words[0], words.back());
   }
+  explain("Prevalence",
+          absl::StrCat("the share of ", EscapeHtml(RunsInWords(report.target())),
+                       " whose picture belongs to the motif. The dot is what was counted; the line around it is the "
+                       "95 % confidence interval (CI), where the true share may well lie."));
+  if (compared) {
+    explain("Lift", "how many times as often as in the baseline (the hollow dot).");
+    explain("q", "of motifs this clear or clearer, the share one must expect to be accidents (Benjamini–Hochberg).");
+  }
+  explain("Members", "how many pictures that is.");
   return absl::StrCat(
       "<section aria-labelledby=\"what\"><h2 id=\"what\">What recurs</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
       "aria-label=\"Table of motifs\"><table>\n<thead><tr><th scope=\"col\" class=\"number\">#</th><th scope=\"col\">Motif</th>"
@@ -182,15 +197,7 @@ std::string SummaryTable(const v1::MotifReport& report) {
                  "<th scope=\"col\" class=\"number\">q</th>"
                : "",
       "<th scope=\"col\" class=\"number\">Members</th></tr></thead>\n<tbody>\n", rows,
-      "</tbody></table></div>\n<p class=\"legend\">", legend, "Prevalence: the share of ",
-      EscapeHtml(RunsInWords(report.target())),
-      " whose picture belongs to the motif; the dot is what was counted, the line around it the 95 % confidence interval (CI): "
-      "where the true share may well lie. ",
-      compared
-          ? "Lift: how many times as often as in the baseline (the hollow dot). q: of motifs this clear or clearer, the share "
-            "one must expect to be accidents (Benjamini–Hochberg). "
-          : "",
-      "Members: how many pictures that is.</p></section>\n");
+      "</tbody></table></div>\n<ul class=\"legend\">\n", legend, "</ul></section>\n");
 }
 
 std::string MotifCards(const ReportInput& input, bool veil) {

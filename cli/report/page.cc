@@ -166,7 +166,7 @@ std::string RenderReport(const ReportInput& input) {
       absl::StrAppend(&facts, ", compared with ", Grouped(input.motifs.baseline_runs()), " runs on ",
                       EscapeHtml(BaselineInWords(input.motifs)));
     }
-    absl::StrAppend(&facts, ", compared by what ", EscapeHtml(input.motifs.embedder()), " sees in them");
+    absl::StrAppend(&facts, ", judged by what ", EscapeHtml(input.motifs.embedder()), " sees in them");
   }
   const std::string sweep = absl::StrCat(input.sweep.sweep());
   std::vector<std::string> commands = {absl::StrCat("promptsweep verify ", sweep, " ", input.command_prefix, " --deep"),

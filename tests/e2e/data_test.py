@@ -69,6 +69,17 @@ class DataTest(Case):
         self.cli("run", self.write("other.yaml", null_spec(name="other", seeds="0..1")), *self.store, "--no-motifs", "-q")
         self.cli("export", "other", *self.store, "--out", out, code=2)
 
+    def test_a_full_disk_leaves_nothing_half_written(self):
+        self.generate()
+        out = self.path("out")
+        self.cli("export", "t", *self.store, "--out", out, "--images", "none")
+        before = read_csv(os.path.join(out, "results.csv"))
+        os.symlink("/dev/full", os.path.join(out, "results.csv.part"))
+        _, err = self.cli("export", "t", *self.store, "--out", out, "--images", "none", code=2)
+        self.assertIn("results.csv cannot be written: No space left", err)
+        self.assertEqual(sorted(os.listdir(out)), ["results.csv", "sweep.json"])
+        self.assertEqual(read_csv(os.path.join(out, "results.csv")), before)
+
     def test_pictures_come_back(self):
         self.generate()
         out = self.path("out")
