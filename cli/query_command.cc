@@ -1,4 +1,5 @@
 // promptsweep query: stored results as rows.
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/pages.h"
 #include "base/status.h"
@@ -100,7 +101,10 @@ void AddQuery(Commands& commands) {
       ->take_all();
   app->add_flag("--failed", options->failed, "The cells that failed for good, and why, instead of results");
   app->add_option("--limit", options->limit, "At most so many rows; 0 for all (a table shows 1000)")
-      ->check(CLI::NonNegativeNumber);
+      ->check([](const std::string& text) {
+        uint64_t limit;
+        return absl::SimpleAtoi(text, &limit) ? "" : absl::StrCat(text, " is not a whole number from 0 up");
+      });
 }
 
 }  // namespace promptsweep::cli

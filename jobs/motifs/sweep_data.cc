@@ -92,7 +92,8 @@ class Sorter {
     }
     const std::string prompt = cell.prompt().SerializeAsString();
     const int64_t seed = cell.seed();
-    const bool target = sweep::Matches(cell, target_);
+    const bool rest_is_target = target_.empty() && !baseline_.empty();
+    const bool target = rest_is_target ? !sweep::Matches(cell, baseline_) : sweep::Matches(cell, target_);
     const bool baseline = baseline_.empty() ? !target : sweep::Matches(cell, baseline_);
     if (target && baseline) {
       return absl::InvalidArgumentError(

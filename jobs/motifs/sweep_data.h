@@ -33,8 +33,9 @@ struct SweepData {
 };
 
 // The sides are decided by Plan::CellAt; a filter may also name a further column of an imported sweep. Where no target is named
-// it is the blank runs, or all runs of a sweep that asks no blank prompt. INVALID_ARGUMENT: a bad filter, no stored run on the
-// target side, or a run on both sides. NOT_FOUND: no such sweep or embedder. DATA_LOSS: a stream that was cut short or harmed.
+// it is the blank runs, or in a sweep that asks no blank prompt all runs but those of the baseline. INVALID_ARGUMENT: a bad
+// filter, no stored run on the target side, or a run on both sides. NOT_FOUND: no such sweep or embedder. DATA_LOSS: a stream
+// that was cut short or harmed.
 [[nodiscard]] absl::StatusOr<SweepData> LoadSweep(v1::StoreService::StubInterface& store, const RunSelection& selection);
 
 // An embedder's label vocabulary with unit rows; no labels where the store has none.

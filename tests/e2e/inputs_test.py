@@ -60,7 +60,7 @@ class InputsTest(Case):
         self.assert_one_line("run", "good.yaml", "--server", "127.0.0.1:1", says="submit")
         self.assert_one_line("query", "t", "--store", "a", "--server", "b:1")
         self.assert_one_line("query", "t", "-o", "xml")
-        self.assert_one_line("query", "t", "--limit", "-1", says="--limit")
+        self.assert_one_line("query", "t", "--limit", "-1", says="--limit: -1 is not a whole number")
         self.assert_one_line("status", "--server", "example.invalid:1", says="insecure")
         self.assert_one_line("status", "--server", "127.0.0.1:1", code=4, says="127.0.0.1:1")
         self.assert_one_line("status", "--store", self.path("nothing"), code=3)

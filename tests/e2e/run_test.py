@@ -49,6 +49,8 @@ class RunTest(Case):
         self.assertTrue(out["motifs"]["motifs"])
         self.assertEqual({m["tier"] for m in out["motifs"]["motifs"]}, {"descriptive"})
         self.assertIn("there is no baseline to compare with", out["headline"])
+        against = self.json("motifs", "t", *store, "--baseline", "prompt=a dog")
+        self.assertEqual((against["target_runs"], against["baseline_runs"]), (100, 100))
         rows = list(csv.DictReader(io.StringIO(self.cli("motifs", "t", *store, "--target", "prompt=a dog", "-o", "csv")[0])))
         mined = self.json("motifs", "t", *store, "--target", "prompt=a dog")["motifs"]
         self.assertEqual([(int(r["id"]), float(r["prevalence"]), float(r["ci_low"]), float(r["ci_high"]), float(r["lift"]), float(r["q_value"]),
