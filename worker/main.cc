@@ -2,7 +2,6 @@
 //
 // Exit codes: 0 done or drained; 1 internal error; 2 bad arguments or unusable models; 3 import: some rows failed; 4 coordinator
 // or store out of reach; 130 import interrupted.
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,13 +15,13 @@
 #include <thread>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "base/command_line.h"
 #include "base/rpc.h"
 #include "base/status.h"
 #include "jobs/sweep/catalog.h"
@@ -36,7 +35,9 @@
 namespace promptsweep::worker {
 namespace {
 
-enum ExitCode { kOk = 0, kInternal = 1, kUnusable = 2, kRowsFailed = 3, kUnreachable = 4, kInterrupted = 130 };
+constexpr char kProgram[] = "promptsweep-worker";
+
+enum ExitCode { kOk = 0, kInternal = 1, kUnusable = kExitBadInput, kRowsFailed = 3, kUnreachable = 4, kInterrupted = 130 };
 
 struct Flags {
   std::string coordinator;
@@ -61,7 +62,7 @@ struct Flags {
 };
 
 int Report(const absl::Status& status) {
-  std::cerr << "promptsweep-worker: " << status.message() << std::endl;
+  SayError(kProgram, status.message());
   switch (status.code()) {
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kFailedPrecondition:
@@ -91,7 +92,7 @@ class Signals {
  public:
   Signals(bool with_parent, std::function<void()> stop) {
     thread_ = std::thread([this, with_parent, parent = getppid(), stop = std::move(stop)] {
-      sigset_t set = Set();
+      const sigset_t set = StopSignals();
       bool stopping = false;
       while (!done_) {
         const timespec wait{0, 200'000'000};
@@ -108,20 +109,8 @@ class Signals {
     done_ = true;
     thread_.join();
   }
-  // Before any other thread starts.
-  static void Block() {
-    const sigset_t set = Set();
-    pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  }
 
  private:
-  static sigset_t Set() {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    return set;
-  }
   std::atomic<bool> done_ = false;
   std::thread thread_;
 };
@@ -139,13 +128,12 @@ absl::StatusOr<sweep::ModelCatalog> OpenCatalog(const Flags& flags) {
 // of no use.
 absl::StatusOr<std::vector<v1::ModelRef>> UsableModels(const sweep::ModelCatalog& catalog) {
   std::vector<v1::ModelRef> usable;
-  absl::Status broken;
+  std::vector<std::pair<std::string, absl::Status>> broken;
   bool any_folder = false;
   for (const std::string& id : catalog.Ids()) {
     const absl::StatusOr<sweep::ModelFolder> folder = catalog.Find(id);
     if (!folder.ok()) {
-      spdlog::error("{} is left out: {}", id, std::string(folder.status().message()));
-      broken = folder.status();
+      broken.emplace_back(id, folder.status());
       continue;
     }
     any_folder |= !folder->path.empty();
@@ -155,7 +143,8 @@ absl::StatusOr<std::vector<v1::ModelRef>> UsableModels(const sweep::ModelCatalog
     ref.set_digest(folder->digest);
     ref.set_harmless(folder->harmless);
   }
-  if (!broken.ok() && !any_folder) return broken;
+  if (!broken.empty() && !any_folder) return broken.front().second;
+  for (const auto& [id, status] : broken) spdlog::error("{} is left out: {}", id, std::string(status.message()));
   return usable;
 }
 
@@ -260,11 +249,10 @@ int ImportRows(const Flags& flags) {
 }
 
 int Main(int argc, char** argv) {
-  Signals::Block();
+  BlockStopSignals();
   spdlog::set_default_logger(spdlog::stderr_logger_mt("worker"));
   Flags flags;
-  CLI::App app("Runs models for a promptsweep coordinator.", "promptsweep-worker");
-  app.set_version_flag("--version", PROMPTSWEEP_VERSION);
+  CLI::App app("Runs models for a promptsweep coordinator.", kProgram);
   app.add_option("--coordinator", flags.coordinator, "HOST:PORT of the coordinator");
   app.add_flag("--exit-when-idle", flags.exit_when_idle, "Stop once every sweep has ended");
   app.add_option("--dtype", flags.dtype, "Only run sweeps that compute in this type")
@@ -291,18 +279,11 @@ int Main(int argc, char** argv) {
     command->add_flag("--insecure", flags.insecure, "Allow unencrypted traffic beyond this machine");
     command->add_flag("--exit-with-parent", flags.exit_with_parent, "Stop when the process that started this one ends");
   }
-  bool check_arguments = false;
-  app.add_flag("--check-args", check_arguments, "Only check the arguments, then exit");
-  try {
-    app.parse(argc, argv);
+  app.final_callback([&] {
     if (!import->parsed() && flags.coordinator.empty()) throw CLI::RequiredError("--coordinator");
     if (import->parsed() && flags.store.empty()) throw CLI::RequiredError("--store");
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    std::cerr << "promptsweep-worker: " << error.what() << std::endl;
-    return kUnusable;
-  }
-  if (check_arguments) return 0;
+  });
+  if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   return import->parsed() ? ImportRows(flags) : Work(flags);
 }
 

@@ -90,6 +90,28 @@ TEST_F(SessionTest, LostAcquireReplyGivesTheSameLeaseAgain) {
   EXPECT_EQ(coordinator_.acquire_sequences().back(), 2u);
 }
 
+TEST_F(SessionTest, HeartbeatsSayWhichReplyWasSeenLast) {
+  ASSERT_TRUE(session_.Connect(absl::Seconds(5)).ok());
+  const auto said = [&] {
+    EXPECT_TRUE(session_.HeartbeatOnce().ok());
+    return coordinator_.heartbeats().back().acquired_sequence();
+  };
+  EXPECT_EQ(said(), 0u);
+  coordinator_.LoseNextReplies("AcquireLease", 1);
+  EXPECT_FALSE(session_.Acquire().ok());
+  EXPECT_EQ(said(), 0u) << "a lease may be on its way";
+  Take();
+  EXPECT_EQ(said(), 1u);
+  EXPECT_EQ(coordinator_.heartbeats().back().held_size(), 1);
+  Take();
+  EXPECT_EQ(said(), 2u);
+  coordinator_.EndSessions();
+  EXPECT_EQ(said(), 0u) << "the new session has asked nothing yet";
+  EXPECT_EQ(coordinator_.heartbeats().back().held_size(), 2);
+  Take();
+  EXPECT_EQ(said(), 3u);
+}
+
 TEST_F(SessionTest, CoordinatorThatForgotTheSessionHearsWhatIsHeld) {
   ASSERT_TRUE(session_.Connect(absl::Seconds(5)).ok());
   const v1::Lease lease = Take();

@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "base/hash.h"
+#include "base/pages.h"
 #include "base/rpc.h"
 #include "base/status.h"
 #include "jobs/sweep/plan.h"
@@ -167,14 +168,16 @@ absl::StatusOr<std::vector<v1::OrdinalRange>> Importer::Coverage() {
   std::vector<v1::OrdinalRange> done;
   v1::GetCoverageRequest request;
   request.set_sweep(info_.sweep());
-  do {
+  const auto fetch = [&](const v1::GetCoverageRequest& page_request) -> absl::StatusOr<v1::GetCoverageResponse> {
     v1::GetCoverageResponse page;
     grpc::ClientContext context;
     SetTimeout(context, options_.rpc_timeout);
-    PS_RETURN_IF_ERROR(FromGrpc(options_.store->GetCoverage(&context, request, &page)));
+    PS_RETURN_IF_ERROR(FromGrpc(options_.store->GetCoverage(&context, page_request, &page)));
+    return page;
+  };
+  PS_RETURN_IF_ERROR(ForEachPage(request, fetch, [&](const v1::GetCoverageResponse& page) {
     done.insert(done.end(), page.done().begin(), page.done().end());
-    request.set_begin(page.next());
-  } while (request.begin() != 0);
+  }));
   return done;
 }
 

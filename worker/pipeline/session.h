@@ -58,7 +58,7 @@ class Session {
   explicit Session(Options options);
   ~Session();
 
-  // Registers; tries again on transient errors for `timeout`. UNAVAILABLE when that is over.
+  // Registers; tries again on transient errors for `timeout`, and says so. UNAVAILABLE when that is over.
   [[nodiscard]] absl::Status Connect(absl::Duration timeout);
   void Start();
   // Ends both threads and any call under way. Idempotent.
