@@ -61,9 +61,9 @@ void CompareDalle(const std::string& folder) {
   const Tensors expected(folder + "/expected.safetensors");
   const auto& prompts = asked.value()["prompts"];
   TokenSampling sampling;
-  sampling.temperature = asked.Number("temperature");
+  sampling.temperature = asked.Number("temperature", 0, 1e9);
   sampling.top_k = asked.Int("top_k", 1, 1 << 20);
-  sampling.supercondition = asked.Number("supercondition");
+  sampling.supercondition = asked.Number("supercondition", 0, 1e9);
 
   for (size_t i = 0; i < prompts.size(); ++i) {
     const auto prompt = prompts[i].get<std::string>();

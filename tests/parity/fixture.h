@@ -20,7 +20,8 @@ inline std::string FixtureFolder(const std::string& name) {
 // Every tensor of a file by name, whatever its shape.
 class Tensors {
  public:
-  explicit Tensors(const std::string& path) : weights_({path}, {}), header_(sweep::ReadSafetensorsHeader(path).value()) {}
+  explicit Tensors(const std::string& path)
+      : weights_({path}, {.whole_numbers = true}), header_(sweep::ReadSafetensorsHeader(path).value()) {}
   at::Tensor operator[](const std::string& name) const {
     for (const auto& tensor : header_.tensors) {
       if (tensor.name == name) return weights_.Get(name, tensor.shape);

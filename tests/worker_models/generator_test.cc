@@ -8,6 +8,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <tuple>
 
 #include "worker/models/dalle_bart.h"
 
@@ -210,6 +211,113 @@ TEST(LoadClip, BrokenFoldersAreNamed) {
   json["text_config"]["hidden_act"] = "relu";
   std::ofstream(act + "/config.json") << json.dump();
   EXPECT_THAT(error(act), HasSubstr("relu"));
+}
+
+// Sets one value of one JSON file of a model at a time to what nobody means, and wants one line that names file and key.
+void ExpectRefusals(const std::string& fixture, const std::string& architecture,
+                    const std::vector<std::tuple<std::string, std::string, std::vector<nlohmann::json>>>& hostile) {
+  for (const auto& [file, pointer, values] : hostile) {
+    const std::string folder = Copy(fixture, "hostile");
+    const std::string path = folder + "/" + file;
+    std::ifstream in(path);
+    const nlohmann::json good = nlohmann::json::parse(in);
+    for (const nlohmann::json& value : values) {
+      nlohmann::json bad = good;
+      bad[nlohmann::json::json_pointer(pointer)] = value;
+      std::ofstream(path) << bad.dump();
+      const sweep::ModelFolder model = FolderOf(folder, architecture);
+      const absl::Status status =
+          architecture == "clip" ? LoadEmbedder(model, {}).status() : LoadGenerator(model, {.batch_shape = 2}).status();
+      EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << file << pointer << " " << value << ": " << status;
+      EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr(folder), Not(HasSubstr("\n"))))
+          << file << pointer << " " << value;
+    }
+  }
+}
+
+const std::vector<nlohmann::json> kNoCount = {-1,  0,    0.5, int64_t{1} << 62,        UINT64_MAX, 1e300,
+                                              "2", true, {2}, nlohmann::json::object()};
+const std::vector<nlohmann::json> kNoFraction = {-1, 2, 1e300, "2", true, {0.5}};
+
+TEST(LoadDalle, HostileConfigurationsAreRefused) {
+  std::vector<std::tuple<std::string, std::string, std::vector<nlohmann::json>>> hostile;
+  for (const char* key :
+       {"d_model", "encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "decoder_layers", "decoder_attention_heads",
+        "decoder_ffn_dim", "encoder_vocab_size", "max_text_length", "image_vocab_size", "image_length"}) {
+    hostile.emplace_back("config.json", std::string("/") + key, kNoCount);
+    hostile.emplace_back("config.json", std::string("/") + key, std::vector<nlohmann::json>{nullptr});
+  }
+  hostile.emplace_back("config.json", "/decoder_start_token_id", std::vector<nlohmann::json>{-1, 1 << 24, "0", nullptr});
+  hostile.emplace_back("config.json", "/use_glu", std::vector<nlohmann::json>{false, 0, "true"});
+  hostile.emplace_back("config.json", "/ln_positions", std::vector<nlohmann::json>{"postln", 1});
+  for (const char* key : {"ch", "z_channels", "embed_dim", "n_embed", "resolution", "norm_groups", "out_ch"}) {
+    hostile.emplace_back("vqgan/config.json", std::string("/") + key, kNoCount);
+  }
+  hostile.emplace_back("vqgan/config.json", "/norm_eps", kNoFraction);
+  hostile.emplace_back("vqgan/config.json", "/ch_mult",
+                       std::vector<nlohmann::json>{nlohmann::json::array(), {0}, {-1}, {1, "2"}, 1, std::vector<int>(100, 1)});
+  hostile.emplace_back("vqgan/config.json", "/attn_resolutions", std::vector<nlohmann::json>{{-1}, {0.5}, 4, nullptr});
+  ExpectRefusals("tiny-dalle", "dalle-bart", hostile);
+}
+
+TEST(LoadClip, HostileConfigurationsAreRefused) {
+  std::vector<std::tuple<std::string, std::string, std::vector<nlohmann::json>>> hostile;
+  for (const char* tower : {"/text_config", "/vision_config"}) {
+    for (const char* key : {"/hidden_size", "/intermediate_size", "/num_hidden_layers", "/num_attention_heads"}) {
+      hostile.emplace_back("config.json", std::string(tower) + key, kNoCount);
+    }
+    hostile.emplace_back("config.json", std::string(tower) + "/layer_norm_eps", kNoFraction);
+    hostile.emplace_back("config.json", std::string(tower) + "/hidden_act", std::vector<nlohmann::json>{"relu", 1});
+    hostile.emplace_back("config.json", tower, std::vector<nlohmann::json>{nullptr, 1, "x", nlohmann::json::array()});
+  }
+  hostile.emplace_back("config.json", "/projection_dim", kNoCount);
+  hostile.emplace_back("config.json", "/text_config/vocab_size", kNoCount);
+  hostile.emplace_back("config.json", "/text_config/max_position_embeddings", kNoCount);
+  hostile.emplace_back("config.json", "/text_config/eos_token_id", std::vector<nlohmann::json>{-1, 1, 5, 1 << 25, "2"});
+  hostile.emplace_back("config.json", "/vision_config/image_size", kNoCount);
+  hostile.emplace_back("config.json", "/vision_config/patch_size", kNoCount);
+  hostile.emplace_back("preprocessor_config.json", "/image_std",
+                       std::vector<nlohmann::json>{{1, 0, 1}, {1, -1, 1}, {1, 1}, 1, {1, 1, "1"}});
+  hostile.emplace_back("preprocessor_config.json", "/image_mean", std::vector<nlohmann::json>{{1, 1}, 1, {1, 1, "1"}});
+  hostile.emplace_back("preprocessor_config.json", "/rescale_factor", std::vector<nlohmann::json>{0, -1, 1e300, "1"});
+  hostile.emplace_back("preprocessor_config.json", "/size", std::vector<nlohmann::json>{0, -1, 1 << 20, "224", 0.5});
+  hostile.emplace_back("preprocessor_config.json", "/crop_size", std::vector<nlohmann::json>{0, 1, 1 << 20, "224"});
+  hostile.emplace_back("preprocessor_config.json", "/resample", std::vector<nlohmann::json>{0, 2, -1, "3"});
+  ExpectRefusals("tiny-clip-gelu", "clip", hostile);
+}
+
+TEST(LoadClip, LabelsAreText) {
+  const std::string folder = Copy("tiny-clip-quick", "bad-labels");
+  std::ofstream(folder + "/labels.txt") << "sari\nca\xff\n";
+  const absl::Status status = LoadEmbedder(FolderOf(folder, "clip"), {}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("labels.txt:2"));
+}
+
+// What the device sees of prompts at the edges: always something, and the same thing again.
+TEST_F(Dalle, PromptsAtTheEdges) {
+  const std::string long_word(64 << 10, 'a');
+  std::string many_words;
+  for (int i = 0; i < 10'000; ++i) many_words += "sari ";
+  for (const std::string& text : {std::string("\t"), std::string("\x01\x7f\x1b[31m"), std::string("🥻🥻🥻"), std::string("ﷺ ß İ"),
+                                  std::string("a\xcc\x81"), std::string("<s></s><pad><unk>"), long_word, many_words}) {
+    const v1::Cell cell = CellOf(1, text);
+    EXPECT_TRUE(at::equal(Image(cell), Image(cell))) << text.substr(0, 20);
+  }
+  EXPECT_TRUE(at::equal(Image(CellOf(1, many_words)), Image(CellOf(1, many_words + "and more")))) << "cut alike";
+}
+
+TEST(Clip, TextsAtTheEdges) {
+  auto clip = LoadEmbedder(FolderOf(kFixtures + "tiny-clip-gelu", "clip"), {.batch_shape = 4}).value();
+  const std::vector<std::string> texts = {"",  " ", "\t\n",  "\x01\x7f",           std::string(64 << 10, 'a'), "🥻",
+                                          "ﷺ", "ß", "a\xff", std::string(1, '\0'), "<|endoftext|>sari"};
+  const at::Tensor rows = clip->EmbedTexts(texts).value();
+  EXPECT_TRUE(at::isfinite(rows).all().item<bool>());
+  EXPECT_LT((rows.norm(2, {1}) - 1).abs().max().item<double>(), 1e-5);
+  for (size_t i = 0; i < texts.size(); ++i) {
+    EXPECT_TRUE(at::allclose(clip->EmbedTexts({&texts[i], 1}).value()[0], rows[static_cast<int64_t>(i)], 1e-4, 1e-5))
+        << texts[i].substr(0, 20);
+  }
 }
 
 TEST(Clip, LabelsAndShapes) {

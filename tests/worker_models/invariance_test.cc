@@ -175,6 +175,55 @@ TEST_F(Invariance, NumbersAreEqualAtEveryPlace) {
   }
 }
 
+// Workers may be given different batches, and one that is short of memory makes its own smaller.
+TEST_F(Invariance, TheShapeOfTheBatchDoesNotMatter) {
+  const std::vector<int> probes = {0, 2, 3, 8, 9, 11};
+  std::map<int, std::string> expected;
+  for (const int batch : {16, 1, 2, 3, 7, 33}) {
+    auto generator = Load(Path(), batch);
+    EXPECT_EQ(generator->batch_shape(), batch);
+    for (const int i : probes) {
+      const std::string image = Images(*generator, {i})[0];
+      EXPECT_TRUE(expected.try_emplace(i, image).first->second == image) << "cell " << i << " in a batch of " << batch;
+    }
+  }
+}
+
+// The same on the numbers behind the bytes.
+TEST_F(Invariance, NumbersAreEqualInEveryShape) {
+  const c10::InferenceMode inference;
+  const DalleConfig config(JsonFile(Path() + "/config.json"));
+  const VqganDecoder vqgan(VqganConfig(JsonFile(Path() + "/vqgan/config.json")),
+                           Weights({Path() + "/vqgan/model.safetensors"}, {}));
+  const DalleDecoder decoder(config, Weights({Path() + "/decoder.safetensors"}, {}));
+  const at::Tensor codes = at::randint(config.image_vocab, {64, config.image_length});
+  EXPECT_GE(PhysicalRows(1, at::kCPU), 8);
+  const at::Tensor text = decoder.CrossKeysValues(at::randn({1, config.text_length, config.width}));
+  at::Tensor logits, pixels;
+  for (const int64_t batch : {8, 9, 11, 16, 17, 24, 33, 64}) {
+    ASSERT_EQ(PhysicalRows(static_cast<int>(batch), at::kCPU), batch);
+    DecoderState state = decoder.Begin(batch);
+    CrossRows cross{0, batch};
+    cross.bias = at::zeros({1, 1, 1, config.text_length});
+    for (int64_t i = 0; i < config.decoder_layers; ++i) {
+      cross.keys.push_back(text[i][0]);
+      cross.values.push_back(text[i][1]);
+    }
+    state.cross.push_back(std::move(cross));
+    std::vector<at::Tensor> steps;
+    for (int64_t t = 0; t < config.image_length; ++t) {
+      steps.push_back(decoder.Step(state, codes.select(1, t).narrow(0, 0, batch).contiguous())[0]);
+    }
+    const at::Tensor found = at::stack(steps), drawn = vqgan.Decode(codes.narrow(0, 0, batch))[0];
+    if (!logits.defined()) {
+      logits = found;
+      pixels = drawn;
+    }
+    EXPECT_TRUE(at::equal(found, logits)) << "logits in a batch of " << batch;
+    EXPECT_TRUE(at::equal(drawn, pixels)) << "pixels in a batch of " << batch;
+  }
+}
+
 // One prompt in a batch is read without a copy, several are gathered: the numbers are the same.
 TEST_F(Invariance, SharedAndGatheredTextsAreEqual) {
   const c10::InferenceMode inference;
@@ -219,6 +268,24 @@ TEST(EmbedderInvariance, NeighboursPlaceAndFillDoNotMatter) {
   const at::Tensor all = embedder->EmbedImages(images).value();
   for (int64_t i = 0; i < images.size(0); ++i) {
     EXPECT_TRUE(at::equal(embedder->EmbedImages(images.narrow(0, i, 1)).value()[0], all[i])) << i;
+  }
+}
+
+TEST(EmbedderInvariance, TheShapeOfTheBatchDoesNotMatter) {
+  const at::Tensor images = at::randint(256, {5, 3, 23, 31}, at::kByte);
+  const std::vector<std::string> texts = {"sari", "", "fire engine"};
+  at::Tensor image_rows, text_rows;
+  for (const int batch : {16, 1, 2, 3, 7, 64}) {
+    LoadOptions options;
+    options.batch_shape = batch;
+    auto embedder = LoadEmbedder(FolderOf(kClip, "clip"), options).value();
+    const at::Tensor of_images = embedder->EmbedImages(images).value(), of_texts = embedder->EmbedTexts(texts).value();
+    if (!image_rows.defined()) {
+      image_rows = of_images;
+      text_rows = of_texts;
+    }
+    EXPECT_TRUE(at::equal(of_images, image_rows)) << "images, " << batch << " at a time";
+    EXPECT_TRUE(at::equal(of_texts, text_rows)) << "texts, " << batch << " at a time";
   }
 }
 

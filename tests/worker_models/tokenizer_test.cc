@@ -39,11 +39,13 @@ TEST(Bpe, LowestRankThenLeftmost) {
 TEST(Bpe, BrokenFilesAreNamed) {
   EXPECT_THAT(std::string(Bpe::Load("/nowhere/vocab.json", "/nowhere/merges.txt").status().message()),
               HasSubstr("/nowhere/vocab.json"));
-  for (const char* vocab : {"", "[]", "{\"a\": -1}", "{\"a\": 1.5}", "{\"a\": 99999999999}"}) {
+  const std::string deep = "{\"a\": " + std::string(1 << 20, '[') + std::string(1 << 20, ']') + "}";
+  for (const std::string& vocab : std::vector<std::string>{"", "[]", "{\"a\": -1}", "{\"a\": 1.5}", "{\"a\": 99999999999}",
+                                                           "{\"a\nb\": -1}", "{\"\xff\": 1}", deep}) {
     const std::string folder = Folder(vocab, "");
     EXPECT_THAT(std::string(Bpe::Load(folder + "/vocab.json", folder + "/merges.txt").status().message()),
-                HasSubstr(folder + "/vocab.json"))
-        << vocab;
+                testing::AllOf(HasSubstr(folder + "/vocab.json"), testing::Not(HasSubstr("\n"))))
+        << vocab.substr(0, 20);
   }
 }
 

@@ -124,6 +124,34 @@ TEST(Weights, ValuesThatAreNotFiniteAreRefused) {
   EXPECT_THAT(ErrorOf([&] { Weights({large}, half).Get("a", {1}); }), HasSubstr("not finite"));
 }
 
+TEST(Weights, EveryFloatingTypeIsReadAndNoOther) {
+  const std::map<std::string, std::string> minus_two_in = {{"F64", std::string("\0\0\0\0\0\0\0\xc0", 8)},
+                                                           {"F32", std::string("\0\0\0\xc0", 4)},
+                                                           {"F16", std::string("\0\xc0", 2)},
+                                                           {"BF16", std::string("\0\xc0", 2)}};
+  std::string header = "{", data;
+  for (const auto& [dtype, bytes] : minus_two_in) {
+    header += (data.empty() ? "\"" : ",\"") + dtype + R"(":{"dtype":")" + dtype + R"(","shape":[1],"data_offsets":[)" +
+              std::to_string(data.size()) + "," + std::to_string(data.size() + bytes.size()) + "]}";
+    data += bytes;
+  }
+  const Weights mixed({Write("mixed.safetensors", Safetensors(header + "}", data))}, {});
+  for (const auto& [dtype, bytes] : minus_two_in) {
+    const at::Tensor tensor = mixed.Get(dtype, {1});
+    EXPECT_EQ(tensor.scalar_type(), at::kFloat) << dtype;
+    EXPECT_EQ(tensor.item<float>(), -2.f) << dtype;
+  }
+  for (const auto& [dtype, size] :
+       std::map<std::string, size_t>{{"I64", 8}, {"I32", 4}, {"U8", 1}, {"BOOL", 1}, {"U64", 8}, {"F8_E4M3", 1}}) {
+    const std::string path =
+        Write("other_type.safetensors",
+              Safetensors(R"({"a":{"dtype":")" + dtype + R"(","shape":[1],"data_offsets":[0,)" + std::to_string(size) + "]}}",
+                          std::string(size, '\x01')));
+    const Weights w({path}, {});
+    EXPECT_THAT(ErrorOf([&] { w.Get("a", {1}); }), AllOf(HasSubstr(path), HasSubstr("tensor a"), HasSubstr(dtype)));
+  }
+}
+
 TEST(Weights, BrokenFilesAreRefusedWithTheirName) {
   const std::string good = R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
   const std::map<std::string, std::string> broken = {
@@ -133,6 +161,11 @@ TEST(Weights, BrokenFilesAreRefusedWithTheirName) {
       {"trailing", Safetensors(good, Floats({1, 2, 3}))},
       {"huge_header", std::string("\xff\xff\xff\xff\xff\xff\xff\x7f{}", 10)},
       {"not_json", Safetensors("{\"a\":", "")},
+      {"deep", Safetensors("{\"a\":" + std::string(1 << 20, '['), "")},
+      {"not_utf8", Safetensors("{\"\xff\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", "")},
+      {"offsets", Safetensors(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[18446744073709551612,4]}})", Floats({1, 2}))},
+      {"long_shape", Safetensors(R"({"a":{"dtype":"F32","shape":[)" + std::string(200, '1').replace(1, 0, ",") + "]}}", "")},
+      {"no_object", Safetensors("[]", "")},
       {"overlap",
        Safetensors(
            R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
@@ -152,6 +185,26 @@ TEST(Weights, BrokenFilesAreRefusedWithTheirName) {
   EXPECT_THAT(ErrorOf([&] { Weights({"/nowhere/model.safetensors"}, {}); }), HasSubstr("/nowhere/model.safetensors"));
 }
 
+TEST(JsonFile, NumbersHaveBounds) {
+  const JsonFile json(
+      Write("numbers.json", R"({"eps": 1e-5, "below": -1e-5, "text": "1", "whole": 1, "big": 18446744073709551615})"));
+  EXPECT_EQ(json.Number("eps", 0, 1), 1e-5);
+  EXPECT_EQ(json.Number("whole", 0, 1), 1);
+  EXPECT_EQ(json.Number("absent", 0, 1, 0.5), 0.5);
+  EXPECT_THAT(ErrorOf([&] { json.Number("below", 0, 1); }), AllOf(HasSubstr("below is -1e-05"), HasSubstr("from 0 to 1")));
+  EXPECT_THAT(ErrorOf([&] { json.Number("text", 0, 1); }), HasSubstr("text is string"));
+  EXPECT_THAT(ErrorOf([&] { json.Number("absent", 0, 1); }), HasSubstr("absent is missing"));
+  EXPECT_THAT(ErrorOf([&] { json.Int("big", 0, 1); }), HasSubstr("big is 18446744073709551615"));
+}
+
+// Deeper than any stack.
+TEST(JsonFile, ADeepValueIsNotShown) {
+  const std::string deep = std::string(1 << 20, '[') + std::string(1 << 20, ']');
+  const JsonFile json(Write("deep.json", R"({"heads": )" + deep + R"(, "list": [)" + deep + "]}"));
+  EXPECT_THAT(ErrorOf([&] { json.Int("heads", 1, 10); }), HasSubstr("heads is array"));
+  EXPECT_THAT(ErrorOf([&] { json.Ints("list", 1, 10); }), HasSubstr("list holds array"));
+}
+
 TEST(JsonFile, NamesFileAndKey) {
   const std::string path = Write("config.json", R"({"heads": 3, "big": 1e30, "text_config": {"width": "wide"}, "list": [1, 2]})");
   const JsonFile json(path);
@@ -163,6 +216,8 @@ TEST(JsonFile, NamesFileAndKey) {
   EXPECT_THAT(ErrorOf([&] { json.Int("big", 1, 10); }), HasSubstr("big"));
   EXPECT_THAT(ErrorOf([&] { json.Child("text_config").Int("width", 1, 10); }), HasSubstr("text_config.width"));
   EXPECT_THAT(ErrorOf([&] { JsonFile(Write("bad.json", "{")); }), HasSubstr("bad.json"));
+  EXPECT_THAT(ErrorOf([&] { JsonFile(Write("nan.json", R"({"eps": NaN})")); }), HasSubstr("nan.json"));
+  EXPECT_THAT(ErrorOf([&] { JsonFile(Write("infinite.json", R"({"eps": 1e999})")); }), HasSubstr("infinite.json"));
   EXPECT_FALSE(JsonFile::IfPresent("/nowhere.json"));
 }
 

@@ -7,7 +7,6 @@ namespace promptsweep::worker {
 namespace {
 
 constexpr int64_t kMaxWidth = 1 << 16;
-constexpr int64_t kLegacyEndToken = 2;
 
 // The cursor of a tower; stand-alone checkpoints leave its prefix out.
 Weights Tower(const Weights& w, const std::string& prefix, const std::string& probe) {
@@ -24,9 +23,14 @@ ClipTowerConfig::ClipTowerConfig(const JsonFile& json, bool text)
       layers(json.Int("num_hidden_layers", 1, 512, 12)),
       heads(json.Int("num_attention_heads", 1, kMaxWidth, text ? 8 : 12)),
       activation(json.Text("hidden_act", "quick_gelu")),
-      eps(json.Number("layer_norm_eps", 1e-5)) {
+      eps(json.Number("layer_norm_eps", 0, 1, 1e-5)) {
   if (width % heads != 0)
     throw LoadError(absl::StrCat(json.path(), ": hidden_size ", width, " does not divide into ", heads, " heads"));
+  try {
+    (void)Activation(activation);
+  } catch (const LoadError& error) {
+    throw LoadError(absl::StrCat(json.path(), ": hidden_act: ", error.what()));
+  }
 }
 
 ClipTextConfig::ClipTextConfig(const JsonFile& text, int64_t projection)

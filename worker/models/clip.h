@@ -24,9 +24,12 @@ struct ClipTowerConfig {
   ClipTowerConfig(const JsonFile& json, bool text);
 };
 
+// What configurations older than the fix of the pooling rule say, whatever their end token is.
+inline constexpr int64_t kLegacyEndToken = 2;
+
 struct ClipTextConfig : ClipTowerConfig {
   int64_t vocab = 0, length = 0, projection = 0;
-  // 2 in configurations older than the fix of the pooling rule: pool at the largest id. Else pool at the first such id.
+  // kLegacyEndToken: pool at the largest id. Else pool at the first such id.
   int64_t end_token = 0;
   ClipTextConfig() = default;
   ClipTextConfig(const JsonFile& text, int64_t projection);

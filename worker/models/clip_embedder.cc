@@ -9,8 +9,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/status.h"
+#include "jobs/sweep/names.h"
 #include "worker/models/architectures.h"
 #include "worker/models/clip.h"
+#include "worker/tensors/determinism.h"
 #include "worker/tensors/load_error.h"
 #include "worker/text/clip_tokenizer.h"
 
@@ -36,7 +38,7 @@ struct Preprocess {
         shortest_edge(Edge(json, "size", "shortest_edge", image_size)),
         crop_height(Edge(json, "crop_size", "height", image_size)),
         crop_width(Edge(json, "crop_size", "width", image_size)),
-        scale(json.Number("rescale_factor", 1.0 / 255)),
+        scale(json.Number("rescale_factor", 1e-6, 1, 1.0 / 255)),
         mean(json.Has("image_mean") ? json.Numbers("image_mean", 3) : std::vector<double>{0.48145466, 0.4578275, 0.40821073}),
         deviation(json.Has("image_std") ? json.Numbers("image_std", 3)
                                         : std::vector<double>{0.26862954, 0.26130258, 0.27577711}) {
@@ -51,15 +53,16 @@ struct Preprocess {
       throw LoadError(absl::StrCat(json.path(), ": size ", shortest_edge, " is below the crop_size ", image_size));
     }
     for (const double d : deviation) {
-      if (d == 0) throw LoadError(absl::StrCat(json.path(), ": image_std holds 0"));
+      if (d <= 0) throw LoadError(absl::StrCat(json.path(), ": image_std holds ", d, "; expected numbers above 0"));
     }
   }
 
   // A length that is written as a number or as an object.
   static int64_t Edge(const JsonFile& json, const std::string& key, const std::string& part, int64_t otherwise) {
+    constexpr int64_t kMaxEdge = 4096;
     if (!json.Has(key)) return otherwise;
-    if (json.value().at(key).is_object()) return json.Child(key).Int(part, 1, 1 << 16);
-    return json.Int(key, 1, 1 << 16);
+    if (json.value().at(key).is_object()) return json.Child(key).Int(part, 1, kMaxEdge);
+    return json.Int(key, 1, kMaxEdge);
   }
 
   // uint8 [n, 3, h, w] -> [n, 3, image_size, image_size] of `dtype`; throws LoadError where sizes cannot come out so.
@@ -112,7 +115,10 @@ std::vector<std::string> WeightFiles(const std::string& folder) {
 std::vector<std::string> ReadLabels(const std::string& path) {
   std::vector<std::string> labels;
   std::ifstream in(path);
+  int number = 0;
   for (std::string line; std::getline(in, line);) {
+    ++number;
+    if (!sweep::IsUtf8Text(line)) throw LoadError(absl::StrCat(path, ":", number, ": a label holds NUL or is not UTF-8"));
     const absl::string_view label = absl::StripAsciiWhitespace(line);
     if (!label.empty()) labels.emplace_back(label);
   }
@@ -124,7 +130,7 @@ class ClipEmbedder final : public Embedder {
   ClipEmbedder(const LoadOptions& options, const ClipTextConfig& text, const ClipVisionConfig& vision,
                const Preprocess& preprocess, ClipTokenizer tokenizer, std::vector<std::string> labels, const Weights& w)
       : options_(options),
-        batch_(options.batch_shape > 0 ? options.batch_shape : kDefaultBatch),
+        batch_(PhysicalRows(options.batch_shape > 0 ? options.batch_shape : kDefaultBatch, options.device)),
         dim_(vision.projection),
         image_size_(vision.image_size),
         preprocess_(preprocess),
@@ -207,6 +213,10 @@ absl::StatusOr<std::unique_ptr<Embedder>> LoadClip(const sweep::ModelFolder& fol
     if (tokenizer.bpe().size() > text.vocab) {
       throw LoadError(absl::StrCat(tokenizer.bpe().vocab_path(), ": ids up to ", tokenizer.bpe().size() - 1,
                                    " but vocab_size is ", text.vocab));
+    }
+    if (text.end_token != kLegacyEndToken && text.end_token != tokenizer.end()) {
+      throw LoadError(absl::StrCat(json.path(), ": text_config.eos_token_id ", text.end_token,
+                                   " is not the tokenizer's end token, ", tokenizer.end()));
     }
     const Weights weights(WeightFiles(folder.path), {options.device, options.compute_dtype});
     return std::make_unique<ClipEmbedder>(options, text, vision, preprocess, std::move(tokenizer),

@@ -1,10 +1,10 @@
 // Prompt -> text tokens -> image tokens -> pixels, for a batch of cells.
 //
-// Batch invariance. Every pass through the decoder has the same physical shape, whatever is asked: batch_shape rows, twice that
-// when rows are guided; partial batches are padded with repeats of their first row. Cells that need guidance and cells that do
-// not go in separate passes, so that a guided cell does not change the shape another cell is computed in. A text is always
-// encoded alone. Noise comes from one generator per image: at each position one draw of Exp(1) for each token of the codebook,
-// in order, so an image equals what torch.multinomial with that seed gives for it alone.
+// Batch invariance. Every pass through the decoder has the same physical shape, whatever is asked: PhysicalRows of the
+// batch shape, twice that when rows are guided; partial batches are padded with repeats of their first row. Cells that need
+// guidance and cells that do not go in separate passes, so that a guided cell does not change the shape another cell is computed
+// in. A text is always encoded alone. Noise comes from one generator per image: at each position one draw of Exp(1) for each
+// token of the codebook, in order, so an image equals what torch.multinomial with that seed gives for it alone.
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -20,6 +20,7 @@
 #include "worker/models/settings.h"
 #include "worker/models/vqgan.h"
 #include "worker/samplers/token_sampler.h"
+#include "worker/tensors/determinism.h"
 #include "worker/tensors/load_error.h"
 #include "worker/tensors/noise.h"
 #include "worker/text/dalle_tokenizer.h"
@@ -115,6 +116,7 @@ class DalleGenerator final : public Generator {
         // Rows beyond the codebook (the start token, padding) are never drawn.
         vocab_(std::min(config.image_vocab, pixels.codes)),
         batch_(options.batch_shape > 0 ? options.batch_shape : DefaultBatch()),
+        rows_(PhysicalRows(batch_, options.device)),
         pixel_chunk_(PixelChunk()),
         texts_(
             static_cast<size_t>(kTextBytes / (2 * config.decoder_layers * config.text_length * config.width * ElementSize()))) {
@@ -136,7 +138,7 @@ class DalleGenerator final : public Generator {
   int64_t PixelChunk() const {
     const auto& c = vqgan_.config();
     const int64_t per_image = c.resolution * c.resolution * c.channels * c.multipliers.front() * ElementSize();
-    int64_t chunk = batch_;
+    int64_t chunk = rows_;
     const int64_t limit = options_.device.is_cpu() ? kPixelBytes : kPixelBytesDevice;
     while (chunk > 1 && chunk * per_image > limit) chunk = (chunk + 1) / 2;
     return chunk;
@@ -185,7 +187,7 @@ class DalleGenerator final : public Generator {
 
   at::Tensor Run(const std::vector<Request>& requests) {
     const c10::InferenceMode inference;
-    at::Tensor codes = at::empty({batch_, config_.image_length}, at::TensorOptions().dtype(at::kLong).device(options_.device));
+    at::Tensor codes = at::empty({rows_, config_.image_length}, at::TensorOptions().dtype(at::kLong).device(options_.device));
     for (const bool guided : {false, true}) {
       std::vector<int64_t> members;
       for (size_t i = 0; i < requests.size(); ++i) {
@@ -194,17 +196,17 @@ class DalleGenerator final : public Generator {
       if (members.empty()) continue;
       std::vector<const Request*> rows;
       for (const int64_t i : members) rows.push_back(&requests[i]);
-      rows.resize(batch_, rows.front());
+      rows.resize(rows_, rows.front());
       const at::Tensor drawn = Draw(rows, members.size(), guided);
       const at::Tensor index = at::tensor(members, at::kLong).to(options_.device);
       codes.index_copy_(0, index, drawn.narrow(0, 0, static_cast<int64_t>(members.size())));
     }
     const auto n = static_cast<int64_t>(requests.size());
-    if (n < batch_) codes.narrow(0, n, batch_ - n).copy_(codes.narrow(0, 0, 1).expand({batch_ - n, -1}));
+    if (n < rows_) codes.narrow(0, n, rows_ - n).copy_(codes.narrow(0, 0, 1).expand({rows_ - n, -1}));
     std::vector<at::Tensor> images;
     for (int64_t begin = 0; begin < n; begin += pixel_chunk_) {
       // The last chunk reaches back, so that every chunk has the same shape.
-      const int64_t from = std::min<int64_t>(begin, batch_ - pixel_chunk_);
+      const int64_t from = std::min<int64_t>(begin, rows_ - pixel_chunk_);
       const at::Tensor chunk = vqgan_.DecodeBytes(codes.narrow(0, from, pixel_chunk_));
       images.push_back(chunk.narrow(0, begin - from, std::min(n - begin, from + pixel_chunk_ - begin)));
     }
@@ -213,26 +215,26 @@ class DalleGenerator final : public Generator {
 
   // Image tokens int64 [batch, image_length] of a full pass; only the first `wanted` rows draw noise.
   at::Tensor Draw(const std::vector<const Request*>& rows, size_t wanted, bool guided) {
-    DecoderState state = decoder_.Begin(guided ? 2 * batch_ : batch_);
+    DecoderState state = decoder_.Begin(guided ? 2 * rows_ : rows_);
     state.cross.push_back(Cross(rows, 0, &DalleText::conditional));
-    if (guided) state.cross.push_back(Cross(rows, batch_, &DalleText::unconditional));
+    if (guided) state.cross.push_back(Cross(rows, rows_, &DalleText::unconditional));
 
     std::vector<TokenSampling> samplings;
     for (const auto* row : rows) samplings.push_back(row->sampling);
     const TokenSampler sampler(samplings, options_.device);
     std::vector<ImageNoise> noises;
     for (size_t i = 0; i < wanted; ++i) noises.emplace_back(rows[i]->seed);
-    at::Tensor noise = at::ones({batch_, vocab_});
+    at::Tensor noise = at::ones({rows_, vocab_});
 
     const auto longs = at::TensorOptions().dtype(at::kLong).device(options_.device);
-    at::Tensor codes = at::empty({batch_, config_.image_length}, longs);
-    at::Tensor token = at::full({batch_}, config_.start_token, longs);
+    at::Tensor codes = at::empty({rows_, config_.image_length}, longs);
+    at::Tensor token = at::full({rows_}, config_.start_token, longs);
     at::Tensor logits;
     for (int64_t t = 0; t < config_.image_length; ++t) {
       logits = decoder_.Step(state, guided ? at::cat({token, token}) : token).narrow(1, 0, vocab_);
       for (size_t i = 0; i < wanted; ++i) noises[i].Exponential(noise[static_cast<int64_t>(i)]);
-      const at::Tensor conditional = logits.narrow(0, 0, batch_);
-      token = sampler.Draw(conditional, guided ? logits.narrow(0, batch_, batch_) : at::Tensor(), noise.to(options_.device));
+      const at::Tensor conditional = logits.narrow(0, 0, rows_);
+      token = sampler.Draw(conditional, guided ? logits.narrow(0, rows_, rows_) : at::Tensor(), noise.to(options_.device));
       codes.select(1, t).copy_(token);
     }
     if (!at::isfinite(logits).all().item<bool>()) throw std::runtime_error("the model's logits are not finite");
@@ -281,6 +283,7 @@ class DalleGenerator final : public Generator {
   VqganDecoder vqgan_;
   int64_t vocab_;
   int batch_;
+  int rows_;  // of one pass
   int64_t pixel_chunk_;
   TextCache texts_;
 };

@@ -32,7 +32,7 @@ VqganConfig::VqganConfig(const JsonFile& json)
       resolution(json.Int("resolution", 1, kMaxSide)),
       out_channels(json.Int("out_ch", 3, 3)),
       norm_groups(json.Int("norm_groups", 1, kMaxWidth, 32)),
-      norm_eps(json.Number("norm_eps", 1e-6)) {
+      norm_eps(json.Number("norm_eps", 0, 1, 1e-6)) {
   if (multipliers.empty() || multipliers.size() > 12) throw LoadError(absl::StrCat(json.path(), ": ch_mult has 1 to 12 entries"));
   if (code_side() < 1 || code_side() << (multipliers.size() - 1) != resolution) {
     throw LoadError(

@@ -7,6 +7,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "absl/strings/str_cat.h"
@@ -44,6 +45,11 @@ void MakeDeterministic(int threads) {
   context.setAllowTF32CuDNN(false);
   context.setAllowFP16ReductionCuBLAS(false, /*allow_splitk=*/false);
   context.setAllowBF16ReductionCuBLAS(false, /*allow_splitk=*/false);
+}
+
+int PhysicalRows(int batch, const c10::Device& device) {
+  constexpr int kLeastRows = 8;
+  return device.is_cpu() ? std::max(batch, kLeastRows) : batch;
 }
 
 std::string LibraryVersions() { return absl::StrCat("torch ", TORCH_VERSION, " cpu ", at::get_cpu_capability()); }

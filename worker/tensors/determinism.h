@@ -3,6 +3,10 @@
 
 #include <string>
 
+namespace c10 {
+struct Device;
+}
+
 namespace promptsweep::worker {
 
 // Call first in main, with its argv. Libraries read some of the environment when they load; this sets it and starts the program
@@ -14,6 +18,10 @@ void SettleEnvironment(char** argv);
 // operation uses; 0 leaves it to the machine. Turns off autotuning, TF32 and reduced-precision sums, asks for deterministic
 // algorithms, and pins the CPU's math library to one code path whatever the number of threads.
 void MakeDeterministic(int threads);
+
+// Rows of the passes that serve batches of `batch`. On a CPU at least 8: products of few rows are summed in another order than
+// the same rows among many, and so the size of a worker's batch would show in its results.
+int PhysicalRows(int batch, const c10::Device& device);
 
 // What results depend on beside the weights, for provenance: "torch 2.11.0 cpu AVX512".
 std::string LibraryVersions();

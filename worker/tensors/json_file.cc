@@ -13,6 +13,9 @@ namespace {
 
 constexpr uintmax_t kMaxBytes = 256u << 20;
 
+// A value in a message. Never a list or an object: those may be large, or nested deeper than the stack.
+std::string Shown(const nlohmann::json& value) { return value.is_number() ? value.dump() : value.type_name(); }
+
 }  // namespace
 
 JsonFile::JsonFile(const std::string& path) : path_(path) {
@@ -60,18 +63,20 @@ int64_t JsonFile::Int(const std::string& key, int64_t min, int64_t max, std::opt
   const bool fits =
       found->is_number_integer() && !(found->is_number_unsigned() && found->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX));
   if (!fits || found->get<int64_t>() < min || found->get<int64_t>() > max) {
-    Fail(key, absl::StrCat("is ", found->dump(), "; expected a whole number from ", min, " to ", max));
+    Fail(key, absl::StrCat("is ", Shown(*found), "; expected a whole number from ", min, " to ", max));
   }
   return found->get<int64_t>();
 }
 
-double JsonFile::Number(const std::string& key, std::optional<double> otherwise) const {
+double JsonFile::Number(const std::string& key, double min, double max, std::optional<double> otherwise) const {
   const auto* found = Find(key);
   if (!found) {
     if (!otherwise) Fail(key, "is missing");
     return *otherwise;
   }
-  if (!found->is_number() || !std::isfinite(found->get<double>())) Fail(key, "is not a finite number");
+  if (!found->is_number() || !(found->get<double>() >= min && found->get<double>() <= max)) {
+    Fail(key, absl::StrCat("is ", Shown(*found), "; expected a number from ", min, " to ", max));
+  }
   return found->get<double>();
 }
 
@@ -102,7 +107,7 @@ std::vector<int64_t> JsonFile::Ints(const std::string& key, int64_t min, int64_t
   std::vector<int64_t> values;
   for (const auto& item : *found) {
     if (!item.is_number_integer() || item.get<int64_t>() < min || item.get<int64_t>() > max) {
-      Fail(key, absl::StrCat("holds ", item.dump(), "; expected whole numbers from ", min, " to ", max));
+      Fail(key, absl::StrCat("holds ", Shown(item), "; expected whole numbers from ", min, " to ", max));
     }
     values.push_back(item.get<int64_t>());
   }

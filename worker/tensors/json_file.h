@@ -20,8 +20,8 @@ class JsonFile {
 
   // A whole number in [min, max]; without a default the key must be there.
   int64_t Int(const std::string& key, int64_t min, int64_t max, std::optional<int64_t> otherwise = {}) const;
-  // A finite number.
-  double Number(const std::string& key, std::optional<double> otherwise = {}) const;
+  // A number in [min, max].
+  double Number(const std::string& key, double min, double max, std::optional<double> otherwise = {}) const;
   std::string Text(const std::string& key, std::optional<std::string> otherwise = {}) const;
   bool Bool(const std::string& key, std::optional<bool> otherwise = {}) const;
   // A list of whole numbers in [min, max]; may be empty.

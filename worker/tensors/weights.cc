@@ -52,13 +52,14 @@ class Mapping {
 
 std::string ShapeText(at::IntArrayRef shape) { return absl::StrCat("[", absl::StrJoin(shape, ", "), "]"); }
 
-at::ScalarType TypeOf(const std::string& file, const std::string& tensor, absl::string_view dtype) {
+at::ScalarType TypeOf(const std::string& file, const std::string& tensor, absl::string_view dtype, bool whole_numbers) {
   static const std::map<std::string, at::ScalarType> kTypes = {
       {"F16", at::kHalf}, {"BF16", at::kBFloat16}, {"F32", at::kFloat}, {"F64", at::kDouble}, {"I8", at::kChar},
       {"U8", at::kByte},  {"I16", at::kShort},     {"I32", at::kInt},   {"I64", at::kLong},   {"BOOL", at::kBool}};
   const auto it = kTypes.find(std::string(dtype));
-  if (it == kTypes.end())
-    throw LoadError(absl::StrCat(file, ": tensor ", tensor, " has type ", dtype, ", which is not read here"));
+  if (it == kTypes.end() || !(at::isFloatingType(it->second) || whole_numbers)) {
+    throw LoadError(absl::StrCat(file, ": tensor ", tensor, " has type ", dtype, "; weights are F16, BF16, F32 or F64"));
+  }
   return it->second;
 }
 
@@ -115,7 +116,7 @@ at::Tensor Weights::Get(absl::string_view name, at::IntArrayRef shape) const {
                                  "; the configuration says ", ShapeText(shape)));
   }
   entry.used = true;
-  const auto type = TypeOf(entry.file, full, entry.dtype);
+  const auto type = TypeOf(entry.file, full, entry.dtype, shared_->options.whole_numbers);
   // Copied out of the mapping byte by byte: safetensors does not promise alignment.
   auto raw = at::empty(entry.shape, at::TensorOptions().dtype(type));
   if (raw.nbytes() > 0) std::memcpy(raw.mutable_data_ptr(), entry.mapping->data() + entry.offset, raw.nbytes());

@@ -15,8 +15,10 @@ namespace promptsweep::worker {
 
 struct WeightOptions {
   at::Device device = at::kCPU;
-  // Every floating tensor is cast to this type.
+  // Every tensor is cast to this type.
   at::ScalarType dtype = at::kFloat;
+  // Tensors of whole numbers are read too, uncast: for tables that are no model's weights.
+  bool whole_numbers = false;
 };
 
 // Cheap to copy; copies share the record of what was used. Not thread-safe. Functions throw LoadError, which names the file,
@@ -30,7 +32,8 @@ class Weights {
   Weights operator/(absl::string_view part) const;
   Weights operator/(int64_t index) const;
 
-  // A copy of the tensor "<prefix>.<name>", contiguous, on the device, cast. It must be there, of this shape, all finite.
+  // A copy of the tensor "<prefix>.<name>", contiguous, on the device, cast. It must be there, of this shape, of a floating type (but see whole_numbers),
+  // all finite.
   at::Tensor Get(absl::string_view name, at::IntArrayRef shape) const;
   // Get, or ones where the files lack it: the scale of a LayerNorm that was trained without one.
   at::Tensor GetOrOnes(absl::string_view name, at::IntArrayRef shape) const;

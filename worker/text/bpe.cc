@@ -6,6 +6,7 @@
 #include <queue>
 #include <sstream>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status.h"
@@ -43,7 +44,8 @@ absl::StatusOr<Bpe> Bpe::Load(const std::string& vocab_path, const std::string& 
   if (!vocab.is_object()) return absl::InvalidArgumentError(absl::StrCat(vocab_path, ": not a JSON object"));
   for (const auto& [subword, id] : vocab.items()) {
     if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() > std::numeric_limits<int32_t>::max()) {
-      return absl::InvalidArgumentError(absl::StrCat(vocab_path, ": the id of \"", subword, "\" is ", id.dump()));
+      return absl::InvalidArgumentError(
+          absl::StrCat(vocab_path, ": the id of \"", absl::Utf8SafeCEscape(subword), "\" is not a whole number from 0"));
     }
     bpe.ids_.emplace(subword, id.get<int64_t>());
     bpe.size_ = std::max(bpe.size_, id.get<int64_t>() + 1);
