@@ -23,9 +23,9 @@ absl::StatusOr<int> Plan(const Options& options, const Common& common) {
   auto loaded = sweep::LoadSpec(options.spec);
   if (!loaded.ok()) return AsBadInput(loaded.status());
   PS_ASSIGN_OR_RETURN(const sweep::ModelCatalog catalog, sweep::ModelCatalog::Open(ModelFolders(options.models)));
-  PrintNotes(*loaded);
   auto manifest = sweep::Freeze(loaded->spec, catalog, {.allow_unknown_models = options.allow_missing, .where = &loaded->where});
   if (!manifest.ok()) return AsBadInput(manifest.status());
+  PrintNotes(*loaded);
   PS_ASSIGN_OR_RETURN(const sweep::PlanSummary summary, sweep::Describe(*manifest, catalog, options.cells));
   switch (common.output) {
     case OutputFormat::kJson:

@@ -92,11 +92,11 @@ class RunCommand {
   absl::StatusOr<v1::SweepManifest> Manifest() {
     auto loaded = sweep::LoadSpec(options_.spec);
     if (!loaded.ok()) return AsBadInput(loaded.status());
-    PrintNotes(*loaded);
     model_folders_ = ModelFolders(options_.models);
     PS_ASSIGN_OR_RETURN(const sweep::ModelCatalog catalog, sweep::ModelCatalog::Open(model_folders_));
     auto manifest = sweep::Freeze(loaded->spec, catalog, {.where = &loaded->where});
     if (!manifest.ok()) return AsBadInput(manifest.status());
+    PrintNotes(*loaded);
     PS_RETURN_IF_ERROR(ShareOut(*manifest, catalog));
     return manifest;
   }

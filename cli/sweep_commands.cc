@@ -112,11 +112,11 @@ struct SubmitOptions {
 absl::StatusOr<int> Submit(const SubmitOptions& options, const Common& common) {
   auto loaded = sweep::LoadSpec(options.spec);
   if (!loaded.ok()) return AsBadInput(loaded.status());
-  PrintNotes(*loaded);
   PS_ASSIGN_OR_RETURN(const sweep::ModelCatalog catalog, sweep::ModelCatalog::Open(ModelFolders(options.models)));
   // The workers of a server may have models that are not on this machine; its coordinator knows.
   auto manifest = sweep::Freeze(loaded->spec, catalog, {.allow_unknown_models = common.source.remote(), .where = &loaded->where});
   if (!manifest.ok()) return AsBadInput(manifest.status());
+  PrintNotes(*loaded);
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .create = true}));
   v1::SubmitSweepResponse response;
   if (client->sweeps()) {

@@ -50,6 +50,8 @@ class SpecReader {
   absl::StatusOr<v1::CellNode> ReadOperator(const std::string& name, const YamlNode& key, const YamlNode& node);
   absl::StatusOr<v1::CellNode> ReadParts(const std::string& name, const YamlNode& node);
   absl::StatusOr<v1::CellNode> ReadExclude(const YamlNode& node);
+  // Notes the last rule where it excludes nothing.
+  void NoteIdle(const YamlNode& node, const v1::Exclude& exclude);
   absl::StatusOr<v1::ExcludeRule> ReadRule(const YamlNode& node, const v1::CellNode& from);
 
   absl::StatusOr<v1::Axis> ReadAxis(const std::string& name, const YamlNode& node);
@@ -91,7 +93,7 @@ absl::StatusOr<LoadedSpec> SpecReader::Read() {
   PutInOrder(*loaded_.spec.mutable_cells());
   loaded_.where.emplace(std::pair("cells", ""), file_.Place(*cells));
   loaded_.files = prompts_.files();
-  loaded_.notes = prompts_.notes();
+  loaded_.notes.insert(loaded_.notes.end(), prompts_.notes().begin(), prompts_.notes().end());
   return std::move(loaded_);
 }
 
@@ -219,8 +221,18 @@ absl::StatusOr<v1::CellNode> SpecReader::ReadExclude(const YamlNode& node) {
     return file_.Error(rules->items[kMaxRules], absl::StrCat("more than ", kMaxRules, " rules"));
   for (const YamlNode& rule : rules->items) {
     PS_ASSIGN_OR_RETURN(*result.mutable_exclude()->add_rules(), ReadRule(rule, result.exclude().from()));
+    NoteIdle(rule, result.exclude());
   }
   return result;
+}
+
+void SpecReader::NoteIdle(const YamlNode& node, const v1::Exclude& exclude) {
+  v1::CellNode alone;
+  *alone.mutable_exclude()->mutable_from() = exclude.from();
+  *alone.mutable_exclude()->add_rules() = *exclude.rules().rbegin();
+  const auto from = CellTree::Compile(exclude.from()), left = CellTree::Compile(alone);
+  if (from.ok() && left.ok() && (*left)->count() == (*from)->count())
+    loaded_.notes.push_back(absl::StrCat(file_.Place(node), ": this rule excludes no cell"));
 }
 
 absl::StatusOr<v1::ExcludeRule> SpecReader::ReadRule(const YamlNode& node, const v1::CellNode& from) {

@@ -8,6 +8,7 @@
 #include <set>
 #include <sstream>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -41,13 +42,7 @@ class TreeBuilder final : public YAML::EventHandler {
     for (const char* spelling : {"null", "Null", "NULL", "~"}) {
       if (absl::StartsWith(rest, spelling)) return OnScalar(mark, "", anchor, spelling);
     }
-    // A value left out: its mark is that of whatever comes next, so it stands where its key does.
-    YAML::Mark at = mark;
-    if (!open_.empty() && open_.back().keys.size() > open_.back().items.size()) {
-      at.line = open_.back().keys.back().line - 1;
-      at.column = open_.back().keys.back().column - 1;
-    }
-    OnScalar(at, "", anchor, "");
+    OnScalar(BeforeNothing(mark), "", anchor, "");
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override { throw Refusal{mark, kNoAliases}; }
   void OnAnchor(const YAML::Mark& mark, const std::string&) override { throw Refusal{mark, "anchors (&) are not allowed"}; }
@@ -69,6 +64,29 @@ class TreeBuilder final : public YAML::EventHandler {
   void OnMapEnd() override { Close(); }
 
  private:
+  // A value left out has the mark of whatever comes next; it stands where its key or its dash does.
+  YAML::Mark BeforeNothing(YAML::Mark mark) const {
+    if (open_.empty()) return mark;
+    const YamlNode& parent = open_.back();
+    if (parent.kind == YamlNode::kMap) {
+      if (ExpectsKey(parent)) return mark;
+      mark.line = parent.keys.back().line - 1;
+      mark.column = parent.keys.back().column - 1;
+      return mark;
+    }
+    for (int line = std::min(mark.line, static_cast<int>(lines_.size())) - 1; line >= 0; --line) {
+      const absl::string_view text = absl::StripTrailingAsciiWhitespace(lines_[line]);
+      if (!absl::EndsWith(text, "-")) {
+        if (text.empty()) continue;
+        break;
+      }
+      mark.line = line;
+      mark.column = static_cast<int>(text.size()) - 1;
+      break;
+    }
+    return mark;
+  }
+
   YamlNode Start(YamlNode::Kind kind, const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
     if (anchor != 0) throw Refusal{mark, "anchors (&) are not allowed"};
     if (!tag.empty() && tag != "?" && tag != "!") throw Refusal{mark, "tags (!) are not allowed"};

@@ -30,6 +30,7 @@ SPECS = {
     "missing prompt file": (spec_of("{model: [null], prompt: {file: nowhere.txt}, seed: 0..3}"), "nowhere.txt"),
     "too large": ("#" * (1 << 20) + "\n" + spec_of(GOOD), "MB"),
     "empty file": ("", "spec.yaml"),
+    "like a template, and unknown": (spec_of('{model: [nul], prompt: ["a {b|c}"], seed: 0..3}'), "null"),
 }
 
 

@@ -149,9 +149,20 @@ TEST(Spec, RangesInRulesStayRanges) {
       AllOf(HasSubstr("s.yaml:5:3"), HasSubstr("with a step")));
 }
 
+TEST(Spec, ARuleThatExcludesNothingIsNoted) {
+  auto loaded = Parse(
+      "cells:\n  exclude:\n    from: {model: m, prompt: [x, y], seed: 0..9}\n    rules:\n"
+      "      - {prompt: x, seed: 3}\n      - {prompt: z}\n      - {seed: 10..20, prompt: y}\n");
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ((*CellTree::Compile(loaded->spec.cells()))->count(), 19u);
+  EXPECT_THAT(loaded->notes, ElementsAre("s.yaml:9:9: this rule excludes no cell", "s.yaml:10:9: this rule excludes no cell"));
+}
+
 TEST(Spec, AValueLeftOutIsReportedWhereItsKeyStands) {
   EXPECT_THAT(Message("cells:\n  model: m\n  prompt:\n  seed: 1\n"), HasSubstr("s.yaml:6:3: "));
   EXPECT_THAT(Message("cells:\n  model: m\n  prompt: x\n  seed:\n\n\n"), HasSubstr("s.yaml:7:3: seed has no value"));
+  EXPECT_THAT(Message("cells:\n  model: m\n  prompt:\n    - x\n    -\n\n  seed: 1\n"), HasSubstr("s.yaml:8:5: "));
+  EXPECT_THAT(Message("cells:\n  model: m\n  seed: 1\n  prompt:\n    - # nothing\n    - x\n"), HasSubstr("s.yaml:"));
   EXPECT_THAT(Message("cells:\n"), HasSubstr("s.yaml:4:1: "));
   EXPECT_THAT(std::string(ParseSpec("version: 1\nname: t\nembedders:\ncells: {}\n", "s.yaml", "/").status().message()),
               HasSubstr("s.yaml:3:1: embedder has no value"));
