@@ -55,6 +55,11 @@ absl::StatusOr<v1::MotifReport> StoredMotifs(v1::StoreService::StubInterface& st
   return report;
 }
 
+bool AnswersDefaultQuestion(const v1::MotifReport& report) {
+  if (report.baseline_size() > 0 || report.target_size() > 1) return false;
+  return report.target_size() == 0 || (report.target(0).axis() == "prompt" && report.target(0).value().empty());
+}
+
 Table MotifRows(const v1::MotifReport& report) {
   Table table({{"id"},
                {"tier"},

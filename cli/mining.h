@@ -30,6 +30,9 @@ struct MiningRequest {
 // The last report stored for a sweep. NOT_FOUND where there is none.
 [[nodiscard]] absl::StatusOr<v1::MotifReport> StoredMotifs(v1::StoreService::StubInterface& store, uint32_t sweep);
 
+// Whether a report answers what is asked without any filter: blank runs against all others; without blank runs, all runs.
+[[nodiscard]] bool AnswersDefaultQuestion(const v1::MotifReport& report);
+
 // A row per motif, for programs: numbers as in the job's JSON.
 [[nodiscard]] Table MotifRows(const v1::MotifReport& report);
 

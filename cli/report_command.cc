@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/mining.h"
 #include "cli/picture.h"
+#include "cli/process.h"
 #include "cli/report/page.h"
 #include "cli/rows.h"
 #include "jobs/sweep/prompt_text.h"
@@ -72,11 +73,31 @@ absl::StatusOr<std::vector<uint64_t>> ComparisonOrdinals(v1::StoreService::StubI
 struct Options {
   std::string sweep;
   std::string out;
+  std::vector<std::string> target, baseline;
 };
 
+// Mines anew where the stored motifs answer another question than the one the page is asked.
+absl::Status MineForPage(const Options& options, const Common& common, Client& client, const v1::SweepInfo& info) {
+  if (options.target.empty() && options.baseline.empty()) {
+    const auto stored = StoredMotifs(client.store(), info.sweep());
+    if (absl::IsNotFound(stored.status())) return absl::OkStatus();
+    PS_RETURN_IF_ERROR(stored.status());
+    if (AnswersDefaultQuestion(*stored)) return absl::OkStatus();
+  }
+  return RunMiner({.address = client.address(),
+                   .insecure = common.source.insecure,
+                   .sweep = info.sweep(),
+                   .target = options.target,
+                   .baseline = options.baseline,
+                   .verbose = common.verbose})
+      .status();
+}
+
 absl::StatusOr<int> Report(const Options& options, const Common& common) {
-  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
+  TakeOverSignals();
+  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .listen = true}));
   PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, client->FindSweep(options.sweep));
+  PS_RETURN_IF_ERROR(MineForPage(options, common, *client, info));
   PS_ASSIGN_OR_RETURN(const std::string page, BuildReport(client->store(), info, common.source.Flags()));
   if (options.out == "-") {
     PS_RETURN_IF_ERROR(WriteStdout(page));
@@ -135,6 +156,11 @@ void AddReport(Commands& commands) {
                                [options](const Common& common) { return Report(*options, common); });
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest")->required();
   app->add_option("--out", options->out, "File to write; - for stdout [NAME-report.html]")->type_name("FILE");
+  app->add_option("--target", options->target, "Runs to look at, as for motifs")->type_name("FILTER")->expected(1)->take_all();
+  app->add_option("--baseline", options->baseline, "Runs to compare with, as for motifs")
+      ->type_name("FILTER")
+      ->expected(1)
+      ->take_all();
 }
 
 }  // namespace promptsweep::cli

@@ -93,6 +93,18 @@ bool IsUnion(const Proposal& parent, const std::vector<Proposal>& proposals) {
   return children >= 2 && Overlap(explained, parent.members) >= 0.6 * parent.members.size();
 }
 
+// The same motif with its overlap, for a proposal that ends in a valley with runs on both sides: of the proposals with a balanced
+// edge that hold nearly all of its runs and not far more, the best. Itself where there is none.
+const Proposal& WithBalancedEdge(const Proposal& proposal, const std::vector<Proposal>& proposals, double fdr) {
+  if (proposal.region.edge == Edge::kMixture || proposal.region.separation >= kGap) return proposal;
+  for (const Proposal& other : proposals) {
+    if (other.region.edge != Edge::kMixture || (proposal.q <= fdr && other.q > fdr)) continue;
+    if (other.members.size() > 2 * proposal.members.size()) continue;
+    if (Overlap(proposal.members, other.members) >= 0.9 * proposal.members.size()) return other;
+  }
+  return proposal;
+}
+
 // Greedily the best proposals, each of which still says something once the runs of those before it are set aside.
 std::vector<Proposal> Merge(std::vector<Proposal> proposals, size_t rows, const Runs& runs, size_t tested,
                             const MineOptions& options) {
@@ -102,16 +114,15 @@ std::vector<Proposal> Merge(std::vector<Proposal> proposals, size_t rows, const 
     if (l.score != r.score) return l.score > r.score;
     return l.members < r.members;
   });
-  std::vector<size_t> accepted;
+  std::vector<Proposal> accepted;
   std::vector<uint8_t> covered(rows, 0);
   uint64_t covered_target = 0, covered_baseline = 0;
   for (size_t p = 0; p < proposals.size() && accepted.size() < options.most_motifs; ++p) {
-    const Proposal& proposal = proposals[p];
-    const bool inside_another = std::any_of(accepted.begin(), accepted.end(), [&](size_t a) {
+    const Proposal& proposal = WithBalancedEdge(proposals[p], proposals, options.fdr);
+    const bool inside_another = std::any_of(accepted.begin(), accepted.end(), [&](const Proposal& other) {
       double cosine = 0;
-      for (size_t j = 0; j < proposal.region.centre.size(); ++j)
-        cosine += proposals[a].region.centre[j] * proposal.region.centre[j];
-      return cosine >= proposals[a].region.threshold;
+      for (size_t j = 0; j < proposal.region.centre.size(); ++j) cosine += other.region.centre[j] * proposal.region.centre[j];
+      return cosine >= other.region.threshold;
     });
     if (inside_another) continue;
     Counts rest{0, proposal.counts.target - covered_target, 0, proposal.counts.baseline - covered_baseline};
@@ -124,16 +135,14 @@ std::vector<Proposal> Merge(std::vector<Proposal> proposals, size_t rows, const 
       if (FisherGreater(rest) > bar || KatzLift(rest).ratio < options.least_lift) continue;
     }
     if (IsUnion(proposal, proposals)) continue;
-    accepted.push_back(p);
+    accepted.push_back(proposal);
     for (const uint32_t i : proposal.members) {
       if (covered[i]) continue;
       covered[i] = 1;
       ++(runs.is_target[i] ? covered_target : covered_baseline);
     }
   }
-  std::vector<Proposal> merged;
-  for (const size_t a : accepted) merged.push_back(proposals[a]);
-  return merged;
+  return accepted;
 }
 
 // Counts every run by the region fitted without the run's fold.

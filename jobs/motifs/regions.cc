@@ -11,8 +11,6 @@ namespace {
 
 constexpr int kValleyRounds = 3, kMixtureRounds = 10;
 constexpr size_t kFewest = 4;
-// A valley so deep is the edge, whatever a mixture would say.
-constexpr double kGap = 0.8;
 
 struct Cut {
   float threshold;

@@ -16,10 +16,14 @@ enum class Source { kDensity, kKmeans, kNeighbourhood };
 enum class Edge {
   // The first valley of the density of cosines below the members' peak; for motifs with a gap around them.
   kValley,
-  // Such a valley where it is a gap (separation >= .8), else balanced between two crowds, mixture.h; for motifs that overlap
+  // Such a valley where it is a gap (separation >= kGap), else balanced between two crowds, mixture.h; for motifs that overlap
   // their surroundings.
   kMixture,
 };
+
+// From this separation on a valley is empty: the edge, whatever a mixture would say. In a shallower one runs lie on both sides,
+// and those beyond it are missed.
+inline constexpr double kGap = 0.95;
 
 struct Region {
   std::vector<float> centre;  // unit; empty where no region could be fitted
