@@ -138,7 +138,8 @@ class DalleGenerator final : public Generator {
   int64_t PixelChunk() const {
     const auto& c = vqgan_.config();
     const int64_t per_image = c.resolution * c.resolution * c.channels * c.multipliers.front() * ElementSize();
-    int64_t chunk = rows_;
+    // On a CPU the same for every batch, since convolutions of other shapes are summed in other orders.
+    int64_t chunk = options_.device.is_cpu() ? PhysicalRows(1, options_.device) : rows_;
     const int64_t limit = options_.device.is_cpu() ? kPixelBytes : kPixelBytesDevice;
     while (chunk > 1 && chunk * per_image > limit) chunk = (chunk + 1) / 2;
     return chunk;
