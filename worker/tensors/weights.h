@@ -32,8 +32,8 @@ class Weights {
   Weights operator/(absl::string_view part) const;
   Weights operator/(int64_t index) const;
 
-  // A copy of the tensor "<prefix>.<name>", contiguous, on the device, cast. It must be there, of this shape, of a floating type (but see whole_numbers),
-  // all finite.
+  // A copy of the tensor "<prefix>.<name>", contiguous, on the device, cast. It must be there, of this shape, of a floating type
+  // (but see whole_numbers), all finite.
   at::Tensor Get(absl::string_view name, at::IntArrayRef shape) const;
   // Get, or ones where the files lack it: the scale of a LayerNorm that was trained without one.
   at::Tensor GetOrOnes(absl::string_view name, at::IntArrayRef shape) const;
