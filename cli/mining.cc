@@ -13,6 +13,15 @@
 
 namespace promptsweep::cli {
 
+void AddComparisonOptions(CLI::App& app, std::vector<std::string>& target, std::vector<std::string>& baseline) {
+  app.add_option("--target", target,
+                 "Runs to look at, axis=value,...; prompt= is blank of any kind [blank runs; all where none is]")
+      ->type_name("FILTER")
+      ->expected(1)
+      ->take_all();
+  app.add_option("--baseline", baseline, "Runs to compare with [all others]")->type_name("FILTER")->expected(1)->take_all();
+}
+
 absl::StatusOr<std::string> RunMiner(const MiningRequest& request) {
   PS_ASSIGN_OR_RETURN(const std::string program, FindProgram("promptsweep-motifs"));
   ChildProcess::Options options;

@@ -2,6 +2,7 @@
 // over gRPC.
 #pragma once
 
+#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -22,6 +23,9 @@ struct MiningRequest {
   std::string embedder;
   bool verbose = false;
 };
+
+// Adds --target and --baseline: the runs to look at and those to compare them with. Both must outlive the parsing.
+void AddComparisonOptions(CLI::App& app, std::vector<std::string>& target, std::vector<std::string>& baseline);
 
 // Runs promptsweep-motifs to its end, which stores the report, and returns the JSON it printed. Its error line becomes the
 // status: INVALID_ARGUMENT where it ended with 2, NOT_FOUND with 3, UNAVAILABLE with 4, INTERNAL otherwise; CANCELLED on Ctrl-C.

@@ -51,15 +51,7 @@ void AddMotifs(Commands& commands) {
   CLI::App* app = commands.Add("motifs", "What a sweep's pictures keep showing, how often, and how surely",
                                Commands::Needs::kSource, [options](const Common& common) { return Motifs(*options, common); });
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest")->required();
-  app->add_option("--target", options->target,
-                  "Runs to look at, axis=value,...; prompt= is blank of any kind [blank runs; all where none is]")
-      ->type_name("FILTER")
-      ->expected(1)
-      ->take_all();
-  app->add_option("--baseline", options->baseline, "Runs to compare with [all others]")
-      ->type_name("FILTER")
-      ->expected(1)
-      ->take_all();
+  AddComparisonOptions(*app, options->target, options->baseline);
   app->add_option("--embedder", options->embedder, "Embedder whose vectors count [the sweep's first]")->type_name("ID");
 }
 

@@ -156,11 +156,7 @@ void AddReport(Commands& commands) {
                                [options](const Common& common) { return Report(*options, common); });
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest")->required();
   app->add_option("--out", options->out, "File to write; - for stdout [NAME-report.html]")->type_name("FILE");
-  app->add_option("--target", options->target, "Runs to look at, as for motifs")->type_name("FILTER")->expected(1)->take_all();
-  app->add_option("--baseline", options->baseline, "Runs to compare with, as for motifs")
-      ->type_name("FILTER")
-      ->expected(1)
-      ->take_all();
+  AddComparisonOptions(*app, options->target, options->baseline);
 }
 
 }  // namespace promptsweep::cli
