@@ -248,9 +248,17 @@ absl::Status Database::CheckMeta() {
   }
   PS_RETURN_IF_ERROR(Annotate(version.status(), absl::StrCat("cannot open store ", folder)));
   PS_ASSIGN_OR_RETURN(const uint32_t number, DecodeU32(*version));
-  if (number != kSchemaVersion) {
+  if (number > kSchemaVersion) {
     return absl::FailedPreconditionError(absl::StrCat("store ", folder, " has schema version ", number, ", this program knows ",
                                                       kSchemaVersion, ": use a newer program"));
+  }
+  if (number < kSchemaVersion) {
+    // Every version so far only added families, which opening made; rows of earlier versions are read as they are.
+    rocksdb::WriteOptions options;
+    options.sync = true;
+    PS_RETURN_IF_ERROR(Annotate(FromRocks(db_->Put(options, family(Family::kMeta), ToSlice(kSchemaVersionKey),
+                                                   ToSlice(EncodeU32(kSchemaVersion)))),
+                                absl::StrCat("cannot migrate store ", folder)));
   }
   PS_ASSIGN_OR_RETURN(uuid_, Get(Family::kMeta, kStoreUuidKey));
   return absl::OkStatus();

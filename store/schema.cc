@@ -62,7 +62,8 @@ absl::Status Unreadable(absl::string_view what) { return absl::DataLossError(abs
 const std::string& FamilyName(Family family) {
   static const auto& names = *new std::array<std::string, kFamilies>{
       "default",  "meta",     "sweeps",     "results", "images", "embeddings", "by_fingerprint",
-      "coverage", "failures", "duplicates", "labels",  "motifs", "provenance"};
+      "coverage", "failures", "duplicates", "labels",  "motifs", "provenance", "embedding_chunks", "links",
+      "counters"};
   return names[static_cast<size_t>(family)];
 }
 
@@ -94,6 +95,12 @@ std::string DuplicateKey(uint32_t sweep, uint64_t ordinal, absl::string_view con
 }
 
 std::string ProvenanceKey(uint32_t id) { return EncodeU32(id); }
+
+std::string EmbeddingChunkKey(uint16_t embedder, uint32_t sweep, uint64_t chunk) { return EmbeddingKey(embedder, sweep, chunk); }
+
+std::string LinkKey(uint32_t owner_sweep, uint64_t owner_ordinal, uint32_t sweep, uint64_t ordinal) {
+  return CellKey(owner_sweep, owner_ordinal) + CellKey(sweep, ordinal);
+}
 
 std::string SweepKeyEnd(uint32_t sweep) {
   // No key is longer than 44 bytes, so this is past every key of the last possible sweep.
@@ -127,6 +134,15 @@ bool ParseEmbeddingKey(absl::string_view key, uint16_t& embedder, uint32_t& swee
 bool ParseCoverageKey(absl::string_view key, uint32_t& sweep, uint64_t& chunk) { return ParseCellKey(key, sweep, chunk); }
 
 bool ParseProvenanceKey(absl::string_view key, uint32_t& id) { return ParseSweepKey(key, id); }
+
+bool ParseEmbeddingChunkKey(absl::string_view key, uint16_t& embedder, uint32_t& sweep, uint64_t& chunk) {
+  return ParseEmbeddingKey(key, embedder, sweep, chunk);
+}
+
+bool ParseLinkKey(absl::string_view key, uint32_t& owner_sweep, uint64_t& owner_ordinal, uint32_t& sweep, uint64_t& ordinal) {
+  return key.size() == 24 && ParseCellKey(key.substr(0, 12), owner_sweep, owner_ordinal) &&
+         ParseCellKey(key.substr(12), sweep, ordinal);
+}
 
 std::string Encode(const SweepRow& row) {
   std::string out(1, kRowVersion);

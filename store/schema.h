@@ -16,7 +16,7 @@
 
 namespace promptsweep::store {
 
-inline constexpr uint32_t kSchemaVersion = 1;
+inline constexpr uint32_t kSchemaVersion = 2;
 
 // Column families. The numbers index FamilyName only; the names are what is stored.
 enum class Family {
@@ -33,6 +33,10 @@ enum class Family {
   kLabels,         // embedder digest (32) -> version, v1.GetLabelsResponse
   kMotifs,         // S -> version, serialised v1.MotifReport
   kProvenance,     // u32 id, from 1 -> version, v1.Provenance
+  // Since version 2.
+  kEmbeddingChunks,  // E S chunk (u64, = C >> 10) -> packed vectors, see embedding_chunk.h; taken out of kEmbeddings
+  kLinks,            // S C of a cell that owns an image, S C of a cell that shows it -> nothing
+  kCounters,         // S -> version, u64 results that were taken over from other sweeps
   kCount,
 };
 inline constexpr size_t kFamilies = static_cast<size_t>(Family::kCount);
@@ -43,6 +47,8 @@ inline constexpr absl::string_view kStoreUuidKey = "store_uuid";
 
 // Ordinals of one coverage chunk: 2^16.
 inline constexpr int kChunkBits = 16;
+// Ordinals of one chunk of packed embeddings: 2^10.
+inline constexpr int kEmbeddingChunkBits = 10;
 
 [[nodiscard]] std::string SweepKey(uint32_t sweep);
 [[nodiscard]] std::string CellKey(uint32_t sweep, uint64_t ordinal);
@@ -50,6 +56,8 @@ inline constexpr int kChunkBits = 16;
 [[nodiscard]] std::string CoverageKey(uint32_t sweep, uint64_t chunk);
 [[nodiscard]] std::string DuplicateKey(uint32_t sweep, uint64_t ordinal, absl::string_view content_digest);
 [[nodiscard]] std::string ProvenanceKey(uint32_t id);
+[[nodiscard]] std::string EmbeddingChunkKey(uint16_t embedder, uint32_t sweep, uint64_t chunk);
+[[nodiscard]] std::string LinkKey(uint32_t owner_sweep, uint64_t owner_ordinal, uint32_t sweep, uint64_t ordinal);
 // One past the last key of a family whose keys start with S, for that sweep.
 [[nodiscard]] std::string SweepKeyEnd(uint32_t sweep);
 // One past the last EmbeddingKey of (embedder, sweep).
@@ -61,6 +69,9 @@ inline constexpr int kChunkBits = 16;
 [[nodiscard]] bool ParseEmbeddingKey(absl::string_view key, uint16_t& embedder, uint32_t& sweep, uint64_t& ordinal);
 [[nodiscard]] bool ParseCoverageKey(absl::string_view key, uint32_t& sweep, uint64_t& chunk);
 [[nodiscard]] bool ParseProvenanceKey(absl::string_view key, uint32_t& id);
+[[nodiscard]] bool ParseEmbeddingChunkKey(absl::string_view key, uint16_t& embedder, uint32_t& sweep, uint64_t& chunk);
+[[nodiscard]] bool ParseLinkKey(absl::string_view key, uint32_t& owner_sweep, uint64_t& owner_ordinal, uint32_t& sweep,
+                                uint64_t& ordinal);
 
 // version(1) digest(32) state(1) created_at_ms(8) manifest (serialised v1.SweepManifest, deterministic)
 struct SweepRow {
@@ -72,7 +83,7 @@ struct SweepRow {
 
 // version(1) fingerprint(32) image_digest(32, zeros without an image) embeddings_digest(32) format(1) embedders(1) width(4)
 // height(4) image_bytes(4) generate_us(4) embed_us(4) encode_us(4) stored_at_ms(8) provenance(4) rest, where rest is a
-// serialised v1.Result that carries only `imported`, or nothing.
+// serialised v1.Result that carries only `imported`, `image_uri` and `reused_from`, or nothing.
 struct ResultRow {
   std::string fingerprint;
   std::string image_digest;  // empty without an image

@@ -44,8 +44,9 @@ TEST(Golden, FamilyNames) {
   std::vector<std::string> names;
   for (size_t i = 0; i < kFamilies; ++i) names.push_back(FamilyName(static_cast<Family>(i)));
   EXPECT_THAT(names, testing::ElementsAre("default", "meta", "sweeps", "results", "images", "embeddings", "by_fingerprint",
-                                          "coverage", "failures", "duplicates", "labels", "motifs", "provenance"));
-  EXPECT_EQ(kSchemaVersion, 1u);
+                                          "coverage", "failures", "duplicates", "labels", "motifs", "provenance",
+                                          "embedding_chunks", "links", "counters"));
+  EXPECT_EQ(kSchemaVersion, 2u);
   EXPECT_EQ(kSchemaVersionKey, "schema_version");
   EXPECT_EQ(kStoreUuidKey, "store_uuid");
   EXPECT_EQ(kChunkBits, 16);

@@ -1,0 +1,174 @@
+#include "store/store.h"
+
+#include "base/hash.h"
+#include "base/rpc.h"
+#include "store/checks.h"
+#include "store/writes.h"
+
+namespace promptsweep::store {
+
+// One PutResults on its way through the store.
+struct Store::PutJob {
+  const v1::PutResultsRequest* request = nullptr;
+  Callback<v1::PutResultsResponse> done;
+  size_t bytes = 0;
+  std::shared_ptr<const Sweep> sweep;
+  std::vector<Checked> checked;  // one per result; empty digests where rejected
+  std::string provenance;        // serialised
+  std::string provenance_digest;
+  v1::PutResultsResponse response;
+  // What a result could not be compared with; reported for the whole request.
+  absl::Status status;
+};
+
+void Store::PutResults(const v1::PutResultsRequest* request, Callback<v1::PutResultsResponse> done) {
+  if (absl::Status status = health(); !status.ok()) return done(status);
+  auto job = std::make_shared<PutJob>();
+  job->request = request;
+  job->bytes = request->ByteSizeLong() + kWriteOverhead;
+  if (request->ByteSizeLong() > kMaxPutBytes) {
+    return done(absl::InvalidArgumentError(
+        absl::StrCat("request has ", request->ByteSizeLong(), " bytes, at most ", kMaxPutBytes, " are taken")));
+  }
+  if (!Reserve(job->bytes)) return done(absl::ResourceExhaustedError("the store is busy: too much is waiting to be written"));
+  job->done = [this, bytes = job->bytes, done = std::move(done)](absl::StatusOr<v1::PutResultsResponse> response) {
+    queued_bytes_ -= bytes;
+    done(std::move(response));
+  };
+  if (!admit_.Post([this, job] { Admit(job); })) job->done(absl::UnavailableError("the store is busy or shutting down"));
+}
+
+void Store::Admit(const std::shared_ptr<PutJob>& job) {
+  const v1::PutResultsRequest& request = *job->request;
+  if (absl::Status status = CheckFreeSpace(); !status.ok()) return job->done(status);
+  if (request.provenance().ByteSizeLong() > kMaxProvenanceBytes) {
+    return job->done(absl::InvalidArgumentError("the provenance is too large"));
+  }
+  const auto sweep = ledger_->Find(request.sweep());
+  if (sweep.ok()) job->sweep = *sweep;
+  job->provenance = request.provenance().SerializeAsString();
+  job->provenance_digest = Sha256Of(job->provenance);
+  job->checked.resize(request.results_size());
+  for (int i = 0; i < request.results_size(); ++i) {
+    v1::PutOutcome& outcome = *job->response.add_outcomes();
+    outcome.set_ordinal(request.results(i).cell().ordinal());
+    auto checked = sweep.ok() ? CheckResult(**sweep, request.results(i)) : absl::StatusOr<Checked>(sweep.status());
+    if (checked.ok()) {
+      job->checked[i] = *std::move(checked);
+    } else {
+      outcome.set_code(v1::PutOutcome::CODE_REJECTED);
+      outcome.set_reason(OneLine(checked.status().message()));
+    }
+  }
+  Committer::Write write;
+  write.bytes = job->bytes;
+  write.prepare = [this, job](rocksdb::WriteBatch& batch) { PreparePut(*job, batch); };
+  write.done = [job](const absl::Status& status) {
+    if (!status.ok()) return job->done(status);
+    if (!job->status.ok()) return job->done(job->status);
+    job->done(std::move(job->response));
+  };
+  committer_->Enqueue(std::move(write));
+}
+
+void Store::PreparePut(PutJob& job, rocksdb::WriteBatch& batch) {
+  for (int i = 0; i < job.request->results_size(); ++i) {
+    v1::PutOutcome& outcome = *job.response.mutable_outcomes(i);
+    if (outcome.code() == v1::PutOutcome::CODE_REJECTED) continue;
+    if (absl::Status status = PrepareResult(job, i, batch); !status.ok()) {
+      job.status = status;
+      return;
+    }
+  }
+}
+
+uint32_t Store::InternProvenance(PutJob& job, rocksdb::WriteBatch& batch) {
+  if (const uint32_t id = ledger_->FindProvenance(job.provenance_digest)) return id;
+  const uint32_t id = ledger_->StageProvenance(job.provenance_digest);
+  Put(batch, Family::kProvenance, ProvenanceKey(id), Versioned(job.provenance));
+  return id;
+}
+
+absl::Status Store::PrepareResult(PutJob& job, int index, rocksdb::WriteBatch& batch) {
+  const v1::Result& result = job.request->results(index);
+  const Checked& checked = job.checked[index];
+  v1::PutOutcome& outcome = *job.response.mutable_outcomes(index);
+  const uint32_t sweep = job.sweep->id;
+  const uint64_t ordinal = result.cell().ordinal();
+  const std::string key = CellKey(sweep, ordinal);
+
+  if (ledger_->IsDone(sweep, ordinal)) {
+    Ledger::StagedResult first;
+    if (const auto* staged = ledger_->FindStaged(sweep, ordinal)) {
+      first = *staged;
+    } else {
+      auto value = database_->Get(Family::kResults, key);
+      if (absl::IsNotFound(value.status()))
+        return absl::DataLossError(absl::StrCat("sweep ", sweep, " cell ", ordinal, " lost its record"));
+      PS_RETURN_IF_ERROR(value.status());
+      PS_ASSIGN_OR_RETURN(const ResultRow row, DecodeResultRow(*value));
+      first = {ContentDigest(row), row.provenance};
+    }
+    if (first.content_digest == checked.content_digest) {
+      outcome.set_code(v1::PutOutcome::CODE_DUPLICATE_SAME);
+      return absl::OkStatus();
+    }
+    outcome.set_code(v1::PutOutcome::CODE_DUPLICATE_DIFFERENT);
+    const std::string duplicate_key = DuplicateKey(sweep, ordinal, checked.content_digest);
+    if (ledger_->IsDivergentStaged(duplicate_key)) return absl::OkStatus();
+    if (auto known = database_->Get(Family::kDuplicates, duplicate_key); !absl::IsNotFound(known.status())) return known.status();
+    DuplicateRow row;
+    row.at_ms = options_.clock->WallMillis();
+    row.first_content = first.content_digest;
+    row.later_content = checked.content_digest;
+    row.first_provenance = first.provenance;
+    row.later_provenance = InternProvenance(job, batch);
+    Put(batch, Family::kDuplicates, duplicate_key, Encode(row));
+    ledger_->StageDivergent(sweep, duplicate_key);
+    return absl::OkStatus();
+  }
+
+  for (int e = 0; e < result.embeddings_size(); ++e) {
+    const uint32_t dim = static_cast<uint32_t>(result.embeddings(e).fp16().size() / 2);
+    const uint32_t known = ledger_->Dim(sweep, static_cast<uint16_t>(e));
+    if (known != 0 && known != dim) {
+      outcome.set_code(v1::PutOutcome::CODE_REJECTED);
+      outcome.set_reason(
+          absl::StrCat("embedding of ", result.embeddings(e).embedder(), " has ", dim, " dimensions, earlier ones have ", known));
+      return absl::OkStatus();
+    }
+  }
+  ResultRow row;
+  row.fingerprint = result.cell().fingerprint();
+  row.image_digest = result.image_digest();
+  row.embeddings_digest = checked.embeddings_digest;
+  row.format = result.image_format();
+  row.embedders = static_cast<uint8_t>(result.embeddings_size());
+  row.width = result.width();
+  row.height = result.height();
+  row.image_bytes = static_cast<uint32_t>(result.image().size());
+  row.generate_us = result.generate_us();
+  row.embed_us = result.embed_us();
+  row.encode_us = result.encode_us();
+  row.stored_at_ms = options_.clock->WallMillis();
+  row.provenance = InternProvenance(job, batch);
+  if (!result.imported().empty()) {
+    v1::Result rest;
+    *rest.mutable_imported() = result.imported();
+    row.rest = rest.SerializeAsString();
+  }
+  Put(batch, Family::kResults, key, Encode(row));
+  if (!result.image().empty()) Put(batch, Family::kImages, key, result.image());
+  for (int e = 0; e < result.embeddings_size(); ++e) {
+    const std::string& vector = result.embeddings(e).fp16();
+    Put(batch, Family::kEmbeddings, EmbeddingKey(static_cast<uint16_t>(e), sweep, ordinal), vector);
+    ledger_->StageDim(sweep, static_cast<uint16_t>(e), static_cast<uint32_t>(vector.size() / 2));
+  }
+  Put(batch, Family::kByFingerprint, row.fingerprint, Versioned(key));
+  if (ledger_->FailedAttempts(sweep, ordinal)) Delete(batch, Family::kFailures, key);
+  ledger_->StageResult(sweep, ordinal, {checked.content_digest, row.provenance});
+  outcome.set_code(v1::PutOutcome::CODE_STORED);
+  return absl::OkStatus();
+}
+
+}  // namespace promptsweep::store

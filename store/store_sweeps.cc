@@ -1,0 +1,157 @@
+#include "store/store.h"
+
+#include "base/hash.h"
+#include "base/rpc.h"
+#include "store/checks.h"
+#include "store/writes.h"
+
+namespace promptsweep::store {
+
+void Store::CreateSweep(const v1::CreateSweepRequest* request, Callback<v1::CreateSweepResponse> done) {
+  auto sweep = std::make_shared<std::optional<Sweep>>();
+  auto check = [this, request, sweep]() -> absl::Status {
+    if (request->state() != v1::SWEEP_STATE_RUNNING && request->state() != v1::SWEEP_STATE_PAUSED &&
+        request->state() != v1::SWEEP_STATE_DONE) {
+      return absl::InvalidArgumentError("a sweep starts RUNNING, PAUSED or DONE");
+    }
+    PS_ASSIGN_OR_RETURN(sweep::Plan plan, CheckManifest(request->manifest()));
+    PS_RETURN_IF_ERROR(CheckFreeSpace());
+    *sweep = Sweep{0, sweep::ManifestDigest(request->manifest()), std::move(plan), options_.clock->WallMillis()};
+    return absl::OkStatus();
+  };
+  auto prepare = [this, request, sweep](rocksdb::WriteBatch& batch) -> absl::StatusOr<v1::CreateSweepResponse> {
+    v1::CreateSweepResponse response;
+    Sweep& created = **sweep;
+    if (const auto same = ledger_->FindByDigest(created.digest)) {
+      response.set_sweep(same->id);
+      response.set_existed(true);
+      return response;
+    }
+    const std::string& name = created.manifest().spec().name();
+    if (const auto other = ledger_->FindUnfinished(name)) {
+      return absl::AlreadyExistsError(absl::StrCat("sweep '", name, "' (", other->id, ") is unfinished and asks something else: ",
+                                                   FirstDifference(other->manifest(), created.manifest()), " differs"));
+    }
+    created.id = ledger_->NextSweepId();
+    SweepRow row;
+    row.digest = created.digest;
+    row.state = request->state();
+    row.created_at_ms = created.created_at_ms;
+    row.manifest = CanonicalManifest(created.manifest());
+    Put(batch, Family::kSweeps, SweepKey(created.id), Encode(row));
+    response.set_sweep(created.id);
+    ledger_->StageSweep(std::make_shared<const Sweep>(std::move(created)), request->state());
+    return response;
+  };
+  CheckAndCommit<v1::CreateSweepResponse>(request->ByteSizeLong(), check, prepare, std::move(done));
+}
+
+void Store::SetSweepState(const v1::SetSweepStateRequest* request, Callback<v1::SetSweepStateResponse> done) {
+  auto check = [this, request]() -> absl::Status {
+    if (request->state() == v1::SWEEP_STATE_UNSPECIFIED || !v1::SweepState_IsValid(request->state())) {
+      return absl::InvalidArgumentError("no such sweep state");
+    }
+    return ledger_->Find(request->sweep()).status();
+  };
+  auto prepare = [this, request](rocksdb::WriteBatch& batch) -> absl::StatusOr<v1::SetSweepStateResponse> {
+    if (ledger_->State(request->sweep()) == request->state()) return v1::SetSweepStateResponse();
+    PS_ASSIGN_OR_RETURN(const auto sweep, ledger_->Find(request->sweep()));
+    SweepRow row;
+    row.digest = sweep->digest;
+    row.state = request->state();
+    row.created_at_ms = sweep->created_at_ms;
+    row.manifest = CanonicalManifest(sweep->manifest());
+    Put(batch, Family::kSweeps, SweepKey(sweep->id), Encode(row));
+    ledger_->StageState(sweep->id, request->state());
+    return v1::SetSweepStateResponse();
+  };
+  CheckAndCommit<v1::SetSweepStateResponse>(request->ByteSizeLong(), check, prepare, std::move(done));
+}
+
+void Store::PutFailures(const v1::PutFailuresRequest* request, Callback<v1::PutFailuresResponse> done) {
+  auto check = [this, request]() -> absl::Status {
+    PS_ASSIGN_OR_RETURN(const auto sweep, ledger_->Find(request->sweep()));
+    for (const v1::FailureRecord& failure : request->failures()) {
+      if (failure.ordinal() < sweep->cell_count()) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("ordinal ", failure.ordinal(), " is beyond the sweep's ", sweep->cell_count(), " cells"));
+    }
+    return absl::OkStatus();
+  };
+  auto prepare = [this, request](rocksdb::WriteBatch& batch) -> absl::StatusOr<v1::PutFailuresResponse> {
+    for (const v1::FailureRecord& failure : request->failures()) {
+      if (ledger_->IsDone(request->sweep(), failure.ordinal())) continue;
+      const auto attempts = ledger_->FailedAttempts(request->sweep(), failure.ordinal());
+      if (attempts && *attempts >= failure.attempts()) continue;
+      v1::FailureRecord record;
+      record.set_ordinal(failure.ordinal());
+      record.set_attempts(failure.attempts());
+      record.set_error(OneLine(failure.error()));
+      record.set_worker(OneLine(failure.worker()));
+      record.set_at_ms(options_.clock->WallMillis());
+      Put(batch, Family::kFailures, CellKey(request->sweep(), failure.ordinal()), Serialise(record));
+      ledger_->StageFailure(request->sweep(), failure.ordinal(), failure.attempts());
+    }
+    return v1::PutFailuresResponse();
+  };
+  CheckAndCommit<v1::PutFailuresResponse>(request->ByteSizeLong(), check, prepare, std::move(done));
+}
+
+void Store::ClearFailures(const v1::ClearFailuresRequest* request, Callback<v1::ClearFailuresResponse> done) {
+  auto check = [this, request] { return ledger_->Find(request->sweep()).status(); };
+  auto prepare = [this, request](rocksdb::WriteBatch& batch) -> absl::StatusOr<v1::ClearFailuresResponse> {
+    const uint32_t sweep = request->sweep();
+    std::vector<uint64_t> ordinals(request->ordinals().begin(), request->ordinals().end());
+    if (ordinals.empty()) ordinals = ledger_->FailedOrdinals(sweep);
+    v1::ClearFailuresResponse response;
+    for (const uint64_t ordinal : ordinals) {
+      if (!ledger_->FailedAttempts(sweep, ordinal)) continue;
+      Delete(batch, Family::kFailures, CellKey(sweep, ordinal));
+      ledger_->StageFailure(sweep, ordinal, std::nullopt);
+      response.set_cleared(response.cleared() + 1);
+    }
+    return response;
+  };
+  CheckAndCommit<v1::ClearFailuresResponse>(request->ByteSizeLong(), check, prepare, std::move(done));
+}
+
+void Store::PutLabels(const v1::PutLabelsRequest* request, Callback<v1::PutLabelsResponse> done) {
+  auto check = [this, request]() -> absl::Status {
+    if (request->ByteSizeLong() > kMaxPutBytes) return absl::InvalidArgumentError("the vocabulary is too large");
+    if (request->embedder_digest().size() != kDigestSize) return absl::InvalidArgumentError("no embedder digest");
+    const size_t stride = size_t{2} * request->dim();
+    if (request->labels().empty() || request->dim() == 0 || request->dim() > kMaxDim ||
+        request->fp16().size() != stride * request->labels_size()) {
+      return absl::InvalidArgumentError("labels, dimensions and vectors do not agree");
+    }
+    for (int i = 0; i < request->labels_size(); ++i) {
+      PS_RETURN_IF_ERROR(Annotate(CheckVector(absl::string_view(request->fp16()).substr(i * stride, stride)),
+                                  absl::StrCat("vector of label ", i)));
+    }
+    return CheckFreeSpace();
+  };
+  auto prepare = [this, request](rocksdb::WriteBatch& batch) -> absl::StatusOr<v1::PutLabelsResponse> {
+    v1::GetLabelsResponse row;
+    *row.mutable_labels() = request->labels();
+    row.set_dim(request->dim());
+    row.set_fp16(request->fp16());
+    Put(batch, Family::kLabels, request->embedder_digest(), Serialise(row));
+    return v1::PutLabelsResponse();
+  };
+  CheckAndCommit<v1::PutLabelsResponse>(request->ByteSizeLong(), check, prepare, std::move(done));
+}
+
+void Store::PutMotifs(const v1::PutMotifsRequest* request, Callback<v1::PutMotifsResponse> done) {
+  auto check = [this, request]() -> absl::Status {
+    if (request->ByteSizeLong() > kMaxPutBytes) return absl::InvalidArgumentError("the report is too large");
+    PS_RETURN_IF_ERROR(ledger_->Find(request->sweep()).status());
+    return CheckFreeSpace();
+  };
+  auto prepare = [this, request](rocksdb::WriteBatch& batch) -> absl::StatusOr<v1::PutMotifsResponse> {
+    Put(batch, Family::kMotifs, SweepKey(request->sweep()), Versioned(request->report()));
+    return v1::PutMotifsResponse();
+  };
+  CheckAndCommit<v1::PutMotifsResponse>(request->ByteSizeLong(), check, prepare, std::move(done));
+}
+
+}  // namespace promptsweep::store
