@@ -47,6 +47,7 @@ int Run(int argc, char** argv) {
   AddReport(commands);
   AddExport(commands);
   AddImport(commands);
+  AddStoreCommands(commands);
   AddCompletion(commands);
   try {
     app.parse(argc, argv);

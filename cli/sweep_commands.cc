@@ -1,5 +1,7 @@
 // The operator's verbs: submit, status, watch, pause, resume, cancel, retry, explain, workers. With a store folder, where nobody
 // schedules anything, they change what is stored and the next run goes by it.
+#include <set>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -74,7 +76,13 @@ absl::StatusOr<int> Status(const std::string& key, const Common& common) {
   std::vector<v1::SweepStatus> statuses;
   if (client->sweeps()) {
     PS_ASSIGN_OR_RETURN(const auto response, Call(*client->sweeps(), &SweepStub::ListSweepStatus, v1::ListSweepStatusRequest()));
-    statuses.assign(response.sweeps().begin(), response.sweeps().end());
+    // A coordinator is not told of deletions; its store knows.
+    PS_ASSIGN_OR_RETURN(const auto stored, Call(client->store(), &StoreStub::ListSweeps, v1::ListSweepsRequest()));
+    std::set<uint32_t> ids;
+    for (const v1::SweepInfo& info : stored.sweeps()) ids.insert(info.sweep());
+    for (const v1::SweepStatus& status : response.sweeps()) {
+      if (ids.contains(status.sweep())) statuses.push_back(status);
+    }
   } else {
     PS_ASSIGN_OR_RETURN(const auto response, Call(client->store(), &StoreStub::ListSweeps, v1::ListSweepsRequest()));
     for (const v1::SweepInfo& info : response.sweeps()) statuses.push_back(StatusOf(info));

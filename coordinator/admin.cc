@@ -137,7 +137,13 @@ absl::StatusOr<v1::SubmitSweepResponse> Coordinator::Submit(v1::SweepManifest ma
     absl::MutexLock lock(&mu_);
     known = state_.FindSweep(sweep::ManifestDigest(manifest));
   }
-  if (known != 0) return Attach(known);
+  if (known != 0) {
+    absl::StatusOr<v1::SubmitSweepResponse> attached = Attach(known);
+    if (!absl::IsNotFound(attached.status())) return attached;
+    // Its operator deleted it: it is a new sweep now.
+    absl::MutexLock lock(&mu_);
+    state_.ForgetEnded(known);
+  }
   PS_ASSIGN_OR_RETURN(const v1::CreateSweepResponse created, store_->CreateSweep(manifest));
   if (created.existed()) return Attach(created.sweep());
   absl::MutexLock lock(&mu_);
@@ -153,8 +159,9 @@ absl::StatusOr<v1::SubmitSweepResponse> Coordinator::Attach(uint32_t sweep) {
   response.set_sweep(sweep);
   response.set_existed(true);
   absl::StatusOr<v1::SweepState> state = StateOf(sweep);
-  if (state.ok() && *state != v1::SWEEP_STATE_CANCELLED) return response;
+  if (state.ok() && IsActive(*state)) return response;
   PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, store_->GetSweep(sweep));
+  if (state.ok() && *state != v1::SWEEP_STATE_CANCELLED) return response;
   if (info.state() == v1::SWEEP_STATE_CANCELLED) PS_RETURN_IF_ERROR(store_->SetSweepState(sweep, v1::SWEEP_STATE_RUNNING));
   PS_RETURN_IF_ERROR(Activate(sweep));
   return response;

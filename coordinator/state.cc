@@ -64,6 +64,11 @@ void State::LoadEnded(const v1::SweepInfo& info) {
   sweep.ended_failed = info.counts().failed();
 }
 
+void State::ForgetEnded(uint32_t id) {
+  const auto it = sweeps_.find(id);
+  if (it != sweeps_.end() && !it->second.progress) sweeps_.erase(it);
+}
+
 absl::Status State::FillDigests(v1::SweepManifest& manifest) const {
   std::map<std::string, std::vector<std::string>> known;
   for (const auto& [session, worker] : workers_) {

@@ -95,6 +95,8 @@ class State {
                  absl::Time now);
   // A sweep that has ended: only its numbers are kept.
   void LoadEnded(const v1::SweepInfo& info);
+  // Forgets a sweep that ended and whose operator deleted it since. No effect on others.
+  void ForgetEnded(uint32_t sweep);
   // Holds grants back until `until`, so that workers of the time before a restart can say what they hold.
   void HoldGrantsUntil(absl::Time until) { grants_from_ = until; }
   // Sets the digests that the submitter left empty from the live workers' registrations. FAILED_PRECONDITION names a model that

@@ -132,6 +132,12 @@ absl::Status PrepareFolder(const std::string& folder, bool create_if_missing) {
   return absl::OkStatus();
 }
 
+absl::Status CheckKnown(const std::string& folder, uint32_t version) {
+  if (version <= kSchemaVersion) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat("store ", folder, " has schema version ", version, ", this program knows ",
+                                                    kSchemaVersion, ": use a newer program"));
+}
+
 std::string RandomUuid() {
   std::string uuid(kUuidSize, '\0');
   while (::getrandom(uuid.data(), uuid.size(), 0) != static_cast<ssize_t>(uuid.size())) {
@@ -172,6 +178,7 @@ absl::StatusOr<std::unique_ptr<Database>> Database::Open(Options options) {
   PS_RETURN_IF_ERROR(PrepareFolder(options.folder, options.create_if_missing));
   std::unique_ptr<Database> database(new Database(std::move(options)));
   PS_RETURN_IF_ERROR(database->LockFolder());
+  PS_RETURN_IF_ERROR(database->CheckVersion());
   PS_RETURN_IF_ERROR(database->OpenRocks());
   PS_RETURN_IF_ERROR(database->CheckMeta());
   database->RestoreBallast();
@@ -194,6 +201,19 @@ absl::Status Database::LockFolder() {
     return absl::FailedPreconditionError(absl::StrCat("store ", options_.folder, " is in use by another process"));
   }
   return absl::OkStatus();
+}
+
+absl::Status Database::CheckVersion() {
+  std::error_code error;
+  if (!std::filesystem::exists(std::filesystem::path(options_.folder) / "CURRENT", error)) return absl::OkStatus();
+  const auto env = rocksdb::NewCompositeEnv(options_.file_system ? options_.file_system : rocksdb::FileSystem::Default());
+  const auto database = ReadOnlyDatabase::Open(options_.folder, env.get(), {Family::kMeta});
+  // What keeps it from being read is said by opening it.
+  if (!database.ok()) return absl::OkStatus();
+  const auto version = (*database)->Get(Family::kMeta, kSchemaVersionKey);
+  if (!version.ok()) return absl::OkStatus();
+  PS_ASSIGN_OR_RETURN(const uint32_t number, DecodeU32(*version));
+  return CheckKnown(options_.folder, number);
 }
 
 absl::Status Database::OpenRocks() {
@@ -248,10 +268,7 @@ absl::Status Database::CheckMeta() {
   }
   PS_RETURN_IF_ERROR(Annotate(version.status(), absl::StrCat("cannot open store ", folder)));
   PS_ASSIGN_OR_RETURN(const uint32_t number, DecodeU32(*version));
-  if (number > kSchemaVersion) {
-    return absl::FailedPreconditionError(absl::StrCat("store ", folder, " has schema version ", number, ", this program knows ",
-                                                      kSchemaVersion, ": use a newer program"));
-  }
+  PS_RETURN_IF_ERROR(CheckKnown(folder, number));
   if (number < kSchemaVersion) {
     // Every version so far only added families, which opening made; rows of earlier versions are read as they are.
     rocksdb::WriteOptions options;

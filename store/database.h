@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -41,8 +42,8 @@ class Database {
     std::function<void(absl::Status)> on_background_error;
   };
 
-  // NOT_FOUND: no folder, or no store in it. FAILED_PRECONDITION: in use by another process, of a newer schema version, or
-  // damaged. RESOURCE_EXHAUSTED: disk full even without the ballast. DATA_LOSS: RocksDB found corruption.
+  // NOT_FOUND: no folder, or no store in it. FAILED_PRECONDITION: in use by another process, of a newer schema version (then
+  // nothing that is in the folder was changed), or damaged. RESOURCE_EXHAUSTED: disk full even without the ballast. DATA_LOSS: RocksDB found corruption.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Database>> Open(Options options);
   ~Database();
 
@@ -60,6 +61,7 @@ class Database {
  private:
   explicit Database(Options options);
   absl::Status LockFolder();
+  absl::Status CheckVersion();
   absl::Status OpenRocks();
   absl::Status CheckMeta();
   void RestoreBallast();
@@ -74,6 +76,28 @@ class Database {
   // Families a newer version made; opened only because RocksDB demands it.
   std::vector<rocksdb::ColumnFamilyHandle*> unknown_;
   std::string uuid_;
+};
+
+// A store folder, read without changing a byte of it or taking its lock. Not thread-safe.
+class ReadOnlyDatabase {
+ public:
+  // Of a folder that is not open for writing elsewhere; `only` these families, where there are any. `env` must outlive it.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<ReadOnlyDatabase>> Open(const std::string& folder, rocksdb::Env* env,
+                                                                              const std::vector<Family>& only = {});
+  ~ReadOnlyDatabase();
+  rocksdb::DB& db() { return *db_; }
+  // NOT_FOUND (no message) where there is no such key, or no such family.
+  [[nodiscard]] absl::StatusOr<std::string> Get(Family family, absl::string_view key);
+  // Every row in order, until `row` fails.
+  [[nodiscard]] absl::Status ForEach(Family family,
+                                     const std::function<absl::Status(absl::string_view key, absl::string_view value)>& row);
+
+ private:
+  ReadOnlyDatabase() = default;
+  rocksdb::ColumnFamilyHandle* Find(Family family) const;
+
+  std::unique_ptr<rocksdb::DB> db_;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles_;
 };
 
 // The rows of one family with keys in [begin, end), in order, as of a snapshot. Ends early on corruption, so status() must be

@@ -13,8 +13,6 @@ namespace {
 
 constexpr size_t kMinDigestPrefix = 6;
 
-absl::Status NoSweep(uint32_t id) { return absl::NotFoundError(absl::StrCat("no sweep ", id)); }
-
 bool IsUnfinished(v1::SweepState state) { return state == v1::SWEEP_STATE_RUNNING || state == v1::SWEEP_STATE_PAUSED; }
 
 bool IsHex(absl::string_view text) { return std::all_of(text.begin(), text.end(), absl::ascii_isxdigit); }
@@ -50,6 +48,11 @@ absl::StatusOr<Roaring> DecodeBitmap(absl::string_view value) {
   return absl::DataLossError("unreadable coverage bitmap");
 }
 
+absl::Status Ledger::NoSweep(uint32_t id) const {
+  return absl::NotFoundError(deleting_.contains(id) ? absl::StrCat("sweep ", id, " is being deleted")
+                                                    : absl::StrCat("no sweep ", id));
+}
+
 absl::StatusOr<std::shared_ptr<const Sweep>> Ledger::Find(uint32_t id) const {
   absl::MutexLock lock(&mu_);
   const auto it = entries_.find(id);
@@ -65,6 +68,7 @@ absl::StatusOr<std::shared_ptr<const Sweep>> Ledger::Resolve(absl::string_view n
   uint32_t id = 0;
   if (absl::SimpleAtoi(name, &id)) {
     if (const auto it = entries_.find(id); it != entries_.end()) return it->second.sweep;
+    if (deleting_.contains(id)) return NoSweep(id);
   }
   std::shared_ptr<const Sweep> found;
   if (name.size() >= kMinDigestPrefix && IsHex(name)) {
@@ -83,6 +87,11 @@ std::vector<std::shared_ptr<const Sweep>> Ledger::Sweeps() const {
   std::vector<std::shared_ptr<const Sweep>> sweeps;
   for (const auto& [id, entry] : entries_) sweeps.push_back(entry.sweep);
   return sweeps;
+}
+
+std::vector<uint32_t> Ledger::Deleting() const {
+  absl::MutexLock lock(&mu_);
+  return {deleting_.begin(), deleting_.end()};
 }
 
 v1::SweepInfo Ledger::Info(const Sweep& sweep, bool with_cells) const {
@@ -108,7 +117,12 @@ v1::SweepInfo Ledger::Info(const Sweep& sweep, bool with_cells) const {
   }
   info.mutable_counts()->set_planned(sweep.cell_count());
   absl::MutexLock lock(&mu_);
-  const Entry& entry = entries_.at(sweep.id);
+  const auto it = entries_.find(sweep.id);
+  if (it == entries_.end()) {
+    info.set_state(v1::SWEEP_STATE_DELETING);
+    return info;
+  }
+  const Entry& entry = it->second;
   info.set_state(entry.state);
   info.mutable_counts()->set_done(entry.done_count);
   info.mutable_counts()->set_failed(entry.failed.size());
@@ -201,14 +215,17 @@ v1::SweepState Ledger::State(uint32_t sweep) const {
   if (const auto it = staged_.states.find(sweep); it != staged_.states.end()) return it->second;
   if (const auto it = staged_.sweeps.find(sweep); it != staged_.sweeps.end()) return it->second.state;
   absl::MutexLock lock(&mu_);
-  const auto it = entries_.find(sweep);
-  return it == entries_.end() ? v1::SWEEP_STATE_UNSPECIFIED : it->second.state;
+  if (const auto it = entries_.find(sweep); it != entries_.end()) return it->second.state;
+  return deleting_.contains(sweep) ? v1::SWEEP_STATE_DELETING : v1::SWEEP_STATE_UNSPECIFIED;
 }
 
 uint32_t Ledger::NextSweepId() const {
   if (!staged_.sweeps.empty()) return staged_.sweeps.rbegin()->first + 1;
   absl::MutexLock lock(&mu_);
-  return entries_.empty() ? 1 : entries_.rbegin()->first + 1;
+  uint32_t last = last_sweep_;
+  if (!entries_.empty()) last = std::max(last, entries_.rbegin()->first);
+  if (!deleting_.empty()) last = std::max(last, *deleting_.rbegin());
+  return last + 1;
 }
 
 uint32_t Ledger::FindProvenance(const std::string& digest) const {
@@ -243,6 +260,21 @@ void Ledger::StageDivergent(uint32_t sweep, std::string duplicate_key) { staged_
 
 uint32_t Ledger::StageProvenance(std::string digest) { return provenance_[std::move(digest)] = ++last_provenance_; }
 
+void Ledger::StageDeletion(uint32_t sweep) { staged_.deletion = sweep; }
+
+void Ledger::StageDeleted(uint32_t sweep) { staged_.deleted = sweep; }
+
+void Ledger::ApplyDeletions() {
+  if (staged_.deletion) {
+    const uint32_t id = *staged_.deletion;
+    last_sweep_ = std::max(last_sweep_, entries_.rbegin()->first);
+    entries_.erase(id);
+    deleting_.insert(id);
+    absl::erase_if(dims_, [id](const auto& dim) { return dim.first.first == id; });
+  }
+  if (staged_.deleted) deleting_.erase(*staged_.deleted);
+}
+
 void Ledger::Seal(Database& database, rocksdb::WriteBatch& batch) {
   for (auto& [key, bitmap] : staged_.chunks) {
     {
@@ -272,6 +304,7 @@ void Ledger::Apply() {
       }
     }
     for (const auto& [key, sweep] : staged_.divergent) ++entries_.at(sweep).divergent;
+    ApplyDeletions();
   }
   staged_ = Staged();
 }

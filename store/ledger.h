@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -51,12 +52,14 @@ class Ledger {
   // Reads the small families of a store. DATA_LOSS names what cannot be read.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Ledger>> Load(Database& database);
 
-  // The durable view. Any thread.
+  // The durable view. Any thread. A sweep that is being deleted is in none of it but Deleting.
   [[nodiscard]] absl::StatusOr<std::shared_ptr<const Sweep>> Find(uint32_t id) const;
   // The newest sweep of that name, else a decimal id, else at least 6 hex digits of a digest.
   [[nodiscard]] absl::StatusOr<std::shared_ptr<const Sweep>> Resolve(absl::string_view name) const;
   [[nodiscard]] std::vector<std::shared_ptr<const Sweep>> Sweeps() const;
-  // State, counts and, where asked for, the manifest with its cells.
+  // Sweeps whose deletion began and did not end, by id.
+  [[nodiscard]] std::vector<uint32_t> Deleting() const;
+  // State, counts and, where asked for, the manifest with its cells. State DELETING, no counts, where it was deleted meanwhile.
   [[nodiscard]] v1::SweepInfo Info(const Sweep& sweep, bool with_cells) const;
   [[nodiscard]] Coverage CopyCoverage(uint32_t sweep) const;
 
@@ -92,6 +95,9 @@ class Ledger {
   void StageDivergent(uint32_t sweep, std::string duplicate_key);
   // Returns its new id.
   uint32_t StageProvenance(std::string digest);
+  // The deletion of a sweep begins, and ends. Nothing else may be staged with either.
+  void StageDeletion(uint32_t sweep);
+  void StageDeleted(uint32_t sweep);
 
   // Puts the coverage rows that the staged results change.
   void Seal(Database& database, rocksdb::WriteBatch& batch);
@@ -114,9 +120,13 @@ class Ledger {
     std::map<std::pair<uint32_t, uint64_t>, Roaring> chunks;  // merged with the durable ones by Seal
     absl::btree_map<std::pair<uint32_t, uint64_t>, std::optional<uint32_t>> failures;
     absl::flat_hash_map<std::string, uint32_t> divergent;  // duplicate key -> sweep
+    std::optional<uint32_t> deletion;
+    std::optional<uint32_t> deleted;
   };
 
   Ledger() = default;
+  absl::Status NoSweep(uint32_t id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ApplyDeletions() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status LoadSweeps(Database& database);
   absl::Status LoadCoverage(Database& database);
   absl::Status LoadFailures(Database& database);
@@ -126,6 +136,9 @@ class Ledger {
 
   mutable absl::Mutex mu_;
   std::map<uint32_t, Entry> entries_ ABSL_GUARDED_BY(mu_);
+  std::set<uint32_t> deleting_ ABSL_GUARDED_BY(mu_);
+  // Highest sweep id that was ever given out, where that sweep may be gone.
+  uint32_t last_sweep_ ABSL_GUARDED_BY(mu_) = 0;
   // The committer's thread only, after Load.
   Staged staged_;
   absl::flat_hash_map<std::string, uint32_t> provenance_;

@@ -31,6 +31,10 @@ absl::Status Ledger::LoadSweeps(Database& database) {
     v1::SweepManifest manifest;
     if (!ParseSweepKey(rows.key(), id)) return Unreadable(Family::kSweeps, rows.key());
     PS_ASSIGN_OR_RETURN(const SweepRow row, DecodeSweepRow(rows.value()));
+    if (row.state == v1::SWEEP_STATE_DELETING) {
+      deleting_.insert(id);
+      continue;
+    }
     if (!manifest.ParseFromString(row.manifest) || sweep::ManifestDigest(manifest) != row.digest) {
       return Unreadable(Family::kSweeps, rows.key());
     }
@@ -40,7 +44,12 @@ absl::Status Ledger::LoadSweeps(Database& database) {
     entry.sweep = std::make_shared<const Sweep>(Sweep{id, row.digest, *std::move(plan), row.created_at_ms});
     entry.state = row.state;
   }
-  return rows.status();
+  PS_RETURN_IF_ERROR(rows.status());
+  const auto last = database.Get(Family::kMeta, kLastSweepKey);
+  if (absl::IsNotFound(last.status())) return absl::OkStatus();
+  PS_RETURN_IF_ERROR(last.status());
+  PS_ASSIGN_OR_RETURN(last_sweep_, DecodeU32(*last));
+  return absl::OkStatus();
 }
 
 absl::Status Ledger::LoadCoverage(Database& database) {
@@ -50,6 +59,7 @@ absl::Status Ledger::LoadCoverage(Database& database) {
     uint32_t id = 0;
     uint64_t chunk = 0;
     if (!ParseCoverageKey(rows.key(), id, chunk)) return Unreadable(Family::kCoverage, rows.key());
+    if (deleting_.contains(id)) continue;
     const auto entry = entries_.find(id);
     auto bitmap = DecodeBitmap(rows.value());
     if (!bitmap.ok() || entry == entries_.end()) return Unreadable(Family::kCoverage, rows.key());
@@ -66,6 +76,7 @@ absl::Status Ledger::LoadFailures(Database& database) {
     uint32_t id = 0;
     uint64_t ordinal = 0;
     if (!ParseCellKey(rows.key(), id, ordinal)) return Unreadable(Family::kFailures, rows.key());
+    if (deleting_.contains(id)) continue;
     const auto entry = entries_.find(id);
     const auto bytes = Unversioned(rows.value());
     v1::FailureRecord record;
@@ -84,6 +95,7 @@ absl::Status Ledger::LoadDuplicates(Database& database) {
     uint32_t id = 0;
     uint64_t ordinal = 0;
     if (!ParseCellKey(rows.key().substr(0, 12), id, ordinal)) return Unreadable(Family::kDuplicates, rows.key());
+    if (deleting_.contains(id)) continue;
     const auto entry = entries_.find(id);
     if (entry == entries_.end()) return Unreadable(Family::kDuplicates, rows.key());
     ++entry->second.divergent;

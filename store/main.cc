@@ -25,6 +25,9 @@ int main(int argc, char** argv) {
   app.add_option("--folder", folder, "Folder of the store")->required();
   app.add_option("--listen", listen, "Address to serve on; port 0 takes any free one")->capture_default_str();
   app.add_flag("--init", init, "Make the store where there is none; without it an empty folder is an error");
+  std::string snapshots;
+  app.add_option("--snapshots", snapshots, "Folder in which clients may make checkpoints and backups; default: FOLDER.snapshots")
+      ->type_name("DIR");
   app.add_flag("--insecure", insecure, "Serve without encryption beyond this machine");
   if (const auto code = promptsweep::ParseCommandLine(app, argc, argv)) return *code;
 
@@ -35,6 +38,7 @@ int main(int argc, char** argv) {
   promptsweep::store::StoreHost::Options options;
   options.store.folder = folder;
   options.store.create_if_missing = init;
+  options.store.snapshots = snapshots;
   options.store.on_fatal = [](const absl::Status& status) {
     promptsweep::SayError(kProgram, status.message());
     // What is on disk is decided by the write-ahead log at the next start; nothing here may touch it any more.

@@ -21,8 +21,8 @@ inline constexpr uint32_t kSchemaVersion = 2;
 // Column families. The numbers index FamilyName only; the names are what is stored.
 enum class Family {
   kDefault = 0,    // empty
-  kMeta,           // "schema_version" -> u32; "store_uuid" -> 16 random bytes
-  kSweeps,         // S -> SweepRow
+  kMeta,           // "schema_version" -> u32; "store_uuid" -> 16 random bytes; "last_sweep" -> u32
+  kSweeps,         // S -> SweepRow; of a sweep that is being deleted, its id and state are all that is left
   kResults,        // S C -> ResultRow
   kImages,         // S C -> the encoded image (blob files from 4 KiB)
   kEmbeddings,     // E S C -> little-endian half floats; E = u16 index of the embedder in the sweep's manifest
@@ -44,6 +44,8 @@ inline constexpr size_t kFamilies = static_cast<size_t>(Family::kCount);
 
 inline constexpr absl::string_view kSchemaVersionKey = "schema_version";
 inline constexpr absl::string_view kStoreUuidKey = "store_uuid";
+// The highest sweep id ever given out. Absent until a sweep is deleted: then it is the highest present.
+inline constexpr absl::string_view kLastSweepKey = "last_sweep";
 
 // Ordinals of one coverage chunk: 2^16.
 inline constexpr int kChunkBits = 16;

@@ -12,6 +12,11 @@ grpc::Status Draining() { return {grpc::StatusCode::UNAVAILABLE, "the store is s
 
 }  // namespace
 
+void StoreService::Drain() {
+  draining_ = true;
+  if (Store* store = store_) store->CancelMaintenance();
+}
+
 absl::StatusOr<Store*> StoreService::Ready() const {
   if (draining_) return absl::UnavailableError("the store is shutting down");
   Store* store = store_;
@@ -198,6 +203,31 @@ grpc::ServerUnaryReactor* StoreService::GetMotifs(grpc::CallbackServerContext* c
 grpc::ServerUnaryReactor* StoreService::Verify(grpc::CallbackServerContext* context, const v1::VerifyRequest* request,
                                                v1::VerifyResponse* reply) {
   return Read(context, reply, [request](Store* store) { return store->Verify(*request); });
+}
+
+grpc::ServerUnaryReactor* StoreService::DeleteSweep(grpc::CallbackServerContext* context, const v1::DeleteSweepRequest* request,
+                                                    v1::DeleteSweepResponse* reply) {
+  return Write(context, request, reply, &Store::DeleteSweep);
+}
+
+grpc::ServerUnaryReactor* StoreService::Checkpoint(grpc::CallbackServerContext* context, const v1::CheckpointRequest* request,
+                                                   v1::CheckpointResponse* reply) {
+  return Write(context, request, reply, &Store::Checkpoint);
+}
+
+grpc::ServerUnaryReactor* StoreService::Backup(grpc::CallbackServerContext* context, const v1::BackupRequest* request,
+                                               v1::BackupResponse* reply) {
+  return Write(context, request, reply, &Store::Backup);
+}
+
+grpc::ServerUnaryReactor* StoreService::Compact(grpc::CallbackServerContext* context, const v1::CompactRequest* request,
+                                                v1::CompactResponse* reply) {
+  return Write(context, request, reply, &Store::Compact);
+}
+
+grpc::ServerUnaryReactor* StoreService::GetStats(grpc::CallbackServerContext* context, const v1::GetStatsRequest*,
+                                                 v1::GetStatsResponse* reply) {
+  return Read(context, reply, [](Store* store) { return store->GetStats(); });
 }
 
 }  // namespace promptsweep::store

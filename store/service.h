@@ -20,8 +20,8 @@ class StoreService final : public v1::StoreService::CallbackService {
 
   // The store must outlive the server.
   void Serve(Store* store) { store_ = store; }
-  // Refuses new calls and ends open streams with UNAVAILABLE at their next message.
-  void Drain() { draining_ = true; }
+  // Refuses new calls, ends open streams with UNAVAILABLE at their next message and long work as soon as it can be.
+  void Drain();
 
   grpc::ServerUnaryReactor* CreateSweep(grpc::CallbackServerContext*, const v1::CreateSweepRequest*,
                                         v1::CreateSweepResponse*) override;
@@ -49,6 +49,13 @@ class StoreService final : public v1::StoreService::CallbackService {
   grpc::ServerUnaryReactor* PutMotifs(grpc::CallbackServerContext*, const v1::PutMotifsRequest*, v1::PutMotifsResponse*) override;
   grpc::ServerUnaryReactor* GetMotifs(grpc::CallbackServerContext*, const v1::GetMotifsRequest*, v1::GetMotifsResponse*) override;
   grpc::ServerUnaryReactor* Verify(grpc::CallbackServerContext*, const v1::VerifyRequest*, v1::VerifyResponse*) override;
+  grpc::ServerUnaryReactor* DeleteSweep(grpc::CallbackServerContext*, const v1::DeleteSweepRequest*,
+                                        v1::DeleteSweepResponse*) override;
+  grpc::ServerUnaryReactor* Checkpoint(grpc::CallbackServerContext*, const v1::CheckpointRequest*,
+                                       v1::CheckpointResponse*) override;
+  grpc::ServerUnaryReactor* Backup(grpc::CallbackServerContext*, const v1::BackupRequest*, v1::BackupResponse*) override;
+  grpc::ServerUnaryReactor* Compact(grpc::CallbackServerContext*, const v1::CompactRequest*, v1::CompactResponse*) override;
+  grpc::ServerUnaryReactor* GetStats(grpc::CallbackServerContext*, const v1::GetStatsRequest*, v1::GetStatsResponse*) override;
 
  private:
   template <typename Reader, typename Message>

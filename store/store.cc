@@ -8,6 +8,7 @@ namespace promptsweep::store {
 namespace {
 
 constexpr size_t kMaxQueuedReads = 1024;
+constexpr size_t kMaxQueuedMaintenance = 64;
 constexpr size_t kMaxErrorBytes = 1000;
 
 }  // namespace
@@ -26,7 +27,8 @@ std::string OneLine(absl::string_view text) {
 Store::Store(Options options)
     : options_(std::move(options)),
       admit_(options_.admit_threads, kMaxQueuedReads * 16),
-      reads_(options_.read_threads, kMaxQueuedReads) {}
+      reads_(options_.read_threads, kMaxQueuedReads),
+      maintenance_(1, kMaxQueuedMaintenance) {}
 
 absl::StatusOr<std::unique_ptr<Store>> Store::Open(Options options) {
   std::unique_ptr<Store> store(new Store(std::move(options)));
@@ -54,6 +56,7 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(Options options) {
     store->committer_ = std::make_unique<Committer>(*store->database_, std::move(committer));
     if (!store->background_error_.ok()) store->committer_->Fail(store->background_error_);
   }
+  store->ResumeDeletions();
   return store;
 }
 
@@ -71,6 +74,8 @@ Store::~Store() {
 
 void Store::Close() {
   closed_ = true;
+  CancelMaintenance();
+  maintenance_.Stop();
   admit_.Stop();
   if (committer_) committer_->Stop();
   reads_.Stop();

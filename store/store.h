@@ -15,7 +15,9 @@
 #include "store/database.h"
 #include "store/executor.h"
 #include "store/ledger.h"
+#include "store/maintenance.h"
 #include "store/reader.h"
+#include "store/snapshots.h"
 
 namespace promptsweep::store {
 
@@ -45,6 +47,10 @@ class Store {
     int read_threads = 2;
     // RocksDB's file system, for fault tests; null: the machine's.
     std::shared_ptr<rocksdb::FileSystem> file_system;
+    // Where checkpoints and backups of a bare name are made; empty: FOLDER.snapshots.
+    std::string snapshots;
+    // Checkpoint and Backup take any path as it is, not just a name in `snapshots`: only where caller and store are one user's.
+    bool any_path = false;
     // Durability was lost. From a thread of the store, after every waiting call was told; may end the process. May be null.
     std::function<void(const absl::Status&)> on_fatal;
   };
@@ -72,6 +78,17 @@ class Store {
   void PutLabels(const v1::PutLabelsRequest* request, Callback<v1::PutLabelsResponse> done);
   void PutMotifs(const v1::PutMotifsRequest* request, Callback<v1::PutMotifsResponse> done);
 
+  // Long work, one at a time on a thread of its own; RESOURCE_EXHAUSTED names what is running. It goes on when its caller goes
+  // away, and is broken off with UNAVAILABLE by CancelMaintenance. See snapshots.h, deletion.h and maintenance.h.
+  void Checkpoint(const v1::CheckpointRequest* request, Callback<v1::CheckpointResponse> done);
+  void Backup(const v1::BackupRequest* request, Callback<v1::BackupResponse> done);
+  void Compact(const v1::CompactRequest* request, Callback<v1::CompactResponse> done);
+  // Waits its turn behind another deletion. What was broken off before is finished when the store is opened, or asked for again.
+  // NOT_FOUND: no such sweep. FAILED_PRECONDITION: it is running or paused.
+  void DeleteSweep(const v1::DeleteSweepRequest* request, Callback<v1::DeleteSweepResponse> done);
+  // Nothing of it starts any more. Idempotent, returns at once.
+  void CancelMaintenance() { cancellation_.Cancel(); }
+
   // NOT_FOUND: no such sweep. INVALID_ARGUMENT: an ambiguous digest prefix.
   [[nodiscard]] absl::StatusOr<v1::GetSweepResponse> GetSweep(const v1::GetSweepRequest& request);
   [[nodiscard]] absl::StatusOr<v1::ListSweepsResponse> ListSweeps();
@@ -83,6 +100,8 @@ class Store {
   [[nodiscard]] absl::StatusOr<std::unique_ptr<EmbeddingReader>> ScanEmbeddings(const v1::ScanEmbeddingsRequest& request);
   // RESOURCE_EXHAUSTED while another Verify runs.
   [[nodiscard]] absl::StatusOr<v1::VerifyResponse> Verify(const v1::VerifyRequest& request);
+
+  [[nodiscard]] absl::StatusOr<v1::GetStatsResponse> GetStats();
 
   // OK, or why every call is refused.
   [[nodiscard]] absl::Status health() const;
@@ -104,6 +123,7 @@ class Store {
   bool Reserve(size_t bytes);
   void Admit(const std::shared_ptr<PutJob>& job);
   void PreparePut(PutJob& job, rocksdb::WriteBatch& batch);
+  void CountAccepted(const PutJob& job);
   absl::Status PrepareResult(PutJob& job, int index, rocksdb::WriteBatch& batch);
   uint32_t InternProvenance(PutJob& job, rocksdb::WriteBatch& batch);
   void Put(rocksdb::WriteBatch& batch, Family family, absl::string_view key, absl::string_view value);
@@ -116,6 +136,19 @@ class Store {
   void CheckAndCommit(size_t bytes, std::function<absl::Status()> check,
                       std::function<absl::StatusOr<Reply>(rocksdb::WriteBatch&)> prepare, Callback<Reply> done);
 
+  // Runs `work` on the maintenance thread. `what`: "a checkpoint", for whoever is refused meanwhile.
+  template <typename Reply>
+  void Maintain(absl::string_view what, std::function<absl::StatusOr<Reply>()> work, Callback<Reply> done)
+      ABSL_LOCKS_EXCLUDED(maintenance_mu_);
+  void EndMaintenance() ABSL_LOCKS_EXCLUDED(maintenance_mu_);
+  // See DeletionContext::commit.
+  absl::Status CommitAlone(std::function<absl::Status(rocksdb::WriteBatch&)> prepare);
+  absl::StatusOr<std::string> SnapshotFolder(const std::string& name) const;
+  SnapshotSource Snapshots();
+  absl::StatusOr<v1::DeleteSweepResponse> Delete(uint32_t sweep);
+  absl::StatusOr<v1::CompactResponse> CompactAll();
+  void ResumeDeletions();
+
   const Options options_;
   std::unique_ptr<Database> database_;
   std::unique_ptr<Ledger> ledger_;
@@ -124,6 +157,13 @@ class Store {
   std::unique_ptr<Committer> committer_;
   Executor admit_;
   Executor reads_;
+  Executor maintenance_;
+  Cancellation cancellation_;
+  absl::Mutex maintenance_mu_;
+  // What runs, or is about to; empty when nothing is.
+  std::string maintaining_ ABSL_GUARDED_BY(maintenance_mu_);
+  int maintenance_tasks_ ABSL_GUARDED_BY(maintenance_mu_) = 0;
+  std::atomic<uint64_t> accepted_bytes_{0};
   std::atomic<size_t> queued_bytes_{0};
   std::atomic<bool> verifying_{false};
   std::atomic<bool> closed_{false};

@@ -63,15 +63,25 @@ void Store::Admit(const std::shared_ptr<PutJob>& job) {
   Committer::Write write;
   write.bytes = job->bytes;
   write.prepare = [this, job](rocksdb::WriteBatch& batch) { PreparePut(*job, batch); };
-  write.done = [job](const absl::Status& status) {
+  write.done = [this, job](const absl::Status& status) {
     if (!status.ok()) return job->done(status);
     if (!job->status.ok()) return job->done(job->status);
+    CountAccepted(*job);
     job->done(std::move(job->response));
   };
   committer_->Enqueue(std::move(write));
 }
 
 void Store::PreparePut(PutJob& job, rocksdb::WriteBatch& batch) {
+  // A deletion may have begun since it was admitted.
+  const absl::Status found = ledger_->Find(job.request->sweep()).status();
+  if (!found.ok()) {
+    for (v1::PutOutcome& outcome : *job.response.mutable_outcomes()) {
+      outcome.set_code(v1::PutOutcome::CODE_REJECTED);
+      outcome.set_reason(OneLine(found.message()));
+    }
+    return;
+  }
   for (int i = 0; i < job.request->results_size(); ++i) {
     v1::PutOutcome& outcome = *job.response.mutable_outcomes(i);
     if (outcome.code() == v1::PutOutcome::CODE_REJECTED) continue;
@@ -80,6 +90,14 @@ void Store::PreparePut(PutJob& job, rocksdb::WriteBatch& batch) {
       return;
     }
   }
+}
+
+void Store::CountAccepted(const PutJob& job) {
+  size_t bytes = 0;
+  for (int i = 0; i < job.response.outcomes_size(); ++i) {
+    if (job.response.outcomes(i).code() == v1::PutOutcome::CODE_STORED) bytes += job.request->results(i).ByteSizeLong();
+  }
+  accepted_bytes_ += bytes;
 }
 
 uint32_t Store::InternProvenance(PutJob& job, rocksdb::WriteBatch& batch) {

@@ -51,6 +51,7 @@ void Store::SetSweepState(const v1::SetSweepStateRequest* request, Callback<v1::
     if (request->state() == v1::SWEEP_STATE_UNSPECIFIED || !v1::SweepState_IsValid(request->state())) {
       return absl::InvalidArgumentError("no such sweep state");
     }
+    if (request->state() == v1::SWEEP_STATE_DELETING) return absl::InvalidArgumentError("a sweep is deleted by DeleteSweep");
     return ledger_->Find(request->sweep()).status();
   };
   auto prepare = [this, request](rocksdb::WriteBatch& batch) -> absl::StatusOr<v1::SetSweepStateResponse> {
@@ -79,6 +80,7 @@ void Store::PutFailures(const v1::PutFailuresRequest* request, Callback<v1::PutF
     return absl::OkStatus();
   };
   auto prepare = [this, request](rocksdb::WriteBatch& batch) -> absl::StatusOr<v1::PutFailuresResponse> {
+    PS_RETURN_IF_ERROR(ledger_->Find(request->sweep()).status());
     for (const v1::FailureRecord& failure : request->failures()) {
       if (ledger_->IsDone(request->sweep(), failure.ordinal())) continue;
       const auto attempts = ledger_->FailedAttempts(request->sweep(), failure.ordinal());
@@ -101,6 +103,7 @@ void Store::ClearFailures(const v1::ClearFailuresRequest* request, Callback<v1::
   auto check = [this, request] { return ledger_->Find(request->sweep()).status(); };
   auto prepare = [this, request](rocksdb::WriteBatch& batch) -> absl::StatusOr<v1::ClearFailuresResponse> {
     const uint32_t sweep = request->sweep();
+    PS_RETURN_IF_ERROR(ledger_->Find(sweep).status());
     std::vector<uint64_t> ordinals(request->ordinals().begin(), request->ordinals().end());
     if (ordinals.empty()) ordinals = ledger_->FailedOrdinals(sweep);
     v1::ClearFailuresResponse response;
@@ -148,6 +151,7 @@ void Store::PutMotifs(const v1::PutMotifsRequest* request, Callback<v1::PutMotif
     return CheckFreeSpace();
   };
   auto prepare = [this, request](rocksdb::WriteBatch& batch) -> absl::StatusOr<v1::PutMotifsResponse> {
+    PS_RETURN_IF_ERROR(ledger_->Find(request->sweep()).status());
     Put(batch, Family::kMotifs, SweepKey(request->sweep()), Versioned(request->report()));
     return v1::PutMotifsResponse();
   };

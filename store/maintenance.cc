@@ -1,0 +1,231 @@
+#include "store/maintenance.h"
+
+#include <rocksdb/metadata.h>
+#include <rocksdb/transaction_log.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+
+namespace promptsweep::store {
+namespace {
+
+constexpr absl::Duration kPoll = absl::Milliseconds(20);
+constexpr int kMaxBlobRounds = 4;
+
+using Property = rocksdb::DB::Properties;
+
+// As of now, in a word: nobody reads what was there before.
+absl::Status AwaitSnapshots(Database& database, const Cancellation& cancellation) {
+  const uint64_t now = database.db().GetLatestSequenceNumber();
+  while (true) {
+    uint64_t oldest = 0;
+    if (!database.db().GetIntProperty(Property::kOldestSnapshotSequence, &oldest) || oldest == 0 || oldest >= now) {
+      return absl::OkStatus();
+    }
+    PS_RETURN_IF_ERROR(cancellation.Wait(kPoll));
+  }
+}
+
+// Logs that hold something.
+absl::StatusOr<std::set<std::string>> WrittenLogs(Database& database) {
+  rocksdb::VectorLogPtr logs;
+  PS_RETURN_IF_ERROR(FromRocks(database.db().GetSortedWalFiles(logs)));
+  std::set<std::string> names;
+  for (const auto& log : logs) {
+    if (log->SizeFileBytes() > 0) names.insert(log->PathName());
+  }
+  return names;
+}
+
+// Table and blob files that the store needs, as "/000012.sst".
+std::set<std::string> LiveFiles(Database& database) {
+  std::vector<rocksdb::LiveFileMetaData> tables;
+  database.db().GetLiveFilesMetaData(&tables);
+  std::set<std::string> names;
+  for (const auto& table : tables) names.insert(table.name);
+  for (size_t i = 0; i < kFamilies; ++i) {
+    rocksdb::ColumnFamilyMetaData family;
+    database.db().GetColumnFamilyMetaData(database.family(static_cast<Family>(i)), &family);
+    for (const auto& blob : family.blob_files) names.insert(absl::StrCat("/", blob.blob_file_name));
+  }
+  return names;
+}
+
+// Files of `before` go once nothing reads them any more: a scan that began in between holds some a little longer.
+absl::Status AwaitRemoval(Database& database, const std::set<std::string>& before, const Cancellation& cancellation) {
+  while (true) {
+    // Removes obsolete files in this thread rather than some time later.
+    PS_RETURN_IF_ERROR(FromRocks(database.db().DisableFileDeletions()));
+    PS_RETURN_IF_ERROR(FromRocks(database.db().EnableFileDeletions(/*force=*/false)));
+    const std::set<std::string> live = LiveFiles(database);
+    const bool left = std::any_of(before.begin(), before.end(), [&](const std::string& name) {
+      std::error_code error;
+      return !live.contains(name) && std::filesystem::exists(database.folder() + name, error);
+    });
+    if (!left) return absl::OkStatus();
+    PS_RETURN_IF_ERROR(cancellation.Wait(kPoll));
+  }
+}
+
+absl::Status FlushAll(Database& database) {
+  std::vector<rocksdb::ColumnFamilyHandle*> families;
+  for (size_t i = 0; i < kFamilies; ++i) families.push_back(database.family(static_cast<Family>(i)));
+  rocksdb::FlushOptions options;
+  options.allow_write_stall = true;
+  return Annotate(FromRocks(database.db().Flush(options, families)), "writing out memory failed");
+}
+
+absl::Status CompactRange(Database& database, const KeyRange& range, double blob_cutoff, Cancellation& cancellation) {
+  PS_RETURN_IF_ERROR(cancellation.status());
+  rocksdb::CompactRangeOptions options;
+  options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
+  options.allow_write_stall = true;
+  options.canceled = cancellation.flag();
+  if (range.family == Family::kImages && blob_cutoff > 0) {
+    options.blob_garbage_collection_policy = rocksdb::BlobGarbageCollectionPolicy::kForce;
+    options.blob_garbage_collection_age_cutoff = blob_cutoff;
+  }
+  const rocksdb::Slice begin = ToSlice(range.begin);
+  const rocksdb::Slice end = ToSlice(range.end);
+  const rocksdb::Status status = database.db().CompactRange(options, database.family(range.family), &begin, &end);
+  PS_RETURN_IF_ERROR(cancellation.status());
+  return Annotate(FromRocks(status), absl::StrCat("compacting ", FamilyName(range.family), " failed"));
+}
+
+// A blob file goes once no table refers to it. One that holds dead blobs beside live ones, of tables outside of the ranges that
+// were compacted, is emptied by compacting those tables too.
+absl::Status EmptyBlobFiles(Database& database, Cancellation& cancellation) {
+  for (int round = 0; round < kMaxBlobRounds; ++round) {
+    rocksdb::ColumnFamilyMetaData family;
+    database.db().GetColumnFamilyMetaData(database.family(Family::kImages), &family);
+    std::sort(family.blob_files.begin(), family.blob_files.end(),
+              [](const auto& a, const auto& b) { return a.blob_file_number < b.blob_file_number; });
+    size_t files = 0;  // the oldest so many are to be emptied
+    for (size_t i = 0; i < family.blob_files.size(); ++i) {
+      if (family.blob_files[i].garbage_blob_count > 0) files = i + 1;
+    }
+    if (files == 0) return absl::OkStatus();
+    const uint64_t last = family.blob_files[files - 1].blob_file_number;
+    KeyRange range{Family::kImages, EndOfKeys(), ""};
+    for (const auto& level : family.levels) {
+      for (const auto& table : level.files) {
+        if (table.oldest_blob_file_number == 0 || table.oldest_blob_file_number > last) continue;
+        range.begin = std::min(range.begin, table.smallestkey);
+        range.end = std::max(range.end, table.largestkey);
+      }
+    }
+    if (range.end.empty()) return absl::OkStatus();
+    const double cutoff = round + 1 < kMaxBlobRounds ? static_cast<double>(files) / family.blob_files.size() : 1;
+    PS_RETURN_IF_ERROR(CompactRange(database, range, cutoff, cancellation));
+  }
+  return absl::OkStatus();
+}
+
+uint64_t Number(Database& database, Family family, const std::string& property) {
+  uint64_t value = 0;
+  (void)database.db().GetIntProperty(database.family(family), property, &value);
+  return value;
+}
+
+// Sums are kept by RocksDB as GiB with many digits.
+uint64_t Gibibytes(const std::map<std::string, std::string>& stats, const std::string& name) {
+  const auto it = stats.find(name);
+  return it == stats.end() ? 0 : static_cast<uint64_t>(std::strtod(it->second.c_str(), nullptr) * (uint64_t{1} << 30));
+}
+
+uint64_t WrittenBytes(Database& database) {
+  uint64_t bytes = 0;
+  std::map<std::string, std::string> stats;
+  if (database.db().GetMapProperty(Property::kDBStats, &stats)) {
+    if (const auto it = stats.find("db.wal_bytes_written"); it != stats.end()) bytes += std::strtoull(it->second.c_str(), nullptr, 10);
+  }
+  for (size_t i = 0; i < kFamilies; ++i) {
+    stats.clear();
+    if (!database.db().GetMapProperty(database.family(static_cast<Family>(i)), Property::kCFStats, &stats)) continue;
+    bytes += Gibibytes(stats, "compaction.Sum.WriteGB") + Gibibytes(stats, "compaction.Sum.WblobGB");
+  }
+  return bytes;
+}
+
+}  // namespace
+
+absl::Status Cancellation::status() const {
+  return cancelled() ? absl::UnavailableError("the store is shutting down") : absl::OkStatus();
+}
+
+absl::Status Cancellation::Wait(absl::Duration timeout) const {
+  notification_.WaitForNotificationWithTimeout(timeout);
+  return status();
+}
+
+absl::Status Purge(Database& database, const std::vector<KeyRange>& ranges, Cancellation& cancellation) {
+  PS_RETURN_IF_ERROR(AwaitSnapshots(database, cancellation));
+  PS_ASSIGN_OR_RETURN(const std::set<std::string> logs, WrittenLogs(database));
+  PS_RETURN_IF_ERROR(FlushAll(database));
+  std::set<std::string> before = LiveFiles(database);
+  before.insert(logs.begin(), logs.end());
+  bool images = false;
+  for (const KeyRange& range : ranges) {
+    PS_RETURN_IF_ERROR(CompactRange(database, range, /*blob_cutoff=*/0, cancellation));
+    images = images || range.family == Family::kImages;
+  }
+  if (images) PS_RETURN_IF_ERROR(EmptyBlobFiles(database, cancellation));
+  return AwaitRemoval(database, before, cancellation);
+}
+
+std::vector<KeyRange> AllKeys() {
+  std::vector<KeyRange> ranges;
+  for (size_t i = 0; i < kFamilies; ++i) ranges.push_back({static_cast<Family>(i), "", EndOfKeys()});
+  return ranges;
+}
+
+uint64_t FolderBytes(const std::string& folder) {
+  uint64_t bytes = 0;
+  std::error_code error;
+  auto it = std::filesystem::recursive_directory_iterator(folder, error);
+  for (; !error && it != std::filesystem::recursive_directory_iterator(); it.increment(error)) {
+    std::error_code gone;
+    if (!it->is_regular_file(gone)) continue;
+    const uint64_t size = it->file_size(gone);
+    if (!gone) bytes += size;
+  }
+  return bytes;
+}
+
+absl::Status FillStats(Database& database, v1::GetStatsResponse& stats) {
+  uint64_t memory = Number(database, Family::kDefault, Property::kBlockCacheUsage);
+  for (size_t i = 0; i < kFamilies; ++i) {
+    const Family family = static_cast<Family>(i);
+    const uint64_t memtables = Number(database, family, Property::kSizeAllMemTables);
+    memory += memtables;
+    v1::FamilyStats row;
+    row.set_name(FamilyName(family));
+    row.set_rows(Number(database, family, Property::kEstimateNumKeys));
+    row.set_table_bytes(Number(database, family, Property::kLiveSstFilesSize));
+    row.set_blob_bytes(Number(database, family, Property::kLiveBlobFileSize));
+    // An empty memtable takes a little, too.
+    if (Number(database, family, Property::kNumEntriesActiveMemTable) + Number(database, family, Property::kNumEntriesImmMemTables) > 0) {
+      row.set_memory_bytes(memtables);
+    }
+    if (row.rows() + row.table_bytes() + row.blob_bytes() + row.memory_bytes() > 0) *stats.add_families() = std::move(row);
+  }
+  rocksdb::VectorLogPtr logs;
+  PS_RETURN_IF_ERROR(FromRocks(database.db().GetSortedWalFiles(logs)));
+  for (const auto& log : logs) stats.set_log_bytes(stats.log_bytes() + log->SizeFileBytes());
+  stats.set_folder_bytes(FolderBytes(database.folder()));
+  PS_ASSIGN_OR_RETURN(const uint64_t free, database.FreeBytes());
+  stats.set_free_bytes(free);
+  stats.set_memory_bytes(memory);
+  stats.set_memory_limit_bytes(Number(database, Family::kDefault, Property::kBlockCacheCapacity) +
+                               database.db().GetDBOptions().db_write_buffer_size);
+  stats.set_acknowledged(database.db().GetLatestSequenceNumber());
+  stats.set_staged_vectors(Number(database, Family::kEmbeddings, Property::kEstimateNumKeys));
+  stats.set_written_bytes(WrittenBytes(database));
+  return absl::OkStatus();
+}
+
+}  // namespace promptsweep::store
