@@ -7,7 +7,9 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/status.h"
 
 namespace promptsweep::store {
@@ -30,32 +32,36 @@ absl::Status AwaitSnapshots(Database& database, const Cancellation& cancellation
   }
 }
 
-// Logs that hold something.
-absl::StatusOr<std::set<std::string>> WrittenLogs(Database& database) {
-  rocksdb::VectorLogPtr logs;
-  PS_RETURN_IF_ERROR(FromRocks(database.db().GetSortedWalFiles(logs)));
+// Tables, blob files and logs in the folder that hold something.
+absl::StatusOr<std::set<std::string>> DataFiles(const std::string& folder) {
   std::set<std::string> names;
-  for (const auto& log : logs) {
-    if (log->SizeFileBytes() > 0) names.insert(log->PathName());
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename();
+    if (!absl::EndsWith(name, ".sst") && !absl::EndsWith(name, ".blob") && !absl::EndsWith(name, ".log")) continue;
+    std::error_code gone;
+    if (entry.file_size(gone) > 0 && !gone) names.insert(name);
   }
+  if (error) return absl::UnavailableError(absl::StrCat("cannot read folder ", folder, ": ", error.message()));
   return names;
 }
 
-// Table and blob files that the store needs, as "/000012.sst".
+// Tables and blob files that the store needs.
 std::set<std::string> LiveFiles(Database& database) {
   std::vector<rocksdb::LiveFileMetaData> tables;
   database.db().GetLiveFilesMetaData(&tables);
   std::set<std::string> names;
-  for (const auto& table : tables) names.insert(table.name);
+  const auto add = [&](absl::string_view name) { names.emplace(absl::StripPrefix(name, "/")); };
+  for (const auto& table : tables) add(table.name);
   for (size_t i = 0; i < kFamilies; ++i) {
     rocksdb::ColumnFamilyMetaData family;
     database.db().GetColumnFamilyMetaData(database.family(static_cast<Family>(i)), &family);
-    for (const auto& blob : family.blob_files) names.insert(absl::StrCat("/", blob.blob_file_name));
+    for (const auto& blob : family.blob_files) add(blob.blob_file_name);
   }
   return names;
 }
 
-// Files of `before` go once nothing reads them any more: a scan that began in between holds some a little longer.
+// Files of `before` that are not needed go once nothing reads them any more: a scan that began in between holds some a little longer.
 absl::Status AwaitRemoval(Database& database, const std::set<std::string>& before, const Cancellation& cancellation) {
   while (true) {
     // Removes obsolete files in this thread rather than some time later.
@@ -64,7 +70,7 @@ absl::Status AwaitRemoval(Database& database, const std::set<std::string>& befor
     const std::set<std::string> live = LiveFiles(database);
     const bool left = std::any_of(before.begin(), before.end(), [&](const std::string& name) {
       std::error_code error;
-      return !live.contains(name) && std::filesystem::exists(database.folder() + name, error);
+      return !live.contains(name) && std::filesystem::exists(absl::StrCat(database.folder(), "/", name), error);
     });
     if (!left) return absl::OkStatus();
     PS_RETURN_IF_ERROR(cancellation.Wait(kPoll));
@@ -164,10 +170,8 @@ absl::Status Cancellation::Wait(absl::Duration timeout) const {
 
 absl::Status Purge(Database& database, const std::vector<KeyRange>& ranges, Cancellation& cancellation) {
   PS_RETURN_IF_ERROR(AwaitSnapshots(database, cancellation));
-  PS_ASSIGN_OR_RETURN(const std::set<std::string> logs, WrittenLogs(database));
+  PS_ASSIGN_OR_RETURN(const std::set<std::string> before, DataFiles(database.folder()));
   PS_RETURN_IF_ERROR(FlushAll(database));
-  std::set<std::string> before = LiveFiles(database);
-  before.insert(logs.begin(), logs.end());
   bool images = false;
   for (const KeyRange& range : ranges) {
     PS_RETURN_IF_ERROR(CompactRange(database, range, /*blob_cutoff=*/0, cancellation));

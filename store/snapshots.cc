@@ -156,7 +156,7 @@ absl::Status CheckOwner(const std::vector<rocksdb::BackupInfo>& backups, const s
 }
 
 absl::Status Damaged(uint32_t number, const std::string& folder, const absl::Status& why) {
-  if (absl::IsResourceExhausted(why) || absl::IsUnavailable(why)) return why;
+  if (absl::IsResourceExhausted(why) || absl::IsUnavailable(why) || absl::IsFailedPrecondition(why)) return why;
   return absl::DataLossError(absl::StrCat("backup ", number, " in ", folder, " is damaged: ", why.message()));
 }
 
@@ -192,7 +192,11 @@ absl::StatusOr<FolderFacts> InspectFolder(const std::string& folder, rocksdb::En
     PS_ASSIGN_OR_RETURN(const auto copy, ReadOnlyDatabase::Open(folder, env));
     FolderFacts facts;
     PS_ASSIGN_OR_RETURN(const std::string version, copy->Get(Family::kMeta, kSchemaVersionKey));
-    if (version != EncodeU32(kSchemaVersion)) return absl::DataLossError("it has another schema version");
+    PS_ASSIGN_OR_RETURN(const uint32_t number, DecodeU32(version));
+    if (number > kSchemaVersion) {
+      return absl::FailedPreconditionError(absl::StrCat("it has schema version ", number, ", this program knows ", kSchemaVersion,
+                                                        ": use a newer program"));
+    }
     PS_ASSIGN_OR_RETURN(facts.uuid, copy->Get(Family::kMeta, kStoreUuidKey));
     facts.sequence = copy->db().GetLatestSequenceNumber();
     std::map<uint32_t, bool> deleting;
@@ -290,7 +294,9 @@ absl::StatusOr<v1::BackupResponse> MakeBackup(const SnapshotSource& source, cons
   response.set_folder(folder);
   response.set_backup(number);
   response.set_bytes(info.size);
-  response.set_copied_bytes(FolderBytes(folder) - bytes_before);
+  // Opening it may have removed what a broken-off backup left.
+  const uint64_t bytes_after = FolderBytes(folder);
+  response.set_copied_bytes(bytes_after - std::min(bytes_after, bytes_before));
   return response;
 }
 

@@ -8,7 +8,7 @@ namespace promptsweep::store {
 namespace {
 
 constexpr size_t kMaxQueuedReads = 1024;
-constexpr size_t kMaxQueuedMaintenance = 64;
+constexpr size_t kMaxQueuedMaintenance = 1024;
 constexpr size_t kMaxErrorBytes = 1000;
 
 }  // namespace

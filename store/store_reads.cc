@@ -27,7 +27,10 @@ absl::StatusOr<v1::GetSweepResponse> Store::GetSweep(const v1::GetSweepRequest& 
 absl::StatusOr<v1::ListSweepsResponse> Store::ListSweeps() {
   PS_RETURN_IF_ERROR(health());
   v1::ListSweepsResponse response;
-  for (const auto& sweep : ledger_->Sweeps()) *response.add_sweeps() = ledger_->Info(*sweep, /*with_cells=*/false);
+  for (const auto& sweep : ledger_->Sweeps()) {
+    v1::SweepInfo info = ledger_->Info(*sweep, /*with_cells=*/false);
+    if (info.state() != v1::SWEEP_STATE_DELETING) *response.add_sweeps() = std::move(info);
+  }
   return response;
 }
 
