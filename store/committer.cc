@@ -89,6 +89,7 @@ absl::Status Committer::Commit(std::deque<Write>& group) {
     rocksdb::WriteOptions options;
     options.sync = true;
     PS_RETURN_IF_ERROR(Annotate(FromRocks(database_.db().Write(options, &batch)), "writing to the store failed"));
+    PS_RETURN_IF_ERROR(Annotate(database_.Acknowledge(), "writing to the store failed"));
     absl::MutexLock lock(&mu_);
     ++groups_;
   }

@@ -34,6 +34,8 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(Options options) {
   Database::Options database_options;
   database_options.folder = opts.folder;
   database_options.create_if_missing = opts.create_if_missing;
+  database_options.accept_loss = opts.accept_loss;
+  database_options.memory_bytes = opts.memory_bytes;
   database_options.file_system = opts.file_system;
   database_options.ballast_bytes = opts.ballast_bytes;
   database_options.low_water_bytes = opts.low_water_bytes;

@@ -31,6 +31,9 @@ class Store {
   struct Options {
     std::string folder;
     bool create_if_missing = false;
+    // See Database::Options.
+    bool accept_loss = false;
+    size_t memory_bytes = Database::kDefaultMemoryBytes;
     Clock* clock = &Clock::Real();
     // A group of writes closes at either limit.
     size_t max_group_bytes = 8 << 20;
