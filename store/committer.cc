@@ -7,6 +7,9 @@
 namespace promptsweep::store {
 namespace {
 
+// Between looks at the memtables that are on their way to the disk.
+constexpr absl::Duration kMemoryPoll = absl::Milliseconds(2);
+
 absl::Status Stopped() { return absl::UnavailableError("the store is shutting down"); }
 
 }  // namespace
@@ -77,7 +80,14 @@ std::deque<Committer::Write> Committer::NextGroup() {
   return group;
 }
 
+void Committer::AwaitMemory() {
+  // RocksDB's own stall waits for ever where a flush has failed.
+  absl::MutexLock lock(&mu_);
+  while (failed_.ok() && database_.memory_full()) wake_.WaitWithTimeout(&mu_, kMemoryPoll);
+}
+
 absl::Status Committer::Commit(std::deque<Write>& group) {
+  AwaitMemory();
   PS_RETURN_IF_ERROR([this] {
     absl::MutexLock lock(&mu_);
     return failed_;

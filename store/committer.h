@@ -66,6 +66,8 @@ class Committer {
   void Run();
   std::deque<Write> NextGroup() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status Commit(std::deque<Write>& group);
+  // Until flushes have made room for more memtables, or the committer failed.
+  void AwaitMemory() ABSL_LOCKS_EXCLUDED(mu_);
 
   Database& database_;
   const Options options_;

@@ -317,7 +317,10 @@ size_t Database::memory_used() const {
 bool Database::memory_full() const {
   const size_t used = memtables_->memory_usage();
   const size_t limit = memtables_->buffer_size();
-  return used >= limit && used - std::min(used, memtables_->mutable_memtable_memory_usage()) >= limit / 2;
+  if (used < limit || used - std::min(used, memtables_->mutable_memtable_memory_usage()) < limit / 2) return false;
+  // What an open scan holds on to frees itself when the scan ends, not when a flush does.
+  uint64_t unflushed = 0;
+  return db_->GetAggregatedIntProperty(rocksdb::DB::Properties::kNumImmutableMemTable, &unflushed) && unflushed > 0;
 }
 
 WrittenBytes Database::written() const {
