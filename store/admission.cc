@@ -60,7 +60,8 @@ absl::Duration Admission::RetryAfter(size_t bytes) const {
   double drained = drained_bytes_, seconds = busy_seconds_;
   Age(drained, seconds);
   const double excess = static_cast<double>(std::min(taken_, taken_ + bytes - limit_));
-  const absl::Duration wait = drained > 0 ? absl::Seconds(excess * seconds / drained) : std::max(kFirstRetry, absl::Seconds(seconds));
+  const absl::Duration wait =
+      drained > 0 ? absl::Seconds(excess * seconds / drained) : std::max(kFirstRetry, absl::Seconds(seconds));
   return std::clamp(wait, kShortestRetry, kLongestRetry);
 }
 

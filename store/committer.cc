@@ -92,13 +92,13 @@ absl::Status Committer::Commit(std::deque<Write>& group) {
     absl::MutexLock lock(&mu_);
     return failed_;
   }());
-  rocksdb::WriteBatch batch(0, 0, /*protection_bytes_per_key=*/8, 0);
-  for (Write& write : group) write.prepare(batch);
-  if (options_.seal) options_.seal(batch);
-  if (batch.Count() > 0) {
+  batch_.Clear();
+  for (Write& write : group) write.prepare(batch_);
+  if (options_.seal) options_.seal(batch_);
+  if (batch_.Count() > 0) {
     rocksdb::WriteOptions options;
     options.sync = true;
-    PS_RETURN_IF_ERROR(Annotate(FromRocks(database_.db().Write(options, &batch)), "writing to the store failed"));
+    PS_RETURN_IF_ERROR(Annotate(FromRocks(database_.db().Write(options, &batch_)), "writing to the store failed"));
     PS_RETURN_IF_ERROR(Annotate(database_.Acknowledge(), "writing to the store failed"));
     absl::MutexLock lock(&mu_);
     ++groups_;

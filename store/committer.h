@@ -78,7 +78,9 @@ class Committer {
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status failed_ ABSL_GUARDED_BY(mu_);
   uint64_t groups_ ABSL_GUARDED_BY(mu_) = 0;
-  size_t last_group_size_ = 0;  // committer's thread only
+  // The committer's thread only. The batch keeps its memory from group to group.
+  size_t last_group_size_ = 0;
+  rocksdb::WriteBatch batch_{0, 0, /*protection_bytes_per_key=*/8, 0};
   std::thread thread_;
 };
 

@@ -89,9 +89,9 @@ rocksdb::ColumnFamilyOptions FamilyOptions(const std::string& name, const std::s
     options.compression = rocksdb::kNoCompression;
     options.enable_blob_files = true;
     options.min_blob_size = 4 << 10;
-    options.enable_blob_garbage_collection = true;
-    options.blob_garbage_collection_age_cutoff = 0.25;
-    options.blob_garbage_collection_force_threshold = 0.5;
+    // No image is ever overwritten: garbage comes with the deletion of a sweep, which collects it by compacting with kForce.
+    // Collection at every compaction would write live images a second time.
+    options.enable_blob_garbage_collection = false;
   } else if (name == FamilyName(Family::kEmbeddings)) {
     // Scans pay per block, vectors do not compress.
     options.write_buffer_size = 16 << 20;
@@ -209,7 +209,8 @@ absl::Status Database::LockFolder() {
 
 absl::Status Database::OpenRocks() {
   PS_RETURN_IF_ERROR(high_water_->Load(options_.accept_loss));
-  files_ = std::make_shared<WatchedFs>(options_.file_system ? options_.file_system : rocksdb::FileSystem::Default(), *high_water_);
+  files_ =
+      std::make_shared<WatchedFs>(options_.file_system ? options_.file_system : rocksdb::FileSystem::Default(), *high_water_);
   // RocksDB deletes what its manifest does not name, so harm is looked for before it opens.
   PS_RETURN_IF_ERROR(high_water_->CheckFiles(*files_));
   env_ = rocksdb::NewCompositeEnv(files_);
@@ -217,7 +218,7 @@ absl::Status Database::OpenRocks() {
   // Memtables take their room out of the cache's.
   const size_t memtable_bytes = options_.memory_bytes / 3 * 2;
   memtables_ = std::make_shared<rocksdb::WriteBufferManager>(memtable_bytes, cache_);
-  const rocksdb::DBOptions db_options = DatabaseOptions(env_.get(), memtables_, options_.on_background_error);
+  rocksdb::DBOptions db_options = DatabaseOptions(env_.get(), memtables_, options_.on_background_error);
 
   std::vector<std::string> names;
   for (size_t i = 0; i < kFamilies; ++i) names.push_back(FamilyName(static_cast<Family>(i)));
@@ -241,6 +242,11 @@ absl::Status Database::OpenRocks() {
   rocksdb::DB* db = nullptr;
   rocksdb::Status opened = rocksdb::DB::Open(db_options, options_.folder, descriptors, &handles, &db);
   if (opened.IsNoSpace() && ::unlink(BallastPath().c_str()) == 0) {
+    opened = rocksdb::DB::Open(db_options, options_.folder, descriptors, &handles, &db);
+  }
+  if (opened.IsCorruption() && high_water_->MayEndEarly()) {
+    // A power cut may leave a whole record of which only some pages were written, which the mode above takes for harm.
+    db_options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
     opened = rocksdb::DB::Open(db_options, options_.folder, descriptors, &handles, &db);
   }
   if (!opened.ok()) return Annotate(FromRocks(opened), absl::StrCat("cannot open store ", options_.folder));
@@ -281,9 +287,9 @@ absl::Status Database::CheckMeta() {
     // Every version so far only added families, which opening made; rows of earlier versions are read as they are.
     rocksdb::WriteOptions options;
     options.sync = true;
-    PS_RETURN_IF_ERROR(Annotate(FromRocks(db_->Put(options, family(Family::kMeta), ToSlice(kSchemaVersionKey),
-                                                   ToSlice(EncodeU32(kSchemaVersion)))),
-                                absl::StrCat("cannot migrate store ", folder)));
+    PS_RETURN_IF_ERROR(Annotate(
+        FromRocks(db_->Put(options, family(Family::kMeta), ToSlice(kSchemaVersionKey), ToSlice(EncodeU32(kSchemaVersion)))),
+        absl::StrCat("cannot migrate store ", folder)));
   }
   return absl::OkStatus();
 }
@@ -295,8 +301,7 @@ absl::Status Database::SyncLogs() {
   for (const std::string& name : names) {
     if (!IsDataFile(name) || !absl::EndsWith(name, ".log")) continue;
     std::unique_ptr<rocksdb::FSWritableFile> log;
-    PS_RETURN_IF_ERROR(
-        FromRocks(files.ReopenWritableFile(options_.folder + "/" + name, rocksdb::FileOptions(), &log, nullptr)));
+    PS_RETURN_IF_ERROR(FromRocks(files.ReopenWritableFile(options_.folder + "/" + name, rocksdb::FileOptions(), &log, nullptr)));
     PS_RETURN_IF_ERROR(FromRocks(log->Fsync(rocksdb::IOOptions(), nullptr)));
     PS_RETURN_IF_ERROR(FromRocks(log->Close(rocksdb::IOOptions(), nullptr)));
   }

@@ -81,7 +81,8 @@ bool DecodeMark(absl::string_view slot, Mark& mark, uint64_t& writes) {
 }
 
 std::string NameOf(const FileMark& file) {
-  return file.kind == FileMark::Kind::kLog ? absl::StrFormat("%06d.log", file.number) : absl::StrFormat("MANIFEST-%06d", file.number);
+  return file.kind == FileMark::Kind::kLog ? absl::StrFormat("%06d.log", file.number)
+                                           : absl::StrFormat("MANIFEST-%06d", file.number);
 }
 
 absl::Status DiskError(absl::string_view what, const std::string& path) {

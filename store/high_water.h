@@ -72,6 +72,8 @@ class HighWater {
   [[nodiscard]] absl::Status Load(bool accept_loss);
   // Before RocksDB opens: DATA_LOSS where a file is missing, short or harmed that acknowledged writes are in.
   [[nodiscard]] absl::Status CheckFiles(rocksdb::FileSystem& files);
+  // True where logs may be read up to the first bad record: what was acknowledged is known to stand before it, or is given up.
+  [[nodiscard]] bool MayEndEarly() const { return accept_loss_ || found_.ok(); }
   // What was recovered: no store at all, or the uuid and last write of one. DATA_LOSS where more was acknowledged, or where the
   // mark is missing (but for a store of version 1, which had none, and one that was never written to), unreadable or another's.
   [[nodiscard]] absl::Status CheckNothing() const;
@@ -106,8 +108,8 @@ class HighWater {
 
   absl::Mutex sync_mu_ ABSL_ACQUIRED_BEFORE(mu_);  // held while a slot is on its way to the disk
   mutable absl::Mutex mu_;
-  Mark mark_ ABSL_GUARDED_BY(mu_);                          // files: unused, see files_
-  std::map<FileKey, FileMark> files_ ABSL_GUARDED_BY(mu_);  // part of the mark
+  Mark mark_ ABSL_GUARDED_BY(mu_);                           // files: unused, see files_
+  std::map<FileKey, FileMark> files_ ABSL_GUARDED_BY(mu_);   // part of the mark
   std::map<FileKey, FileMark> synced_ ABSL_GUARDED_BY(mu_);  // logs that the next acknowledgement covers
   uint64_t writes_ ABSL_GUARDED_BY(mu_) = 0;
   int slot_ ABSL_GUARDED_BY(mu_) = 0;

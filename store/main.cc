@@ -37,8 +37,8 @@ int main(int argc, char** argv) {
   if (const auto code = promptsweep::ParseCommandLine(app, argc, argv)) return *code;
 
   if (memory < promptsweep::store::Database::kMinMemoryBytes) {
-    promptsweep::SayError(kProgram, absl::StrCat("--memory must be at least ", promptsweep::store::Database::kMinMemoryBytes >> 20,
-                                                 "MiB"));
+    promptsweep::SayError(kProgram,
+                          absl::StrCat("--memory must be at least ", promptsweep::store::Database::kMinMemoryBytes >> 20, "MiB"));
     return promptsweep::kExitBadInput;
   }
 

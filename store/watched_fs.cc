@@ -63,12 +63,8 @@ class MarkedFile final : public CountedFile {
     mark_.number = number;
     XXH3_64bits_reset(hash_.get());
   }
-  IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
-    return Tell(CountedFile::Sync(options, debug));
-  }
-  IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
-    return Tell(CountedFile::Fsync(options, debug));
-  }
+  IOStatus Sync(const IOOptions& options, IODebugContext* debug) override { return Tell(CountedFile::Sync(options, debug)); }
+  IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override { return Tell(CountedFile::Fsync(options, debug)); }
 
  private:
   void Appended(const Slice& data) override {

@@ -57,7 +57,7 @@ void Measure(const BenchOptions& options, size_t image_bytes, int per_call) {
       for (const v1::Result& result : request.results()) payload += result.image().size() + 2 * kDim;
     }
     const absl::Time start = absl::Now();
-    PutEvery(*store, requests, 64 * 16 / per_call);
+    PutEvery(*store, requests, static_cast<int>(std::min<size_t>(256, (48 << 20) / requests[0].ByteSizeLong())));
     store_seconds += absl::ToDoubleSeconds(absl::Now() - start);
     group_bytes = (store->database().written().log - log_before) / (store->groups() - groups_before);
     raw_rate += RawBandwidth(options.folder, group_bytes, static_cast<int>(round_bytes / group_bytes) + 1) / rounds;

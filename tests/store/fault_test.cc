@@ -352,7 +352,8 @@ TEST(Opening, RefusesANewerSchema) {
   options.folder = folder.path("store");
   const auto status = Store::Open(options).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("schema version ", kSchemaVersion + 1, ", this program knows ", kSchemaVersion)));
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr(absl::StrCat("schema version ", kSchemaVersion + 1, ", this program knows ", kSchemaVersion)));
 }
 
 TEST(FullDisk, IsRefusedBeforeItIsFull) {

@@ -23,8 +23,7 @@ class GatedFs final : public rocksdb::FileSystemWrapper {
   // Until a sync waits at the gate.
   void AwaitHeld() {
     absl::MutexLock lock(&mu_);
-    mu_.Await(absl::Condition(
-        +[](int* held) { return *held > 0; }, &held_));
+    mu_.Await(absl::Condition(+[](int* held) { return *held > 0; }, &held_));
   }
   // Later syncs fail, and one that waits does.
   void Break() {
@@ -66,8 +65,7 @@ class GatedFs final : public rocksdb::FileSystemWrapper {
   bool Pass() {
     absl::MutexLock lock(&mu_);
     ++held_;
-    mu_.Await(absl::Condition(
-        +[](bool* closed) { return !*closed; }, &closed_));
+    mu_.Await(absl::Condition(+[](bool* closed) { return !*closed; }, &closed_));
     --held_;
     return !broken_;
   }

@@ -34,7 +34,8 @@ class HighWaterTest : public testing::Test {
   void Fill(uint64_t begin, uint64_t end) {
     auto store = OpenStore(this->store());
     sweep_ = Create(*store, manifest_).value();
-    for (uint64_t i = begin; i < end; ++i) ASSERT_EQ(PutOne(*store, sweep_, MakeResult(plan_, i)).code(), v1::PutOutcome::CODE_STORED);
+    for (uint64_t i = begin; i < end; ++i)
+      ASSERT_EQ(PutOne(*store, sweep_, MakeResult(plan_, i)).code(), v1::PutOutcome::CODE_STORED);
   }
   absl::Status Opens(const std::string& folder, bool accept_loss = false) {
     Store::Options options;
@@ -177,6 +178,76 @@ TEST_F(HighWaterTest, RefusesEveryFlippedByteOfLogAndManifest) {
   EXPECT_EQ(Done(store()), 2u);
 }
 
+TEST_F(HighWaterTest, AnUnacknowledgedTailOfAnyKindIsDropped) {
+  Fill(0, 3);
+  const std::string name = std::filesystem::path(OnlyLog()).filename();
+  const std::string whole = ReadFile(OnlyLog());
+  // A record as RocksDB writes them: checksum, length, type, batch; parts of it, zeros for pages that were not written, noise.
+  const std::string record = whole.substr(0, 7) + whole.substr(7, whole.size() / 2);
+  std::string holes = record;
+  holes.replace(20, holes.size() - 40, holes.size() - 40, '\0');
+  std::string zeros(5000, '\0');
+  std::string noise;
+  for (int i = 0; noise.size() < 3000; ++i) noise += Sha256Of(absl::StrCat(i));
+  for (const std::string& tail :
+       {record.substr(0, 3), record.substr(0, 7), record.substr(0, record.size() - 1), holes, zeros, noise}) {
+    Copy("copy");
+    WriteFile(folder_.path("copy/") + name, whole + tail);
+    // Twice, with a write in between: the log with the bad tail is then no longer the last.
+    for (uint64_t round = 0; round < 3; ++round) {
+      auto store = Store::Open({.folder = folder_.path("copy"), .ballast_bytes = 0});
+      ASSERT_TRUE(store.ok()) << store.status() << " with a tail of " << tail.size();
+      v1::GetSweepRequest request;
+      request.set_sweep(sweep_);
+      EXPECT_EQ((*store)->GetSweep(request)->info().counts().done(), 3 + round);
+      EXPECT_EQ(PutOne(**store, sweep_, MakeResult(plan_, 10 + round)).code(), v1::PutOutcome::CODE_STORED);
+      EXPECT_EQ(Problems(VerifyAll(**store, true)), "");
+    }
+  }
+}
+
+// What a log gave back was perhaps never synced, and the next client to ask is told that it is stored.
+TEST_F(HighWaterTest, RecoveredLogsAreSyncedBeforeAnythingIsServed) {
+  Fill(0, 3);
+  class Spy final : public rocksdb::FileSystemWrapper {
+   public:
+    Spy() : rocksdb::FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+    const char* Name() const override { return "Spy"; }
+    rocksdb::IOStatus ReopenWritableFile(const std::string& name, const rocksdb::FileOptions& options,
+                                         std::unique_ptr<rocksdb::FSWritableFile>* file,
+                                         rocksdb::IODebugContext* debug) override {
+      std::unique_ptr<rocksdb::FSWritableFile> inner;
+      rocksdb::IOStatus status = FileSystemWrapper::ReopenWritableFile(name, options, &inner, debug);
+      if (status.ok()) *file = std::make_unique<File>(*this, name, std::move(inner));
+      return status;
+    }
+    std::vector<std::string> synced;
+
+   private:
+    class File final : public rocksdb::FSWritableFileOwnerWrapper {
+     public:
+      File(Spy& spy, std::string name, std::unique_ptr<rocksdb::FSWritableFile> file)
+          : rocksdb::FSWritableFileOwnerWrapper(std::move(file)), spy_(spy), name_(std::move(name)) {}
+      rocksdb::IOStatus Fsync(const rocksdb::IOOptions& options, rocksdb::IODebugContext* debug) override {
+        rocksdb::IOStatus status = FSWritableFileOwnerWrapper::Fsync(options, debug);
+        if (status.ok()) spy_.synced.push_back(name_);
+        return status;
+      }
+      Spy& spy_;
+      const std::string name_;
+    };
+  };
+  const std::string log = OnlyLog();
+  auto spy = std::make_shared<Spy>();
+  Store::Options options;
+  options.folder = store();
+  options.ballast_bytes = 0;
+  options.file_system = spy;
+  auto store = Store::Open(options);
+  ASSERT_TRUE(store.ok()) << store.status();
+  EXPECT_THAT(spy->synced, testing::Contains(log));
+}
+
 TEST_F(HighWaterTest, RefusesAManifestThatForgotAFlush) {
   FillTwoLogs();
   const auto manifests = Files(store(), "MANIFEST-");
@@ -267,7 +338,9 @@ TEST_F(HighWaterTest, AKillBetweenTheGroupAndTheMarkLosesNothing) {
 }
 
 TEST_F(HighWaterTest, AKillBetweenMakingTheStoreAndTheMarkLosesNothing) {
-  { auto store = OpenStore(this->store()); }
+  {
+    auto store = OpenStore(this->store());
+  }
   std::filesystem::remove(mark());
   EXPECT_TRUE(Opens(store()).ok());
   EXPECT_TRUE(ReadHighWaterMark(store()).ok());
@@ -290,6 +363,19 @@ TEST_F(HighWaterTest, AcceptingTheLossMakesWhatIsThereTheTruth) {
   ExpectRefused(store(), "bytes");
 }
 
+TEST_F(HighWaterTest, AcceptingTheLossOfAHarmedLogKeepsWhatStandsBeforeTheHarm) {
+  Fill(0, 6);
+  const std::string log = OnlyLog();
+  std::string bytes = ReadFile(log);
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  WriteFile(log, bytes);
+  ExpectRefused(store(), "is harmed");
+  EXPECT_TRUE(Opens(store(), /*accept_loss=*/true).ok());
+  const uint64_t left = Done(store());
+  EXPECT_GT(left, 0u);
+  EXPECT_LT(left, 6u);
+}
+
 TEST_F(HighWaterTest, AcceptingTheLossOfTheMark) {
   Fill(0, 2);
   WriteFile(mark(), "nonsense");
@@ -306,10 +392,11 @@ TEST_F(HighWaterTest, AStoreOfVersionOneGetsAMark) {
     options.ballast_bytes = 0;
     auto database = Database::Open(options);
     ASSERT_TRUE(database.ok());
-    ASSERT_TRUE((*database)
-                    ->db()
-                    .Put(rocksdb::WriteOptions(), (*database)->family(Family::kMeta), ToSlice(kSchemaVersionKey), ToSlice(EncodeU32(1)))
-                    .ok());
+    ASSERT_TRUE(
+        (*database)
+            ->db()
+            .Put(rocksdb::WriteOptions(), (*database)->family(Family::kMeta), ToSlice(kSchemaVersionKey), ToSlice(EncodeU32(1)))
+            .ok());
   }
   std::filesystem::remove(mark());
   EXPECT_EQ(Done(store()), 3u);

@@ -1,8 +1,9 @@
 // The worker's spool: holds every result until the store has acknowledged it, and sends again for as long as that takes.
 //
 // PutResults is idempotent, so a batch whose reply was lost is simply sent again. Transient errors (the store is away, starting
-// or full) keep the batch and back off, at least for as long as the store asks; an error that names the request splits it until the culprit stands alone and fails. What
-// limits memory is the ByteBudget that the device thread takes from before results get here: this class only gives back.
+// or full) keep the batch and back off, at least for as long as the store asks; an error that names the request splits it until
+// the culprit stands alone and fails. What limits memory is the ByteBudget that the device thread takes from before results get
+// here: this class only gives back.
 #pragma once
 
 #include <deque>
