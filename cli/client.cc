@@ -75,6 +75,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Open(Options options) {
     host.store.create_if_missing = client->options_.create;
     // Nobody but this command reaches it.
     host.store.any_path = !client->options_.listen;
+    host.store.accept_loss = client->options_.accept_loss;
     if (client->options_.listen) {
       host.address = "127.0.0.1:0";
       host.security = InsecureRpc(false);

@@ -137,26 +137,6 @@ uint64_t Number(Database& database, Family family, const std::string& property) 
   return value;
 }
 
-// Sums are kept by RocksDB as GiB with many digits.
-uint64_t Gibibytes(const std::map<std::string, std::string>& stats, const std::string& name) {
-  const auto it = stats.find(name);
-  return it == stats.end() ? 0 : static_cast<uint64_t>(std::strtod(it->second.c_str(), nullptr) * (uint64_t{1} << 30));
-}
-
-uint64_t WrittenBytes(Database& database) {
-  uint64_t bytes = 0;
-  std::map<std::string, std::string> stats;
-  if (database.db().GetMapProperty(Property::kDBStats, &stats)) {
-    if (const auto it = stats.find("db.wal_bytes_written"); it != stats.end()) bytes += std::strtoull(it->second.c_str(), nullptr, 10);
-  }
-  for (size_t i = 0; i < kFamilies; ++i) {
-    stats.clear();
-    if (!database.db().GetMapProperty(database.family(static_cast<Family>(i)), Property::kCFStats, &stats)) continue;
-    bytes += Gibibytes(stats, "compaction.Sum.WriteGB") + Gibibytes(stats, "compaction.Sum.WblobGB");
-  }
-  return bytes;
-}
-
 }  // namespace
 
 absl::Status Cancellation::status() const {
@@ -201,11 +181,9 @@ uint64_t FolderBytes(const std::string& folder) {
 }
 
 absl::Status FillStats(Database& database, v1::GetStatsResponse& stats) {
-  uint64_t memory = Number(database, Family::kDefault, Property::kBlockCacheUsage);
   for (size_t i = 0; i < kFamilies; ++i) {
     const Family family = static_cast<Family>(i);
     const uint64_t memtables = Number(database, family, Property::kSizeAllMemTables);
-    memory += memtables;
     v1::FamilyStats row;
     row.set_name(FamilyName(family));
     row.set_rows(Number(database, family, Property::kEstimateNumKeys));
@@ -223,12 +201,11 @@ absl::Status FillStats(Database& database, v1::GetStatsResponse& stats) {
   stats.set_folder_bytes(FolderBytes(database.folder()));
   PS_ASSIGN_OR_RETURN(const uint64_t free, database.FreeBytes());
   stats.set_free_bytes(free);
-  stats.set_memory_bytes(memory);
-  stats.set_memory_limit_bytes(Number(database, Family::kDefault, Property::kBlockCacheCapacity) +
-                               database.db().GetDBOptions().db_write_buffer_size);
-  stats.set_acknowledged(database.db().GetLatestSequenceNumber());
+  stats.set_memory_bytes(database.memory_used());
+  stats.set_memory_limit_bytes(database.memory_limit());
+  stats.set_acknowledged(database.acknowledged());
   stats.set_staged_vectors(Number(database, Family::kEmbeddings, Property::kEstimateNumKeys));
-  stats.set_written_bytes(WrittenBytes(database));
+  stats.set_written_bytes(database.written().total());
   return absl::OkStatus();
 }
 

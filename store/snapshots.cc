@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/hash.h"
 #include "base/status.h"
+#include "store/high_water.h"
 #include "store/ledger.h"
 #include "store/stoppable_fs.h"
 
@@ -234,7 +235,7 @@ absl::StatusOr<v1::CheckpointResponse> MakeCheckpoint(const SnapshotSource& sour
     const auto facts = TryCheckpoint(source, unfinished);
     status = facts.status();
     if (status.ok()) {
-      // Here the copy gets its own mark of what is acknowledged in it: facts->uuid, facts->sequence.
+      PS_RETURN_IF_ERROR(WriteHighWaterMark(unfinished, facts->uuid, facts->sequence));
       PS_RETURN_IF_ERROR(Publish(folder));
       v1::CheckpointResponse response;
       response.set_folder(folder);
@@ -327,7 +328,7 @@ absl::StatusOr<Restored> RestoreStore(const RestoreOptions& options) {
     fs::remove_all(unfinished, error);
     return Damaged(number, options.backup, status);
   }
-  // Here the copy gets its own mark of what is acknowledged in it: restored.facts.
+  PS_RETURN_IF_ERROR(WriteHighWaterMark(unfinished, restored.facts.uuid, restored.facts.sequence));
   PS_RETURN_IF_ERROR(Publish(folder));
   restored.bytes = FolderBytes(folder);
   return restored;

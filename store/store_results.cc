@@ -23,16 +23,24 @@ struct Store::PutJob {
 
 void Store::PutResults(const v1::PutResultsRequest* request, Callback<v1::PutResultsResponse> done) {
   if (absl::Status status = health(); !status.ok()) return done(status);
+  auto room = admission_.Reserve(request->ByteSizeLong() + kWriteOverhead);
+  if (!room) return done(TooMuchQueued());
+  PutAdmitted(request, std::move(room), std::move(done));
+}
+
+void Store::PutAdmitted(const v1::PutResultsRequest* request, std::shared_ptr<Admission::Room> room,
+                        Callback<v1::PutResultsResponse> done) {
+  if (absl::Status status = health(); !status.ok()) return done(status);
+  const size_t bytes = request->ByteSizeLong();
+  if (bytes > kMaxPutBytes) {
+    return done(absl::InvalidArgumentError(absl::StrCat("request has ", bytes, " bytes, at most ", kMaxPutBytes, " are taken")));
+  }
+  if (!room->Resize(bytes + kWriteOverhead)) return done(TooMuchQueued());
   auto job = std::make_shared<PutJob>();
   job->request = request;
-  job->bytes = request->ByteSizeLong() + kWriteOverhead;
-  if (request->ByteSizeLong() > kMaxPutBytes) {
-    return done(absl::InvalidArgumentError(
-        absl::StrCat("request has ", request->ByteSizeLong(), " bytes, at most ", kMaxPutBytes, " are taken")));
-  }
-  if (!Reserve(job->bytes)) return done(absl::ResourceExhaustedError("the store is busy: too much is waiting to be written"));
-  job->done = [this, bytes = job->bytes, done = std::move(done)](absl::StatusOr<v1::PutResultsResponse> response) {
-    queued_bytes_ -= bytes;
+  job->bytes = bytes + kWriteOverhead;
+  job->done = [room = std::move(room), done = std::move(done)](absl::StatusOr<v1::PutResultsResponse> response) mutable {
+    room.reset();
     done(std::move(response));
   };
   if (!admit_.Post([this, job] { Admit(job); })) job->done(absl::UnavailableError("the store is busy or shutting down"));
@@ -95,7 +103,10 @@ void Store::PreparePut(PutJob& job, rocksdb::WriteBatch& batch) {
 void Store::CountAccepted(const PutJob& job) {
   size_t bytes = 0;
   for (int i = 0; i < job.response.outcomes_size(); ++i) {
-    if (job.response.outcomes(i).code() == v1::PutOutcome::CODE_STORED) bytes += job.request->results(i).ByteSizeLong();
+    if (job.response.outcomes(i).code() != v1::PutOutcome::CODE_STORED) continue;
+    const v1::Result& result = job.request->results(i);
+    bytes += result.image().size();
+    for (const v1::Embedding& embedding : result.embeddings()) bytes += embedding.fp16().size();
   }
   accepted_bytes_ += bytes;
 }
