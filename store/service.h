@@ -32,6 +32,10 @@ class StoreService final : public v1::StoreService::CallbackService {
                                        v1::ListSweepsResponse*) override;
   grpc::ServerUnaryReactor* PutResults(grpc::CallbackServerContext*, const v1::PutResultsRequest*,
                                        v1::PutResultsResponse*) override;
+  grpc::ServerUnaryReactor* ReuseResults(grpc::CallbackServerContext*, const v1::ReuseResultsRequest*,
+                                         v1::ReuseResultsResponse*) override;
+  grpc::ServerUnaryReactor* ListDuplicates(grpc::CallbackServerContext*, const v1::ListDuplicatesRequest*,
+                                           v1::ListDuplicatesResponse*) override;
   grpc::ServerUnaryReactor* GetCoverage(grpc::CallbackServerContext*, const v1::GetCoverageRequest*,
                                         v1::GetCoverageResponse*) override;
   grpc::ServerUnaryReactor* PutFailures(grpc::CallbackServerContext*, const v1::PutFailuresRequest*,

@@ -16,6 +16,7 @@
 #include "store/executor.h"
 #include "store/ledger.h"
 #include "store/reader.h"
+#include "store/reuse.h"
 
 namespace promptsweep::store {
 
@@ -67,6 +68,11 @@ class Store {
   // Outcomes in request order. RESOURCE_EXHAUSTED: too much is queued, or the disk is nearly full; nothing was stored, try
   // again later. INVALID_ARGUMENT: the request as a whole is malformed or too large.
   void PutResults(const v1::PutResultsRequest* request, Callback<v1::PutResultsResponse> done);
+  // Gives cells of the sweep the result that another cell of this store with the same fingerprint has. Not taken over: imported
+  // results, those of a sweep that is being deleted, and those that lack an embedder or keep their image elsewhere. An origin that
+  // is damaged is none. Idempotent. INVALID_ARGUMENT: ranges that are no ranges of the sweep or too many cells; DATA_LOSS: the
+  // index leads to a result of something else; RESOURCE_EXHAUSTED as in PutResults. After an error some cells may be linked.
+  void ReuseResults(const v1::ReuseResultsRequest* request, Callback<v1::ReuseResultsResponse> done);
   void PutFailures(const v1::PutFailuresRequest* request, Callback<v1::PutFailuresResponse> done);
   void ClearFailures(const v1::ClearFailuresRequest* request, Callback<v1::ClearFailuresResponse> done);
   void PutLabels(const v1::PutLabelsRequest* request, Callback<v1::PutLabelsResponse> done);
@@ -77,6 +83,7 @@ class Store {
   [[nodiscard]] absl::StatusOr<v1::ListSweepsResponse> ListSweeps();
   [[nodiscard]] absl::StatusOr<v1::GetCoverageResponse> GetCoverage(const v1::GetCoverageRequest& request);
   [[nodiscard]] absl::StatusOr<v1::ListFailuresResponse> ListFailures(const v1::ListFailuresRequest& request);
+  [[nodiscard]] absl::StatusOr<v1::ListDuplicatesResponse> ListDuplicates(const v1::ListDuplicatesRequest& request);
   [[nodiscard]] absl::StatusOr<v1::GetLabelsResponse> GetLabels(const v1::GetLabelsRequest& request);
   [[nodiscard]] absl::StatusOr<v1::GetMotifsResponse> GetMotifs(const v1::GetMotifsRequest& request);
   [[nodiscard]] absl::StatusOr<std::unique_ptr<ResultReader>> ReadResults(const v1::GetResultsRequest& request);
@@ -97,6 +104,7 @@ class Store {
 
  private:
   struct PutJob;
+  struct ReuseJob;
   explicit Store(Options options);
 
   void OnBackgroundError(absl::Status status) ABSL_LOCKS_EXCLUDED(background_mu_);
@@ -105,6 +113,13 @@ class Store {
   void Admit(const std::shared_ptr<PutJob>& job);
   void PreparePut(PutJob& job, rocksdb::WriteBatch& batch);
   absl::Status PrepareResult(PutJob& job, int index, rocksdb::WriteBatch& batch);
+  // Goes on with it on an admission thread.
+  void ContinueReuse(const std::shared_ptr<ReuseJob>& job);
+  // The next links of the job, on an admission thread.
+  absl::Status ReadLinks(ReuseJob& job, std::vector<Link>& links, size_t& bytes);
+  // Puts those that still hold, on the committer's thread. Returns their ordinals.
+  absl::StatusOr<std::vector<uint64_t>> PutLinks(const Sweep& sweep, std::vector<Link>& links, rocksdb::WriteBatch& batch);
+  void FinishReuse(ReuseJob& job);
   uint32_t InternProvenance(PutJob& job, rocksdb::WriteBatch& batch);
   void Put(rocksdb::WriteBatch& batch, Family family, absl::string_view key, absl::string_view value);
   void Delete(rocksdb::WriteBatch& batch, Family family, absl::string_view key);
