@@ -46,9 +46,9 @@ struct Link {
   size_t bytes_read = 0;
 };
 
-// nullopt where the origin cannot answer the cell: it lacks an embedder of `sweep`, keeps its image elsewhere, was imported, or is
-// missing, unreadable or damaged. Every byte of it is read and compared with its digests. DATA_LOSS where the origin is readable
-// and the result of something else.
+// nullopt where the origin cannot answer the cell: it lacks an embedder of `sweep`, keeps its image elsewhere, was imported, or
+// is missing, unreadable or damaged. Every byte of it is read and compared with its digests. DATA_LOSS where the origin is
+// readable and the result of something else.
 [[nodiscard]] absl::StatusOr<std::optional<Link>> ReadLink(Database& database, const Ledger& ledger, const Sweep& sweep,
                                                            const FingerprintHit& hit, const rocksdb::Snapshot* snapshot);
 

@@ -69,9 +69,9 @@ class Store {
   // again later. INVALID_ARGUMENT: the request as a whole is malformed or too large.
   void PutResults(const v1::PutResultsRequest* request, Callback<v1::PutResultsResponse> done);
   // Gives cells of the sweep the result that another cell of this store with the same fingerprint has. Not taken over: imported
-  // results, those of a sweep that is being deleted, and those that lack an embedder or keep their image elsewhere. An origin that
-  // is damaged is none. Idempotent. INVALID_ARGUMENT: ranges that are no ranges of the sweep or too many cells; DATA_LOSS: the
-  // index leads to a result of something else; RESOURCE_EXHAUSTED as in PutResults. After an error some cells may be linked.
+  // results, those of a sweep that is being deleted, and those that lack an embedder or keep their image elsewhere. An origin
+  // that is damaged is none. Idempotent. INVALID_ARGUMENT: ranges that are no ranges of the sweep or too many cells; DATA_LOSS:
+  // the index leads to a result of something else; RESOURCE_EXHAUSTED as in PutResults. After an error some cells may be linked.
   void ReuseResults(const v1::ReuseResultsRequest* request, Callback<v1::ReuseResultsResponse> done);
   void PutFailures(const v1::PutFailuresRequest* request, Callback<v1::PutFailuresResponse> done);
   void ClearFailures(const v1::ClearFailuresRequest* request, Callback<v1::ClearFailuresResponse> done);
@@ -140,6 +140,7 @@ class Store {
   Executor admit_;
   Executor reads_;
   std::atomic<size_t> queued_bytes_{0};
+  std::atomic<int> reusing_{0};
   std::atomic<bool> verifying_{false};
   std::atomic<bool> closed_{false};
 };

@@ -12,17 +12,21 @@ constexpr uint64_t kMaxReuseCells = 65'536;
 // One step holds an admission thread for some ten milliseconds at most, and one group grows by little: results that arrive
 // meanwhile come in between.
 constexpr size_t kStepLookUps = 1024;
-constexpr size_t kStepLinks = 512;
-constexpr size_t kStepBytes = 1 << 20;
+constexpr size_t kStepLinks = 256;
+constexpr size_t kStepBytes = 256 << 10;
 constexpr size_t kStepBytesRead = 16 << 20;
+
+// Calls at once: what they hold together stays below 64 MiB, apart from the queue of results.
+constexpr int kMaxReuses = 128;
 
 absl::Status CheckReuse(const Sweep& sweep, const v1::ReuseResultsRequest& request) {
   uint64_t end = 0;
   uint64_t cells = 0;
   for (const v1::OrdinalRange& range : request.ranges()) {
     if (range.begin() >= range.end() || range.begin() < end || range.end() > sweep.cell_count()) {
-      return absl::InvalidArgumentError(absl::StrCat("range [", range.begin(), ", ", range.end(), ") is empty, not after the one ",
-                                                     "before it or beyond the sweep's ", sweep.cell_count(), " cells"));
+      return absl::InvalidArgumentError(absl::StrCat("range [", range.begin(), ", ", range.end(),
+                                                     ") is empty, overlaps or is not in ", "order, or is beyond the sweep's ",
+                                                     sweep.cell_count(), " cells"));
     }
     end = range.end();
     cells += range.end() - range.begin();
@@ -57,13 +61,15 @@ void Store::ReuseResults(const v1::ReuseResultsRequest* request, Callback<v1::Re
   const auto sweep = ledger_->Find(request->sweep());
   if (!sweep.ok()) return done(sweep.status());
   if (absl::Status status = CheckReuse(**sweep, *request); !status.ok()) return done(status);
-  constexpr size_t kBytes = kStepBytes + kWriteOverhead;
-  if (!Reserve(kBytes)) return done(absl::ResourceExhaustedError("the store is busy: too much is waiting to be written"));
+  if (++reusing_ > kMaxReuses) {
+    --reusing_;
+    return done(absl::ResourceExhaustedError("the store is busy: too many ask for what it has"));
+  }
   auto job = std::make_shared<ReuseJob>();
   job->request = request;
   job->sweep = *sweep;
   job->done = [this, done = std::move(done)](absl::StatusOr<v1::ReuseResultsResponse> response) {
-    queued_bytes_ -= kBytes;
+    --reusing_;
     done(std::move(response));
   };
   if (!job->sweep->manifest().imported_from().empty()) job->range = request->ranges_size();
@@ -111,7 +117,8 @@ absl::Status Store::ReadLinks(ReuseJob& job, std::vector<Link>& links, size_t& b
   }
   size_t bytes_read = 0;
   while (!job.hits.empty() && links.size() < kStepLinks && bytes < kStepBytes && bytes_read < kStepBytesRead) {
-    PS_ASSIGN_OR_RETURN(std::optional<Link> link, ReadLink(*database_, *ledger_, *job.sweep, job.hits.back(), snapshot.snapshot()));
+    PS_ASSIGN_OR_RETURN(std::optional<Link> link,
+                        ReadLink(*database_, *ledger_, *job.sweep, job.hits.back(), snapshot.snapshot()));
     job.hits.pop_back();
     if (!link) continue;
     bytes += link->bytes;

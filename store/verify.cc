@@ -338,9 +338,8 @@ absl::StatusOr<v1::VerifyResponse> VerifyStore(Database& database, const Ledger&
     }
     *response.add_sweeps() = SweepVerifier(database, *sweep, row->state, request.deep(), snapshot.snapshot()).Run();
   }
-  for (const Family family :
-       {Family::kResults, Family::kImages, Family::kCoverage, Family::kFailures, Family::kDuplicates, Family::kMotifs,
-        Family::kLinks, Family::kCounters}) {
+  for (const Family family : {Family::kResults, Family::kImages, Family::kCoverage, Family::kFailures, Family::kDuplicates,
+                              Family::kMotifs, Family::kLinks, Family::kCounters}) {
     FindOrphans(database, family, 0, snapshot.snapshot(), all, response);
   }
   FindOrphans(database, Family::kEmbeddings, 2, snapshot.snapshot(), all, response);

@@ -1,5 +1,5 @@
-// Proves that a cell which another sweep has made already is linked and not made again: equal in every reply, counted, found sound
-// by verify, never from an origin that is damaged or about to go; and that verify finds every disagreement between the two.
+// Proves that a cell which another sweep has made already is linked and not made again: equal in every reply, counted, found
+// sound by verify, never from an origin that is damaged or about to go; and that verify finds every disagreement between the two.
 #include "store/reuse.h"
 
 #include <atomic>
@@ -233,9 +233,7 @@ TEST_F(ReuseTest, ChainsAreFlat) {
   const uint32_t second = Add(MakeManifest("second", 3));
   ASSERT_EQ(Linked(second, 6), 6);
   const std::string fingerprint = MakePlan(MakeManifest("x", 3)).CellAt(4)->fingerprint();
-  Plant([&](Database& database) {
-    PutRow(database, Family::kByFingerprint, fingerprint, Versioned(CellKey(second, 4)));
-  });
+  Plant([&](Database& database) { PutRow(database, Family::kByFingerprint, fingerprint, Versioned(CellKey(second, 4))); });
   const uint32_t third = Add(MakeManifest("third", 3));
   ASSERT_EQ(Linked(third, 6), 6);
   EXPECT_EQ(Everything(third)[4].reused_from().sweep(), first);
@@ -450,8 +448,7 @@ TEST_F(ReuseTest, VerifyFindsEveryDisagreement) {
   });
   finds(of_second + "77 results are counted as reused, 9 are", false,
         [&](Database& database) { PutRow(database, Family::kCounters, SweepKey(second), Versioned(EncodeU64(77))); });
-  finds(of_first + "unreadable row", false,
-        [&](Database& database) { PutRow(database, Family::kLinks, CellKey(first, 1), ""); });
+  finds(of_first + "unreadable row", false, [&](Database& database) { PutRow(database, Family::kLinks, CellKey(first, 1), ""); });
   finds("rows of an unknown sweep 9 in links", false,
         [&](Database& database) { PutRow(database, Family::kLinks, LinkKey(9, 1, second, 0), ""); });
 }
