@@ -4,7 +4,7 @@ import os
 import re
 import unittest
 
-from harness import Case, null_spec
+from harness import SIGKILL, Case, null_spec
 
 
 class ReuseTest(Case):
@@ -53,12 +53,29 @@ class ReuseTest(Case):
         self.verify(180, 180, sweep=3)
         self.assertEqual(self.pictures(3), new)
 
-    def test_another_embedder_is_no_reason_to_be_wrong(self):
+    def test_killed_while_it_takes_over(self):
         store = ["--store", self.path("store"), "--no-motifs"]
-        self.cli("run", self.write("plain.yaml", null_spec("plain", seeds="0..19", embedders="[]")), *store)
+        self.cli("run", self.write("first.yaml", null_spec("first", seeds="0..1199")), *store)
+        second = self.write("second.yaml", null_spec("second", seeds="0..1499"))
+        for reached in (1, 300, 700):
+            process = self.run_in_background(second, "--no-motifs")
+            self.wait_for_done(process.address, reached, sweep=2)
+            process.send(SIGKILL)
+            process.wait()
+        out = self.json("run", second, *store)
+        self.assertEqual((out["done"], out["reused"], out["failed"]), (1500, 1200, 0))
+        self.verify(1500, 1500, sweep=2)
+        old, new = self.rows(1), self.rows(2)
+        for ordinal, row in old.items():
+            self.assertEqual(new[ordinal]["image_digest"], row["image_digest"])
+
+    def test_another_embedder_is_made_again(self):
+        store = ["--store", self.path("store"), "--no-motifs"]
+        bare = null_spec("bare", seeds="0..19").replace("embedders: [null-embed]\n", "")
+        self.cli("run", self.write("bare.yaml", bare), *store)
         out = self.json("run", self.write("embedded.yaml", null_spec("embedded", seeds="0..19")), *store)
-        self.assertEqual((out["done"], out["reused"]), (20, 0))
-        out = self.json("run", self.write("plain2.yaml", null_spec("plain2", seeds="0..19", embedders="[]")), *store)
+        self.assertEqual((out["done"], out["reused"]), (20, 0), "the first sweep has no vectors")
+        out = self.json("run", self.write("bare2.yaml", bare.replace("name: bare", "name: bare2")), *store)
         self.assertEqual((out["done"], out["reused"]), (20, 20))
         self.verify(20, 20, sweep=3)
 
