@@ -56,6 +56,7 @@ std::string ProgressLine(const v1::SweepStatus& status, double per_second, absl:
   } else if (!HasEnded(status.state()) && eta != absl::InfiniteDuration()) {
     absl::StrAppend(&line, "  ETA ", DurationWords(eta));
   }
+  if (status.reused() > 0) absl::StrAppend(&line, "  ", Grouped(status.reused()), " reused");
   if (status.failed() > 0) absl::StrAppend(&line, "  ", Grouped(status.failed()), " failed");
   return line;
 }
@@ -67,16 +68,17 @@ Progress::Style Progress::DetectStyle(bool quiet) {
 
 void Progress::Update(const v1::SweepStatus& status) {
   const absl::Time now = clock_.TimeNow();
+  const uint64_t made = status.done() - std::min(status.done(), status.reused());
   if (!started_) {
     started_ = true;
     first_time_ = now;
-    first_done_ = status.done();
+    first_made_ = made;
   }
   latest_time_ = now;
-  latest_done_ = status.done();
+  latest_made_ = made;
   if (style_ == Style::kQuiet || now - last_ < (style_ == Style::kBar ? kRedraw : kLineEvery)) return;
   last_ = now;
-  meter_.Observe(now, status.done());
+  meter_.Observe(now, made);
   const uint64_t over = std::min(status.planned(), status.done() + status.failed());
   const std::string line =
       ProgressLine(status, meter_.per_second(), meter_.Eta(status.planned() - over), style_ == Style::kBar ? kBarWidth : 0);
@@ -97,7 +99,7 @@ void Progress::Clear() {
 
 double Progress::overall_rate() const {
   const double seconds = absl::ToDoubleSeconds(latest_time_ - first_time_);
-  return started_ && seconds > 0 ? static_cast<double>(latest_done_ - first_done_) / seconds : 0;
+  return started_ && seconds > 0 ? static_cast<double>(latest_made_ - std::min(first_made_, latest_made_)) / seconds : 0;
 }
 
 }  // namespace promptsweep::cli

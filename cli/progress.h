@@ -16,6 +16,7 @@ namespace promptsweep::cli {
 // Images a second over the last minute, and when the rest will be done.
 class RateMeter {
  public:
+  // `done`: made so far; what was reused is not.
   void Observe(absl::Time now, uint64_t done);
   // 0 while unknown.
   double per_second() const;
@@ -27,7 +28,7 @@ class RateMeter {
   absl::Time now_;
 };
 
-// "[#####.....]  50 %  2,000/4,000  13.2 images/s  ETA 2 min 31 s  3 failed". No bar where `bar_width` is 0.
+// "[#####.....]  50 %  2,000/4,000  13.2 images/s  ETA 2 min 31 s  1,200 reused  3 failed". No bar where `bar_width` is 0.
 [[nodiscard]] std::string ProgressLine(const v1::SweepStatus& status, double per_second, absl::Duration eta, int bar_width);
 
 // Main thread only.
@@ -54,8 +55,8 @@ class Progress {
   absl::Time last_ = absl::InfinitePast();
   absl::Time first_time_;
   absl::Time latest_time_;
-  uint64_t first_done_ = 0;
-  uint64_t latest_done_ = 0;
+  uint64_t first_made_ = 0;  // done and not reused
+  uint64_t latest_made_ = 0;
   bool started_ = false;
 };
 

@@ -201,10 +201,17 @@ class RunCommand {
     get.set_sweep(sweep_);
     PS_ASSIGN_OR_RETURN(auto found, Call(cluster_->store(), &v1::StoreService::StubInterface::GetSweep, get));
     const v1::SweepInfo& info = found.info();
-    Json json = {
-        {"sweep", sweep_},       {"name", status.name()},     {"state", StateName(status.state())}, {"planned", status.planned()},
-        {"done", status.done()}, {"failed", status.failed()}, {"store", common_.source.store}};
+    const uint64_t reused = info.counts().reused();
+    Json json = {{"sweep", sweep_},
+                 {"name", status.name()},
+                 {"state", StateName(status.state())},
+                 {"planned", status.planned()},
+                 {"done", status.done()},
+                 {"failed", status.failed()},
+                 {"reused", reused},
+                 {"store", common_.source.store}};
     std::string text;
+    if (reused > 0) absl::StrAppend(&text, Grouped(status.planned()), " cells, ", Grouped(reused), " reused\n");
     if (status.failed() > 0) {
       absl::StrAppend(&text, Grouped(status.failed()), " of ", Grouped(status.planned()), " cells failed: promptsweep query ",
                       sweep_, " ", common_.source.Flags(), " --failed\n");
@@ -231,9 +238,15 @@ class RunCommand {
     absl::StrAppend(&text, "files:    promptsweep export ", sweep_, " ", common_.source.Flags(), " --out DIR\n");
     if (progress_.overall_rate() > 0) json["images_per_second"] = progress_.overall_rate();
 
-    Table summary({{"sweep", true}, {"name", false, true}, {"state"}, {"planned", true}, {"done", true}, {"failed", true}});
+    Table summary({{"sweep", true},
+                   {"name", false, true},
+                   {"state"},
+                   {"planned", true},
+                   {"done", true},
+                   {"failed", true},
+                   {"reused", true}});
     summary.Add({absl::StrCat(sweep_), status.name(), StateName(status.state()), absl::StrCat(status.planned()),
-                 absl::StrCat(status.done()), absl::StrCat(status.failed())});
+                 absl::StrCat(status.done()), absl::StrCat(status.failed()), absl::StrCat(reused)});
     PS_RETURN_IF_ERROR(common_.output == OutputFormat::kTable ? WriteStdout(text) : Print(common_.output, summary, json));
     return status.state() == v1::SWEEP_STATE_DONE ? kOk : kWorkFailed;
   }

@@ -1,6 +1,7 @@
 // The operator's verbs: submit, status, watch, pause, resume, cancel, retry, explain, workers. With a store folder, where nobody
 // schedules anything, they change what is stored and the next run goes by it.
-#include <set>
+#include <algorithm>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -8,6 +9,7 @@
 #include "base/hash.h"
 #include "base/status.h"
 #include "cli/command.h"
+#include "cli/duplicates.h"
 #include "cli/process.h"
 #include "cli/progress.h"
 #include "cli/text.h"
@@ -29,20 +31,51 @@ v1::SweepStatus StatusOf(const v1::SweepInfo& info) {
   status.set_planned(info.counts().planned());
   status.set_done(info.counts().done());
   status.set_failed(info.counts().failed());
+  status.set_reused(info.counts().reused());
   status.set_pending(status.planned() - std::min(status.planned(), status.done() + status.failed()));
   return status;
 }
 
-absl::StatusOr<v1::SweepStatus> GetStatus(Client& client, const std::string& key) {
+// What a coordinator says of a sweep and what only the store knows.
+struct Shown {
+  v1::SweepStatus status;
+  uint64_t divergent = 0;
+
+  // The store counts what was reused, the coordinator only what it heard of.
+  void Add(const v1::SweepInfo& info) {
+    status.set_reused(info.counts().reused());
+    divergent = info.counts().divergent();
+  }
+};
+
+absl::StatusOr<Shown> GetStatus(Client& client, const std::string& key) {
   PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, client.FindSweep(key));
-  if (!client.sweeps()) return StatusOf(info);
-  v1::GetSweepStatusRequest request;
-  request.set_sweep(info.sweep());
-  PS_ASSIGN_OR_RETURN(const v1::GetSweepStatusResponse response, Call(*client.sweeps(), &SweepStub::GetSweepStatus, request));
-  return response.status();
+  Shown shown;
+  if (!client.sweeps()) {
+    shown.status = StatusOf(info);
+  } else {
+    v1::GetSweepStatusRequest request;
+    request.set_sweep(info.sweep());
+    PS_ASSIGN_OR_RETURN(v1::GetSweepStatusResponse response, Call(*client.sweeps(), &SweepStub::GetSweepStatus, request));
+    shown.status = std::move(*response.mutable_status());
+  }
+  shown.Add(info);
+  return shown;
 }
 
-absl::Status PrintStatuses(const Common& common, const std::vector<v1::SweepStatus>& statuses, bool one) {
+absl::StatusOr<std::vector<v1::DuplicateRecord>> ListDuplicates(Client& client, uint32_t sweep) {
+  std::vector<v1::DuplicateRecord> duplicates;
+  v1::ListDuplicatesRequest request;
+  request.set_sweep(sweep);
+  do {
+    PS_ASSIGN_OR_RETURN(v1::ListDuplicatesResponse page, Call(client.store(), &StoreStub::ListDuplicates, request));
+    std::move(page.mutable_duplicates()->begin(), page.mutable_duplicates()->end(), std::back_inserter(duplicates));
+    request.set_begin(page.next());
+  } while (request.begin() != 0);
+  return duplicates;
+}
+
+absl::Status PrintStatuses(const Common& common, const std::vector<Shown>& sweeps, bool one) {
   Table table({{"id", true},
                {"name", false, true},
                {"state"},
@@ -53,41 +86,61 @@ absl::Status PrintStatuses(const Common& common, const std::vector<v1::SweepStat
                {"pending", true},
                {"per_second", true},
                {"workers", true},
+               {"reused", true},
+               {"divergent", true},
                {"digest", false, false, 13}});
   Json json = Json::array();
-  for (const v1::SweepStatus& status : statuses) {
+  for (const auto& [status, divergent] : sweeps) {
     const bool people = common.output == OutputFormat::kTable;
     const auto number = [&](uint64_t n) { return people ? Grouped(n) : absl::StrCat(n); };
     table.Add({absl::StrCat(status.sweep()), status.name(), StateName(status.state()), number(status.planned()),
                number(status.done()), number(status.failed()), number(status.leased()), number(status.pending()),
-               absl::StrFormat("%.1f", status.cells_per_second()), absl::StrCat(status.workers()), ToHex(status.digest())});
+               absl::StrFormat("%.1f", status.cells_per_second()), absl::StrCat(status.workers()), number(status.reused()),
+               number(divergent), ToHex(status.digest())});
     json.push_back(ToJson(status));
+    json.back()["divergent"] = divergent;
   }
   return Print(common.output, table, one ? json[0] : json);
 }
 
-absl::StatusOr<int> Status(const std::string& key, const Common& common) {
-  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
-  if (!key.empty()) {
-    PS_ASSIGN_OR_RETURN(const v1::SweepStatus status, GetStatus(*client, key));
-    PS_RETURN_IF_ERROR(PrintStatuses(common, {status}, true));
+struct StatusOptions {
+  std::string sweep;
+  bool duplicates = false;
+};
+
+absl::StatusOr<int> StatusOfOne(const StatusOptions& options, Client& client, const Common& common) {
+  PS_ASSIGN_OR_RETURN(const Shown shown, GetStatus(client, options.sweep));
+  std::vector<v1::DuplicateRecord> duplicates;
+  if (options.duplicates || (shown.divergent > 0 && common.output == OutputFormat::kTable)) {
+    PS_ASSIGN_OR_RETURN(duplicates, ListDuplicates(client, shown.status.sweep()));
+  }
+  if (options.duplicates) {
+    PS_RETURN_IF_ERROR(Print(common.output, DuplicateTable(duplicates), DuplicateJson(duplicates)));
     return kOk;
   }
-  std::vector<v1::SweepStatus> statuses;
+  PS_RETURN_IF_ERROR(PrintStatuses(common, {shown}, true));
+  if (!duplicates.empty()) PS_RETURN_IF_ERROR(WriteStdout(DuplicateWords(duplicates)));
+  return kOk;
+}
+
+absl::StatusOr<int> Status(const StatusOptions& options, const Common& common) {
+  if (options.sweep.empty() && options.duplicates) return absl::InvalidArgumentError("--duplicates needs a SWEEP");
+  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
+  if (!options.sweep.empty()) return StatusOfOne(options, *client, common);
+  std::vector<Shown> sweeps;
+  PS_ASSIGN_OR_RETURN(const auto stored, Call(client->store(), &StoreStub::ListSweeps, v1::ListSweepsRequest()));
   if (client->sweeps()) {
     PS_ASSIGN_OR_RETURN(const auto response, Call(*client->sweeps(), &SweepStub::ListSweepStatus, v1::ListSweepStatusRequest()));
     // A coordinator is not told of deletions; its store knows.
-    PS_ASSIGN_OR_RETURN(const auto stored, Call(client->store(), &StoreStub::ListSweeps, v1::ListSweepsRequest()));
-    std::set<uint32_t> ids;
-    for (const v1::SweepInfo& info : stored.sweeps()) ids.insert(info.sweep());
     for (const v1::SweepStatus& status : response.sweeps()) {
-      if (ids.contains(status.sweep())) statuses.push_back(status);
+      const auto info = std::find_if(stored.sweeps().begin(), stored.sweeps().end(),
+                                     [&](const v1::SweepInfo& each) { return each.sweep() == status.sweep(); });
+      if (info != stored.sweeps().end()) sweeps.emplace_back(Shown{status}).Add(*info);
     }
   } else {
-    PS_ASSIGN_OR_RETURN(const auto response, Call(client->store(), &StoreStub::ListSweeps, v1::ListSweepsRequest()));
-    for (const v1::SweepInfo& info : response.sweeps()) statuses.push_back(StatusOf(info));
+    for (const v1::SweepInfo& info : stored.sweeps()) sweeps.emplace_back(Shown{StatusOf(info)}).Add(info);
   }
-  PS_RETURN_IF_ERROR(PrintStatuses(common, statuses, false));
+  PS_RETURN_IF_ERROR(PrintStatuses(common, sweeps, false));
   return kOk;
 }
 
@@ -96,10 +149,11 @@ absl::StatusOr<int> Watch(const std::string& key, const Common& common) {
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
   Progress progress(Progress::DetectStyle(common.quiet), Clock::Real());
   while (true) {
-    PS_ASSIGN_OR_RETURN(const v1::SweepStatus status, GetStatus(*client, key));
+    PS_ASSIGN_OR_RETURN(const Shown shown, GetStatus(*client, key));
+    const v1::SweepStatus& status = shown.status;
     if (HasEnded(status.state())) {
       progress.Clear();
-      PS_RETURN_IF_ERROR(PrintStatuses(common, {status}, true));
+      PS_RETURN_IF_ERROR(PrintStatuses(common, {shown}, true));
       return status.state() == v1::SWEEP_STATE_DONE ? kOk : kWorkFailed;
     }
     if (!client->remote()) {
@@ -216,8 +270,8 @@ absl::StatusOr<int> Change(Verb verb, const std::string& key, const Common& comm
     retried = response.retried();
   }
   if (verb == Verb::kRetry && !common.quiet) PrintNote(absl::StrCat(retried, " failed cells will run again"));
-  PS_ASSIGN_OR_RETURN(const v1::SweepStatus status, GetStatus(*client, absl::StrCat(info.sweep())));
-  PS_RETURN_IF_ERROR(PrintStatuses(common, {status}, true));
+  PS_ASSIGN_OR_RETURN(const Shown shown, GetStatus(*client, absl::StrCat(info.sweep())));
+  PS_RETURN_IF_ERROR(PrintStatuses(common, {shown}, true));
   return kOk;
 }
 
@@ -279,7 +333,11 @@ void AddSweepCommands(Commands& commands) {
                                Commands::Needs::kSource, [submit](const Common& common) { return Submit(*submit, common); });
   app->add_option("SPEC", submit->spec, "Experiment in YAML")->required();
   app->add_option("--models", submit->models, "Folders with models; the server's workers may have others")->type_name("DIR");
-  with_key("status", "Progress of every sweep, or of one", false, &Status);
+  auto status = std::make_shared<StatusOptions>();
+  app = commands.Add("status", "Progress of every sweep, or of one", Commands::Needs::kSource,
+                     [status](const Common& common) { return Status(*status, common); });
+  app->add_option("SWEEP", status->sweep, "Id, name or at least 6 digits of the digest");
+  app->add_flag("--duplicates", status->duplicates, "List the results that arrived again with other content");
   with_key("watch", "Progress until the sweep ends; exit code 1 where it failed", true, &Watch);
   const std::tuple<const char*, const char*, Verb> kVerbs[] = {{"pause", "Grant no more work; what runs finishes", Verb::kPause},
                                                                {"resume", "Undo pause", Verb::kResume},

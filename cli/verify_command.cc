@@ -39,14 +39,15 @@ absl::StatusOr<int> Verify(const Options& options, const Common& common) {
                {"failed", true},
                {"remaining", true},
                {"divergent", true},
+               {"reused", true},
                {"images_checked", true},
                {"problems", true}});
   for (const v1::SweepVerdict& verdict : response.sweeps()) {
     problems += verdict.problems_size();
     table.Add({absl::StrCat(verdict.sweep()), verdict.name(), absl::StrCat(verdict.counts().planned()),
                absl::StrCat(verdict.counts().done()), absl::StrCat(verdict.counts().failed()), absl::StrCat(verdict.remaining()),
-               absl::StrCat(verdict.counts().divergent()), absl::StrCat(verdict.images_checked()),
-               absl::StrCat(verdict.problems_size())});
+               absl::StrCat(verdict.counts().divergent()), absl::StrCat(verdict.counts().reused()),
+               absl::StrCat(verdict.images_checked()), absl::StrCat(verdict.problems_size())});
   }
   if (common.output != OutputFormat::kTable) {
     Json json = ToJson(response);
@@ -59,6 +60,8 @@ absl::StatusOr<int> Verify(const Options& options, const Common& common) {
     absl::StrAppend(&text, "sweep ", verdict.sweep(), " (", OneLine(verdict.name()), "): ", Grouped(verdict.counts().planned()),
                     " planned = ", Grouped(verdict.counts().done()), " done + ", Grouped(verdict.counts().failed()), " failed");
     if (verdict.remaining() > 0) absl::StrAppend(&text, " + ", Grouped(verdict.remaining()), " remaining");
+    if (verdict.counts().reused() > 0)
+      absl::StrAppend(&text, "; ", Grouped(verdict.counts().reused()), " of them reused from other sweeps");
     if (verdict.counts().divergent() > 0)
       absl::StrAppend(&text, "; ", Grouped(verdict.counts().divergent()), " came twice with other content");
     if (options.deep) absl::StrAppend(&text, "; ", Grouped(verdict.images_checked()), " images read, digests equal");

@@ -94,7 +94,8 @@ absl::Status Coordinator::LoadAll() {
   for (Loaded& loaded : unfinished) {
     spdlog::info("sweep {} ({}) goes on: {} of {} cells done, {} failed", loaded.info.sweep(),
                  loaded.info.manifest().spec().name(), loaded.coverage.size(), loaded.plan.cell_count(), loaded.failed.size());
-    state_.LoadSweep(loaded.info.sweep(), loaded.plan, loaded.info.state(), loaded.coverage, loaded.failed, now);
+    state_.LoadSweep(loaded.info.sweep(), loaded.plan, loaded.info.state(), loaded.coverage, loaded.failed, now,
+                     loaded.info.counts().reused());
   }
   if (!unfinished.empty() && options_.restart_grace > absl::ZeroDuration()) state_.HoldGrantsUntil(now + options_.restart_grace);
   return absl::OkStatus();
@@ -113,7 +114,8 @@ absl::Status Coordinator::Activate(uint32_t sweep) {
   PS_ASSIGN_OR_RETURN(const Loaded loaded, Fetch(sweep));
   absl::MutexLock lock(&mu_);
   if (IsOurs(loaded.info)) {
-    state_.LoadSweep(sweep, loaded.plan, loaded.info.state(), loaded.coverage, loaded.failed, options_.clock->TimeNow());
+    state_.LoadSweep(sweep, loaded.plan, loaded.info.state(), loaded.coverage, loaded.failed, options_.clock->TimeNow(),
+                     loaded.info.counts().reused());
   } else {
     state_.LoadEnded(loaded.info);
   }

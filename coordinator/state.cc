@@ -35,7 +35,7 @@ absl::Status FillDigest(const std::map<std::string, std::vector<std::string>>& k
 }  // namespace
 
 void State::LoadSweep(uint32_t id, sweep::Plan plan, v1::SweepState state, const OrdinalSet& coverage, const OrdinalSet& failed,
-                      absl::Time now) {
+                      absl::Time now, uint64_t reused) {
   PS_CHECK(IsActive(state)) << "sweep " << id << " has ended";
   Sweep& sweep = sweeps_[id];
   PS_CHECK(!sweep.progress) << "sweep " << id << " is loaded already";
@@ -44,6 +44,7 @@ void State::LoadSweep(uint32_t id, sweep::Plan plan, v1::SweepState state, const
   sweep.digest = sweep::ManifestDigest(plan.manifest());
   sweep.state = state;
   sweep.planned = plan.cell_count();
+  sweep.reused = reused;
   sweep.active_since = now;
   SweepProgress& progress = sweep.progress.emplace(std::move(plan), options_.retry);
   for (const auto& [begin, end] : failed.intervals()) {
@@ -62,6 +63,7 @@ void State::LoadEnded(const v1::SweepInfo& info) {
   sweep.planned = info.counts().planned();
   sweep.ended_done = info.counts().done();
   sweep.ended_failed = info.counts().failed();
+  sweep.reused = info.counts().reused();
 }
 
 void State::ForgetEnded(uint32_t id) {
@@ -291,8 +293,9 @@ absl::StatusOr<v1::ReportProgressResponse> State::Report(const v1::ReportProgres
     if (worker == nullptr) return unknown;
     return response;
   }
-  for (const v1::OrdinalRange& range : request.stored()) {
-    if (range.begin() >= range.end() || range.end() > sweep->planned) {
+  for (const auto* ranges : {&request.stored(), &request.reused()}) {
+    for (const v1::OrdinalRange& range : *ranges) {
+      if (range.begin() < range.end() && range.end() <= sweep->planned) continue;
       return absl::InvalidArgumentError(
           absl::StrCat("[", range.begin(), ", ", range.end(), ") is no range of sweep ", request.sweep()));
     }
@@ -309,8 +312,11 @@ absl::StatusOr<v1::ReportProgressResponse> State::Report(const v1::ReportProgres
   // A lease of the time before a restart is not judged here: the next heartbeat adopts it or not.
   const bool unjudged = LiveLease(request.lease()) == nullptr && request.lease() >> 32 != options_.epoch;
   response.set_lease_valid(owned_lease() != nullptr || unjudged);
+  // First, since what is done once is not counted again.
+  for (const v1::OrdinalRange& range : request.reused())
+    MarkDone(*sweep, request.sweep(), {range.begin(), range.end()}, worker, /*reused=*/true, now);
   for (const v1::OrdinalRange& range : request.stored())
-    MarkDone(*sweep, request.sweep(), {range.begin(), range.end()}, worker, now);
+    MarkDone(*sweep, request.sweep(), {range.begin(), range.end()}, worker, /*reused=*/false, now);
   if (worker == nullptr) return unknown;
   for (const v1::CellFailure& failure : request.failures()) {
     Lease* lease = owned_lease();
@@ -371,15 +377,17 @@ State::Sweep* State::ActiveSweep(uint32_t id) {
 
 const State::Sweep* State::ActiveSweep(uint32_t id) const { return const_cast<State*>(this)->ActiveSweep(id); }
 
-void State::MarkDone(Sweep& sweep, uint32_t id, Range range, Worker* worker, absl::Time now) {
+void State::MarkDone(Sweep& sweep, uint32_t id, Range range, Worker* worker, bool reused, absl::Time now) {
   const uint64_t added = sweep.progress->MarkDone(range);
   const std::vector<uint64_t> leases = sweep.leases;
   for (uint64_t lease_id : leases) {
     Lease& lease = leases_.at(lease_id);
     if (lease.owned.Remove(range.begin, range.end) == 0) continue;
     lease.progressed = now;
+    lease.reused = lease.reused || reused;
     if (!lease.owned.empty()) continue;
-    if (worker != nullptr && LiveWorker(lease.session) == worker && lease.acquire_sequence != 0 && lease.attempt == 1) {
+    if (worker != nullptr && LiveWorker(lease.session) == worker && lease.acquire_sequence != 0 && lease.attempt == 1 &&
+        !lease.reused) {
       sweep.lease_times.push_back(now - lease.granted);
       if (sweep.lease_times.size() > kLeaseTimes) sweep.lease_times.pop_front();
     }
@@ -388,7 +396,8 @@ void State::MarkDone(Sweep& sweep, uint32_t id, Range range, Worker* worker, abs
   if (!sweep.unsaved.empty()) {
     std::erase_if(sweep.unsaved, [&](const v1::FailureRecord& record) { return range.contains(record.ordinal()); });
   }
-  if (worker == nullptr || added == 0) return;
+  if (reused) sweep.reused += added;
+  if (worker == nullptr || added == 0 || reused) return;
   worker->stored += added;
   const int64_t second = absl::ToUnixSeconds(now);
   if (sweep.recent.empty() || sweep.recent.back().first != second) sweep.recent.emplace_back(second, 0);

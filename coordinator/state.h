@@ -91,8 +91,9 @@ class State {
   // ---- sweeps; called by the store thread, after the store has agreed ----
 
   // An unfinished sweep (RUNNING or PAUSED) with what the store holds of it. Replaces an ended record of the same id.
+  // `reused`: how many of the covered cells were taken over from another sweep.
   void LoadSweep(uint32_t sweep, sweep::Plan plan, v1::SweepState state, const OrdinalSet& coverage, const OrdinalSet& failed,
-                 absl::Time now);
+                 absl::Time now, uint64_t reused = 0);
   // A sweep that has ended: only its numbers are kept.
   void LoadEnded(const v1::SweepInfo& info);
   // Forgets a sweep that ended and whose operator deleted it since. No effect on others.
@@ -177,6 +178,7 @@ class State {
     int missed_heartbeats = 0;        // that did not list it though newer than its grant
     std::optional<uint64_t> current;  // last current_ordinal inside of the range
     uint64_t stored_said = 0;         // HeldLease.stored
+    bool reused = false;              // some of its cells were not made: its time says nothing
     absl::Duration progress_limit;
     absl::Time granted;
     absl::Time renewed;
@@ -207,6 +209,7 @@ class State {
     uint64_t planned = 0;
     uint64_t ended_done = 0;  // once progress is gone
     uint64_t ended_failed = 0;
+    uint64_t reused = 0;                     // of the done ones
     std::optional<SweepProgress> progress;   // present while RUNNING or PAUSED
     std::vector<uint64_t> leases;            // live
     std::deque<absl::Duration> lease_times;  // from grant to end, of the last leases that their workers finished
@@ -231,7 +234,7 @@ class State {
   const Sweep* ActiveSweep(uint32_t id) const;
   bool Adopt(const v1::HeldLease& held, uint64_t session, Worker& worker, absl::Time now);
   void Touch(Lease& lease, const v1::HeldLease& held, absl::Time now);
-  void MarkDone(Sweep& sweep, uint32_t id, Range range, Worker* worker, absl::Time now);
+  void MarkDone(Sweep& sweep, uint32_t id, Range range, Worker* worker, bool reused, absl::Time now);
   void Fail(Sweep& sweep, uint64_t ordinal, uint32_t attempts, absl::string_view error, absl::string_view worker);
   void Blame(Sweep& sweep, uint64_t ordinal, absl::string_view worker, absl::string_view error, bool certain, absl::Time now);
 

@@ -32,6 +32,7 @@ void State::FillStatus(uint32_t id, const Sweep& sweep, absl::Time now, v1::Swee
   status.set_digest(sweep.digest);
   status.set_state(sweep.state);
   status.set_planned(sweep.planned);
+  status.set_reused(sweep.reused);
   if (!sweep.progress) {
     status.set_done(sweep.ended_done);
     status.set_failed(sweep.ended_failed);

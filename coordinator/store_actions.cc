@@ -56,7 +56,7 @@ void State::ApplyStoreOutcome(const StoreAction& action, const absl::Status& sta
     case StoreAction::Kind::kRefresh:
       sweep->refresh_answered = action.generation;
       for (const auto& [begin, end] : coverage.intervals()) {
-        MarkDone(*sweep, action.sweep, {begin, std::min(end, sweep->planned)}, nullptr, now);
+        MarkDone(*sweep, action.sweep, {begin, std::min(end, sweep->planned)}, nullptr, /*reused=*/false, now);
       }
       break;
     case StoreAction::Kind::kPutFailures: {

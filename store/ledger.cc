@@ -127,6 +127,7 @@ v1::SweepInfo Ledger::Info(const Sweep& sweep, bool with_cells) const {
   info.mutable_counts()->set_done(entry.done_count);
   info.mutable_counts()->set_failed(entry.failed.size());
   info.mutable_counts()->set_divergent(entry.divergent);
+  info.mutable_counts()->set_reused(entry.reused);
   return info;
 }
 
@@ -134,6 +135,20 @@ Coverage Ledger::CopyCoverage(uint32_t sweep) const {
   absl::MutexLock lock(&mu_);
   const auto it = entries_.find(sweep);
   return it == entries_.end() ? Coverage() : it->second.done;
+}
+
+std::vector<uint64_t> Ledger::Missing(uint32_t sweep, uint64_t begin, uint64_t end, size_t most) const {
+  std::vector<uint64_t> missing;
+  absl::MutexLock lock(&mu_);
+  const auto it = entries_.find(sweep);
+  if (it == entries_.end()) return missing;
+  auto chunk = it->second.done.end();
+  for (uint64_t ordinal = begin; ordinal < end && missing.size() < most; ++ordinal) {
+    if (ordinal == begin || (ordinal & 0xffff) == 0) chunk = it->second.done.find(ordinal >> kChunkBits);
+    const bool done = chunk != it->second.done.end() && chunk->second.contains(static_cast<uint32_t>(ordinal & 0xffff));
+    if (!done) missing.push_back(ordinal);
+  }
+  return missing;
 }
 
 bool Ledger::IsDone(uint32_t sweep, uint64_t ordinal) const {
@@ -245,6 +260,7 @@ void Ledger::StageSweep(std::shared_ptr<const Sweep> sweep, v1::SweepState state
 void Ledger::StageState(uint32_t sweep, v1::SweepState state) { staged_.states[sweep] = state; }
 
 void Ledger::StageResult(uint32_t sweep, uint64_t ordinal, StagedResult result) {
+  if (result.reused) ++staged_.reused[sweep];
   staged_.results[{sweep, ordinal}] = std::move(result);
   staged_.chunks[{sweep, ordinal >> kChunkBits}].add(static_cast<uint32_t>(ordinal & 0xffff));
   if (FailedAttempts(sweep, ordinal)) StageFailure(sweep, ordinal, std::nullopt);
@@ -286,6 +302,15 @@ void Ledger::Seal(Database& database, rocksdb::WriteBatch& batch) {
     const std::string row_key = CoverageKey(key.first, key.second);
     (void)batch.Put(database.family(Family::kCoverage), ToSlice(row_key), ToSlice(EncodeBitmap(bitmap)));
   }
+  for (const auto& [sweep, count] : staged_.reused) {
+    uint64_t before = 0;
+    {
+      absl::MutexLock lock(&mu_);
+      before = entries_.at(sweep).reused;
+    }
+    const std::string value = Versioned(EncodeU64(before + count));
+    (void)batch.Put(database.family(Family::kCounters), ToSlice(SweepKey(sweep)), ToSlice(value));
+  }
 }
 
 void Ledger::Apply() {
@@ -304,6 +329,7 @@ void Ledger::Apply() {
       }
     }
     for (const auto& [key, sweep] : staged_.divergent) ++entries_.at(sweep).divergent;
+    for (const auto& [sweep, count] : staged_.reused) entries_.at(sweep).reused += count;
     ApplyDeletions();
   }
   staged_ = Staged();

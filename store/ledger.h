@@ -62,6 +62,8 @@ class Ledger {
   // State, counts and, where asked for, the manifest with its cells. State DELETING, no counts, where it was deleted meanwhile.
   [[nodiscard]] v1::SweepInfo Info(const Sweep& sweep, bool with_cells) const;
   [[nodiscard]] Coverage CopyCoverage(uint32_t sweep) const;
+  // Those of [begin, end) that have no result, at most `most`, in order.
+  [[nodiscard]] std::vector<uint64_t> Missing(uint32_t sweep, uint64_t begin, uint64_t end, size_t most) const;
 
   // The durable view with the staged changes over it. The committer's thread.
   [[nodiscard]] bool IsDone(uint32_t sweep, uint64_t ordinal) const;
@@ -69,6 +71,7 @@ class Ledger {
   struct StagedResult {
     std::string content_digest;
     uint32_t provenance = 0;
+    bool reused = false;  // taken over from another cell: counted
   };
   [[nodiscard]] const StagedResult* FindStaged(uint32_t sweep, uint64_t ordinal) const;
   // Attempts recorded with a failure.
@@ -99,7 +102,7 @@ class Ledger {
   void StageDeletion(uint32_t sweep);
   void StageDeleted(uint32_t sweep);
 
-  // Puts the coverage rows that the staged results change.
+  // Puts the coverage and counter rows that the staged results change.
   void Seal(Database& database, rocksdb::WriteBatch& batch);
   // The group is durable: the staged changes become the durable view.
   void Apply();
@@ -112,6 +115,7 @@ class Ledger {
     uint64_t done_count = 0;
     absl::btree_map<uint64_t, uint32_t> failed;  // ordinal -> attempts
     uint64_t divergent = 0;
+    uint64_t reused = 0;
   };
   struct Staged {
     std::map<uint32_t, Entry> sweeps;
@@ -122,6 +126,7 @@ class Ledger {
     absl::flat_hash_map<std::string, uint32_t> divergent;  // duplicate key -> sweep
     std::optional<uint32_t> deletion;
     std::optional<uint32_t> deleted;
+    std::map<uint32_t, uint64_t> reused;                   // sweep -> results taken over in this group
   };
 
   Ledger() = default;
@@ -131,6 +136,7 @@ class Ledger {
   absl::Status LoadCoverage(Database& database);
   absl::Status LoadFailures(Database& database);
   absl::Status LoadDuplicates(Database& database);
+  absl::Status LoadCounters(Database& database);
   absl::Status LoadProvenance(Database& database);
   absl::Status LoadDims(Database& database);
 

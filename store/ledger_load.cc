@@ -18,6 +18,7 @@ absl::StatusOr<std::unique_ptr<Ledger>> Ledger::Load(Database& database) {
   PS_RETURN_IF_ERROR(ledger->LoadCoverage(database));
   PS_RETURN_IF_ERROR(ledger->LoadFailures(database));
   PS_RETURN_IF_ERROR(ledger->LoadDuplicates(database));
+  PS_RETURN_IF_ERROR(ledger->LoadCounters(database));
   PS_RETURN_IF_ERROR(ledger->LoadProvenance(database));
   PS_RETURN_IF_ERROR(ledger->LoadDims(database));
   return ledger;
@@ -99,6 +100,21 @@ absl::Status Ledger::LoadDuplicates(Database& database) {
     const auto entry = entries_.find(id);
     if (entry == entries_.end()) return Unreadable(Family::kDuplicates, rows.key());
     ++entry->second.divergent;
+  }
+  return rows.status();
+}
+
+absl::Status Ledger::LoadCounters(Database& database) {
+  absl::MutexLock lock(&mu_);
+  Rows rows(database, Family::kCounters, "", EndOfKeys());
+  for (; rows.Valid(); rows.Next()) {
+    uint32_t id = 0;
+    if (!ParseSweepKey(rows.key(), id)) return Unreadable(Family::kCounters, rows.key());
+    const auto entry = entries_.find(id);
+    const auto bytes = Unversioned(rows.value());
+    const auto reused = bytes.ok() ? DecodeU64(*bytes) : absl::StatusOr<uint64_t>(bytes.status());
+    if (entry == entries_.end() || !reused.ok()) return Unreadable(Family::kCounters, rows.key());
+    entry->second.reused = *reused;
   }
   return rows.status();
 }

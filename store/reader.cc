@@ -127,12 +127,17 @@ absl::Status ResultReader::Fill(uint64_t ordinal, absl::string_view value, v1::R
     v1::Result rest;
     if (!rest.ParseFromString(row.rest)) return Disagrees(*sweep_, ordinal, "its imported columns are unreadable");
     *result.mutable_imported() = rest.imported();
+    result.set_image_uri(rest.image_uri());
+    if (rest.has_reused_from()) *result.mutable_reused_from() = rest.reused_from();
   }
+  result.set_image_bytes(row.image_bytes);
   auto provenance = ProvenanceOf(row.provenance);
   if (!provenance.ok()) return Missing(provenance, *sweep_, ordinal, "its provenance");
   *result.mutable_provenance() = *std::move(provenance);
-  if (request_.with_images() && row.format != v1::IMAGE_FORMAT_UNSPECIFIED) {
-    auto image = database_.Get(Family::kImages, CellKey(sweep_->id, ordinal), snapshot_.snapshot());
+  if (request_.with_images() && row.format != v1::IMAGE_FORMAT_UNSPECIFIED && result.image_uri().empty()) {
+    const v1::CellRef& owner = result.reused_from();
+    const std::string key = result.has_reused_from() ? CellKey(owner.sweep(), owner.ordinal()) : CellKey(sweep_->id, ordinal);
+    auto image = database_.Get(Family::kImages, key, snapshot_.snapshot());
     if (!image.ok()) return Missing(image, *sweep_, ordinal, "its image");
     if (Sha256Of(*image) != row.image_digest) return Disagrees(*sweep_, ordinal, "its image is not the one that was stored");
     result.set_image(*std::move(image));

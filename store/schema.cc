@@ -255,6 +255,17 @@ absl::StatusOr<uint32_t> DecodeU32(absl::string_view bytes) {
   return static_cast<uint32_t>(GetBig(bytes));
 }
 
+std::string EncodeU64(uint64_t value) {
+  std::string out;
+  PutBig(out, value, 8);
+  return out;
+}
+
+absl::StatusOr<uint64_t> DecodeU64(absl::string_view bytes) {
+  if (bytes.size() != 8) return Unreadable("number");
+  return GetBig(bytes);
+}
+
 std::string EmbeddingsDigest(const v1::Result& result) {
   Sha256 hash;
   for (const v1::Embedding& embedding : result.embeddings()) {

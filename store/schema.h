@@ -124,6 +124,10 @@ struct DuplicateRow {
 [[nodiscard]] std::string Versioned(absl::string_view payload);
 [[nodiscard]] absl::StatusOr<absl::string_view> Unversioned(absl::string_view bytes);
 
+// Value of the counters family, without its version byte.
+[[nodiscard]] std::string EncodeU64(uint64_t value);
+[[nodiscard]] absl::StatusOr<uint64_t> DecodeU64(absl::string_view bytes);
+
 // The bytes of SweepRow::manifest: deterministic serialisation.
 [[nodiscard]] std::string CanonicalManifest(const v1::SweepManifest& manifest);
 

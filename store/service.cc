@@ -140,6 +140,17 @@ grpc::ServerUnaryReactor* StoreService::ListSweeps(grpc::CallbackServerContext* 
   return Read(context, reply, [](Store* store) { return store->ListSweeps(); });
 }
 
+grpc::ServerUnaryReactor* StoreService::ReuseResults(grpc::CallbackServerContext* context, const v1::ReuseResultsRequest* request,
+                                                     v1::ReuseResultsResponse* reply) {
+  return Write(context, request, reply, &Store::ReuseResults);
+}
+
+grpc::ServerUnaryReactor* StoreService::ListDuplicates(grpc::CallbackServerContext* context,
+                                                       const v1::ListDuplicatesRequest* request,
+                                                       v1::ListDuplicatesResponse* reply) {
+  return Read(context, reply, [request](Store* store) { return store->ListDuplicates(*request); });
+}
+
 grpc::ServerUnaryReactor* StoreService::GetCoverage(grpc::CallbackServerContext* context, const v1::GetCoverageRequest* request,
                                                     v1::GetCoverageResponse* reply) {
   return Read(context, reply, [request](Store* store) { return store->GetCoverage(*request); });

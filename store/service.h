@@ -31,6 +31,10 @@ class StoreService final : public v1::StoreService::CallbackService {
   grpc::ServerUnaryReactor* GetSweep(grpc::CallbackServerContext*, const v1::GetSweepRequest*, v1::GetSweepResponse*) override;
   grpc::ServerUnaryReactor* ListSweeps(grpc::CallbackServerContext*, const v1::ListSweepsRequest*,
                                        v1::ListSweepsResponse*) override;
+  grpc::ServerUnaryReactor* ReuseResults(grpc::CallbackServerContext*, const v1::ReuseResultsRequest*,
+                                         v1::ReuseResultsResponse*) override;
+  grpc::ServerUnaryReactor* ListDuplicates(grpc::CallbackServerContext*, const v1::ListDuplicatesRequest*,
+                                           v1::ListDuplicatesResponse*) override;
   grpc::ServerUnaryReactor* GetCoverage(grpc::CallbackServerContext*, const v1::GetCoverageRequest*,
                                         v1::GetCoverageResponse*) override;
   grpc::ServerUnaryReactor* PutFailures(grpc::CallbackServerContext*, const v1::PutFailuresRequest*,

@@ -18,6 +18,7 @@
 #include "store/ledger.h"
 #include "store/maintenance.h"
 #include "store/reader.h"
+#include "store/reuse.h"
 #include "store/snapshots.h"
 
 namespace promptsweep::store {
@@ -80,6 +81,11 @@ class Store {
   // The same with room that was reserved before the request was there; it is fitted to the request's size.
   void PutAdmitted(const v1::PutResultsRequest* request, std::shared_ptr<Admission::Room> room,
                    Callback<v1::PutResultsResponse> done);
+  // Gives cells of the sweep the result that another cell of this store with the same fingerprint has. Not taken over: imported
+  // results, those of a sweep that is being deleted, and those that lack an embedder or keep their image elsewhere. An origin
+  // that is damaged is none. Idempotent. INVALID_ARGUMENT: ranges that are no ranges of the sweep or too many cells; DATA_LOSS:
+  // the index leads to a result of something else; RESOURCE_EXHAUSTED as in PutResults. After an error some cells may be linked.
+  void ReuseResults(const v1::ReuseResultsRequest* request, Callback<v1::ReuseResultsResponse> done);
   void PutFailures(const v1::PutFailuresRequest* request, Callback<v1::PutFailuresResponse> done);
   void ClearFailures(const v1::ClearFailuresRequest* request, Callback<v1::ClearFailuresResponse> done);
   void PutLabels(const v1::PutLabelsRequest* request, Callback<v1::PutLabelsResponse> done);
@@ -101,6 +107,7 @@ class Store {
   [[nodiscard]] absl::StatusOr<v1::ListSweepsResponse> ListSweeps();
   [[nodiscard]] absl::StatusOr<v1::GetCoverageResponse> GetCoverage(const v1::GetCoverageRequest& request);
   [[nodiscard]] absl::StatusOr<v1::ListFailuresResponse> ListFailures(const v1::ListFailuresRequest& request);
+  [[nodiscard]] absl::StatusOr<v1::ListDuplicatesResponse> ListDuplicates(const v1::ListDuplicatesRequest& request);
   [[nodiscard]] absl::StatusOr<v1::GetLabelsResponse> GetLabels(const v1::GetLabelsRequest& request);
   [[nodiscard]] absl::StatusOr<v1::GetMotifsResponse> GetMotifs(const v1::GetMotifsRequest& request);
   [[nodiscard]] absl::StatusOr<std::unique_ptr<ResultReader>> ReadResults(const v1::GetResultsRequest& request);
@@ -129,6 +136,7 @@ class Store {
 
  private:
   struct PutJob;
+  struct ReuseJob;
   explicit Store(Options options);
 
   void OnBackgroundError(absl::Status status) ABSL_LOCKS_EXCLUDED(background_mu_);
@@ -136,6 +144,13 @@ class Store {
   void PreparePut(PutJob& job, rocksdb::WriteBatch& batch);
   void CountAccepted(const PutJob& job);
   absl::Status PrepareResult(PutJob& job, int index, rocksdb::WriteBatch& batch);
+  // Goes on with it on an admission thread.
+  void ContinueReuse(const std::shared_ptr<ReuseJob>& job);
+  // The next links of the job, on an admission thread.
+  absl::Status ReadLinks(ReuseJob& job, std::vector<Link>& links, size_t& bytes);
+  // Puts those that still hold, on the committer's thread. Returns their ordinals.
+  absl::StatusOr<std::vector<uint64_t>> PutLinks(const Sweep& sweep, std::vector<Link>& links, rocksdb::WriteBatch& batch);
+  void FinishReuse(ReuseJob& job);
   uint32_t InternProvenance(PutJob& job, rocksdb::WriteBatch& batch);
   void Put(rocksdb::WriteBatch& batch, Family family, absl::string_view key, absl::string_view value);
   void Delete(rocksdb::WriteBatch& batch, Family family, absl::string_view key);
@@ -176,6 +191,7 @@ class Store {
   std::string maintaining_ ABSL_GUARDED_BY(maintenance_mu_);
   int maintenance_tasks_ ABSL_GUARDED_BY(maintenance_mu_) = 0;
   std::atomic<uint64_t> accepted_bytes_{0};
+  std::atomic<int> reusing_{0};
   std::atomic<bool> verifying_{false};
   std::atomic<bool> closed_{false};
 };

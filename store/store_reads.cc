@@ -10,6 +10,7 @@ namespace {
 
 constexpr size_t kPageBytes = 2 << 20;
 constexpr int kPageRanges = 100'000;
+constexpr size_t kCellKeySize = 12;
 
 }  // namespace
 
@@ -75,6 +76,41 @@ absl::StatusOr<v1::ListFailuresResponse> Store::ListFailures(const v1::ListFailu
       break;
     }
     *response.add_failures() = std::move(record);
+  }
+  PS_RETURN_IF_ERROR(rows.status());
+  return response;
+}
+
+absl::StatusOr<v1::ListDuplicatesResponse> Store::ListDuplicates(const v1::ListDuplicatesRequest& request) {
+  PS_RETURN_IF_ERROR(health());
+  PS_RETURN_IF_ERROR(ledger_->Find(request.sweep()).status());
+  v1::ListDuplicatesResponse response;
+  const auto provenance = [this](uint32_t id, v1::Provenance& out) -> absl::Status {
+    PS_ASSIGN_OR_RETURN(const std::string value, database_->Get(Family::kProvenance, ProvenanceKey(id)));
+    return Parse(value, out);
+  };
+  size_t bytes = 0;
+  Rows rows(*database_, Family::kDuplicates, CellKey(request.sweep(), request.begin()), SweepKeyEnd(request.sweep()));
+  for (; rows.Valid(); rows.Next()) {
+    uint32_t sweep = 0;
+    uint64_t ordinal = 0;
+    if (!ParseCellKey(rows.key().substr(0, kCellKeySize), sweep, ordinal)) return absl::DataLossError("unreadable duplicate key");
+    // Pages end between cells; a cell with more contents than a page can hold keeps its first ones.
+    const bool new_cell = response.duplicates().empty() || response.duplicates().rbegin()->ordinal() != ordinal;
+    if (bytes > kPageBytes && new_cell) {
+      response.set_next(ordinal);
+      break;
+    }
+    if (bytes > kPageBytes + kPageBytes / 2) continue;
+    PS_ASSIGN_OR_RETURN(DuplicateRow row, DecodeDuplicateRow(rows.value()));
+    v1::DuplicateRecord& record = *response.add_duplicates();
+    record.set_ordinal(ordinal);
+    record.set_at_ms(row.at_ms);
+    record.set_first_content(std::move(row.first_content));
+    record.set_later_content(std::move(row.later_content));
+    PS_RETURN_IF_ERROR(Annotate(provenance(row.first_provenance, *record.mutable_first_provenance()), "provenance"));
+    PS_RETURN_IF_ERROR(Annotate(provenance(row.later_provenance, *record.mutable_later_provenance()), "provenance"));
+    bytes += record.ByteSizeLong() + 8;
   }
   PS_RETURN_IF_ERROR(rows.status());
   return response;

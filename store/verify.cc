@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "store/checks.h"
 #include "store/reader.h"
+#include "store/verify_links.h"
 
 namespace promptsweep::store {
 namespace {
@@ -26,6 +27,7 @@ class SweepVerifier {
     WalkCells();
     WalkFailures();
     WalkDuplicates();
+    CheckLinks(database_, sweep_.id, snapshot_, [this](absl::string_view what) { Problem(what); });
     AddUp();
     if (suppressed_ > 0) verdict_.add_problems(absl::StrCat("and ", suppressed_, " more"));
     return std::move(verdict_);
@@ -135,7 +137,7 @@ class SweepVerifier {
     if (!cell.ok()) return CellProblem(ordinal, "is not in the manifest");
     if (cell->fingerprint() != row->fingerprint) CellProblem(ordinal, "its fingerprint is not the manifest's");
     CheckFingerprintIndex(ordinal, row->fingerprint);
-    CheckImage(ordinal, *row, image);
+    CheckImageOf(ordinal, *row, image);
     CheckVectors(ordinal, *row, vectors);
   }
 
@@ -150,6 +152,20 @@ class SweepVerifier {
     const auto other = database_.Get(Family::kResults, *key, snapshot_);
     const auto row = other.ok() ? DecodeResultRow(*other) : absl::StatusOr<ResultRow>(other.status());
     if (!row.ok() || row->fingerprint != fingerprint) CellProblem(ordinal, "by_fingerprint leads to a cell that is not the same");
+  }
+
+  // Its own image, another cell's, or one outside of the store.
+  void CheckImageOf(uint64_t ordinal, const ResultRow& row, std::optional<absl::string_view> image) {
+    v1::Result rest;
+    if (!rest.ParseFromString(row.rest)) return CellProblem(ordinal, "the end of its record is unreadable");
+    if (rest.has_reused_from()) ++reused_;
+    const bool others = ShowsOthersImage(rest, sweep_.id, ordinal);
+    if (!others && rest.image_uri().empty()) return CheckImage(ordinal, row, image);
+    if (image) CellProblem(ordinal, "has an image of its own but its record names another");
+    if (!others) return;
+    const absl::Status status = CheckOthersImage(database_, sweep_.id, ordinal, row, rest.reused_from(), deep_, snapshot_);
+    if (!status.ok()) return CellProblem(ordinal, status.message());
+    if (deep_) verdict_.set_images_checked(verdict_.images_checked() + 1);
   }
 
   void CheckImage(uint64_t ordinal, const ResultRow& row, std::optional<absl::string_view> image) {
@@ -227,6 +243,10 @@ class SweepVerifier {
     counts.set_done(done_);
     counts.set_failed(failed_);
     counts.set_divergent(divergent_);
+    counts.set_reused(reused_);
+    if (const absl::Status status = CheckReusedCounter(database_, sweep_.id, reused_, snapshot_); !status.ok()) {
+      Problem(status.message());
+    }
     const uint64_t covered = CountOf(coverage_);
     if (covered != done_) Problem(absl::StrCat(covered, " cells are marked done, ", done_, " have a record"));
     if (done_ + failed_ > sweep_.cell_count()) {
@@ -252,6 +272,7 @@ class SweepVerifier {
   uint64_t done_ = 0;
   uint64_t failed_ = 0;
   uint64_t divergent_ = 0;
+  uint64_t reused_ = 0;
   uint64_t suppressed_ = 0;
 };
 
@@ -323,8 +344,8 @@ absl::StatusOr<v1::VerifyResponse> VerifyStore(Database& database, const Ledger&
     }
     *response.add_sweeps() = SweepVerifier(database, *sweep, row->state, request.deep(), snapshot.snapshot()).Run();
   }
-  for (const Family family :
-       {Family::kResults, Family::kImages, Family::kCoverage, Family::kFailures, Family::kDuplicates, Family::kMotifs}) {
+  for (const Family family : {Family::kResults, Family::kImages, Family::kCoverage, Family::kFailures, Family::kDuplicates,
+                              Family::kMotifs, Family::kLinks, Family::kCounters}) {
     FindOrphans(database, family, 0, snapshot.snapshot(), known, response);
   }
   FindOrphans(database, Family::kEmbeddings, 2, snapshot.snapshot(), known, response);

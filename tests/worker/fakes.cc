@@ -227,6 +227,9 @@ PS_FAKE_SETTER(Reject(uint64_t ordinal), reject_.insert(ordinal))
 PS_FAKE_SETTER(Refuse(uint64_t ordinal), refuse_.insert(ordinal))
 PS_FAKE_SETTER(Hold(bool hold), hold_ = hold)
 PS_FAKE_SETTER(SetDone(std::vector<v1::OrdinalRange> done), done_ = std::move(done))
+PS_FAKE_SETTER(SetReusable(std::set<uint64_t> ordinals), reusable_ = std::move(ordinals))
+PS_FAKE_SETTER(Link(uint64_t ordinal), linked_.insert(ordinal))
+PS_FAKE_SETTER(FailReuse(grpc::StatusCode code, int count), fail_reuse_code_ = code; fail_reuse_ = count)
 #undef PS_FAKE_SETTER
 
 #define PS_FAKE_GETTER(TYPE, CALL, VALUE) \
@@ -238,6 +241,8 @@ using Results = std::map<uint64_t, v1::Result>;
 using FailureRecords = std::map<uint64_t, v1::FailureRecord>;
 PS_FAKE_GETTER(Results, results(), results_)
 PS_FAKE_GETTER(int, puts(), puts_)
+PS_FAKE_GETTER(int, reuses(), reuses_)
+PS_FAKE_GETTER(std::set<uint64_t>, linked(), linked_)
 PS_FAKE_GETTER(uint64_t, duplicates(), duplicates_)
 PS_FAKE_GETTER(uint64_t, divergent(), divergent_)
 PS_FAKE_GETTER(size_t, largest_put(), largest_)
@@ -287,6 +292,10 @@ grpc::Status FakeStore::PutResults(grpc::ServerContext*, const v1::PutResultsReq
       outcome.set_reason("told to reject");
       continue;
     }
+    if (linked_.count(result.cell().ordinal()) > 0) {
+      outcome.set_code(v1::PutOutcome::CODE_DUPLICATE_SAME);
+      continue;
+    }
     const auto [entry, first] = results_.emplace(result.cell().ordinal(), result);
     const bool same = first || entry->second.image_digest() == result.image_digest();
     if (!first) ++(same ? duplicates_ : divergent_);
@@ -297,6 +306,33 @@ grpc::Status FakeStore::PutResults(grpc::ServerContext*, const v1::PutResultsReq
   if (lose_ > 0) {
     --lose_;
     return {grpc::StatusCode::UNAVAILABLE, "the reply was lost"};
+  }
+  return grpc::Status::OK;
+}
+
+// Answers more than was asked: the worker must pick.
+grpc::Status FakeStore::ReuseResults(grpc::ServerContext*, const v1::ReuseResultsRequest* request,
+                                     v1::ReuseResultsResponse* response) {
+  absl::MutexLock lock(&mu_);
+  ++reuses_;
+  if (fail_reuse_ != 0) {
+    if (fail_reuse_ > 0) --fail_reuse_;
+    return {fail_reuse_code_, "told to fail"};
+  }
+  const auto add = [](uint64_t ordinal, google::protobuf::RepeatedPtrField<v1::OrdinalRange>* ranges) {
+    v1::OrdinalRange& range = *ranges->Add();
+    range.set_begin(ordinal);
+    range.set_end(ordinal + 1);
+  };
+  for (const v1::OrdinalRange& range : request->ranges()) {
+    for (uint64_t ordinal = range.begin(); ordinal < range.end(); ++ordinal) {
+      if (results_.count(ordinal) == 0 && reusable_.count(ordinal) > 0 && linked_.insert(ordinal).second) {
+        add(ordinal, response->mutable_linked());
+        response->set_reused(response->reused() + 1);
+      }
+      if (results_.count(ordinal) > 0 || linked_.count(ordinal) > 0) add(ordinal, response->mutable_done());
+    }
+    add(range.end(), response->mutable_done());
   }
   return grpc::Status::OK;
 }

@@ -115,10 +115,15 @@ class FakeStore final : public v1::StoreService::Service {
   void Refuse(uint64_t ordinal);                    // a request that has it: INVALID_ARGUMENT
   void Hold(bool hold);                             // PutResults waits
   void SetDone(std::vector<v1::OrdinalRange> done);
+  void SetReusable(std::set<uint64_t> ordinals);     // ReuseResults links these
+  void Link(uint64_t ordinal);                       // as if another worker had asked
+  void FailReuse(grpc::StatusCode code, int count);  // the next `count`; -1: until set again
 
   // --- what happened
   std::map<uint64_t, v1::Result> results() const;
   int puts() const;
+  int reuses() const;
+  std::set<uint64_t> linked() const;
   uint64_t duplicates() const;
   uint64_t divergent() const;
   size_t largest_put() const;
@@ -130,6 +135,7 @@ class FakeStore final : public v1::StoreService::Service {
 
   grpc::Status GetSweep(grpc::ServerContext*, const v1::GetSweepRequest*, v1::GetSweepResponse*) override;
   grpc::Status PutResults(grpc::ServerContext*, const v1::PutResultsRequest*, v1::PutResultsResponse*) override;
+  grpc::Status ReuseResults(grpc::ServerContext*, const v1::ReuseResultsRequest*, v1::ReuseResultsResponse*) override;
   grpc::Status GetCoverage(grpc::ServerContext*, const v1::GetCoverageRequest*, v1::GetCoverageResponse*) override;
   grpc::Status PutFailures(grpc::ServerContext*, const v1::PutFailuresRequest*, v1::PutFailuresResponse*) override;
   grpc::Status PutLabels(grpc::ServerContext*, const v1::PutLabelsRequest*, v1::PutLabelsResponse*) override;
@@ -146,6 +152,11 @@ class FakeStore final : public v1::StoreService::Service {
   std::vector<v1::OrdinalRange> done_ ABSL_GUARDED_BY(mu_);
   std::set<uint64_t> reject_ ABSL_GUARDED_BY(mu_);
   std::set<uint64_t> refuse_ ABSL_GUARDED_BY(mu_);
+  std::set<uint64_t> reusable_ ABSL_GUARDED_BY(mu_);
+  std::set<uint64_t> linked_ ABSL_GUARDED_BY(mu_);
+  grpc::StatusCode fail_reuse_code_ ABSL_GUARDED_BY(mu_) = grpc::StatusCode::OK;
+  int fail_reuse_ ABSL_GUARDED_BY(mu_) = 0;
+  int reuses_ ABSL_GUARDED_BY(mu_) = 0;
   v1::Provenance provenance_ ABSL_GUARDED_BY(mu_);
   grpc::StatusCode fail_code_ ABSL_GUARDED_BY(mu_) = grpc::StatusCode::OK;
   int fail_ ABSL_GUARDED_BY(mu_) = 0;

@@ -402,7 +402,8 @@ TEST(Pipeline, LabelVectorsAreStoredOnce) {
   EXPECT_EQ(labels.embedder_digest(), FakeDigest("fake-embed"));
   EXPECT_EQ(labels.dim(), 8u);
   EXPECT_EQ(labels.fp16().size(), 3u * 8 * 2);
-  // A second worker finds them there.
+  // A second worker finds them there, and makes the cells again for a store that does not say what it has.
+  rig.store.FailReuse(grpc::StatusCode::UNIMPLEMENTED, -1);
   FakeCoordinator again(manifest, 40);
   FakeServer server({&again, &rig.store});
   rig.coordinator_stub = server.coordinator();

@@ -30,6 +30,7 @@ Pipeline::Pipeline(Options options)
     : options_(std::move(options)),
       budget_(options_.spool_bytes),
       sweeps_({.store = options_.store, .models = options_.models, .compute_dtype = options_.compute_dtype}),
+      reuse_({.store = options_.store, .first_backoff = options_.first_backoff, .jitter_seed = options_.jitter_seed}),
       uploader_({.store = options_.store,
                  .budget = &budget_,
                  .on_stored =
@@ -149,7 +150,28 @@ void Pipeline::Admit(const v1::Lease& lease) {
                               ? why->second
                               : absl::InternalError(absl::StrCat(lease.model(), " is not a model of the sweep")));
   }
-  work_.Add({std::make_shared<const v1::Lease>(lease), *context, setup->second});
+  work_.Add({std::make_shared<const v1::Lease>(Reuse(lease)), *context, setup->second});
+}
+
+v1::Lease Pipeline::Reuse(const v1::Lease& lease) {
+  const ReuseClient::Found found = reuse_.Ask(lease, stop_);
+  auto linked = found.linked.begin();
+  for (const uint64_t ordinal : found.done) {
+    if (linked != found.linked.end() && *linked == ordinal) {
+      ++linked;
+      options_.session->Reused(lease, ordinal);
+    } else {
+      options_.session->Stored(lease, ordinal);
+    }
+  }
+  if (!found.done.empty()) {
+    absl::MutexLock lock(&mu_);
+    stats_.reused += found.done.size();
+  }
+  v1::Lease rest = Without(lease, found.done);
+  // The next lease need not wait for the report thread's next turn; what fails now is reported then.
+  if (!found.done.empty() && CellsOf(rest) == 0) (void)options_.session->ReportOnce();
+  return rest;
 }
 
 void Pipeline::RunBatch(const std::vector<Picked>& picked) {
@@ -246,6 +268,7 @@ absl::Status Pipeline::Finish(absl::Status status) {
     }
   }
   const Stats done = stats();
+  if (done.reused > 0) spdlog::info("{} cells needed not run: the store had their results", done.reused);
   if (done.wall > absl::ZeroDuration()) {
     spdlog::info("{} images made, {} stored, {} cells failed; device busy {:.1f} % of {:.1f} s; at most {:.1f} MiB waited",
                  done.made, done.stored, done.failed, 100 * absl::FDivDuration(done.device, done.wall),

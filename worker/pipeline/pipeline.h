@@ -1,6 +1,6 @@
 // Runs leases: generate -> embed on the device -> encode on CPU threads -> store -> receipt to the coordinator.
 //
-//   feeder thread      AcquireLease, GetSweep ------> WorkQueue (ranges)
+//   feeder thread      AcquireLease, GetSweep, ReuseResults ---> WorkQueue (ranges)
 //   device thread      WorkQueue -> Engine ---------> EncoderPool (bounded by the ByteBudget)
 //   encoder threads    pixels -> WebP, digest ------> Uploader (the same budget, until the store acknowledges)
 //   uploader thread    PutResults ------------------> Session (receipts)
@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "worker/pipeline/encoder_pool.h"
 #include "worker/pipeline/engine.h"
+#include "worker/pipeline/reuse.h"
 #include "worker/pipeline/session.h"
 #include "worker/pipeline/sweep_context.h"
 #include "worker/pipeline/uploader.h"
@@ -50,6 +51,7 @@ class Pipeline {
     uint64_t made = 0;      // images that left the device
     uint64_t stored = 0;    // acknowledged by the store
     uint64_t failed = 0;    // cells reported as failed
+    uint64_t reused = 0;    // cells that needed not run: the store had them, or took them over from another sweep
     absl::Duration device;  // time inside the engine
     absl::Duration wall;    // from the first batch's start to the last one's end
     size_t peak_spool_bytes = 0;
@@ -71,6 +73,8 @@ class Pipeline {
   void Feed();
   // Resolves a lease and queues it. Not OK: the lease's cells have been reported.
   void Admit(const v1::Lease& lease);
+  // Reports what of a lease the store has already and returns the rest.
+  v1::Lease Reuse(const v1::Lease& lease);
   void FailAll(const v1::Lease& lease, const absl::Status& status);
   void Fail(const v1::Lease& lease, uint64_t ordinal, const std::string& error, bool final);
   absl::Status DeviceLoop();
@@ -91,6 +95,7 @@ class Pipeline {
   ByteBudget budget_;
   WorkQueue work_;
   SweepCache sweeps_;
+  ReuseClient reuse_;
   Uploader uploader_;
   EncoderPool encoders_;
 };

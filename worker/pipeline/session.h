@@ -77,6 +77,8 @@ class Session {
   void End(uint64_t lease);
   // A cell's end; each cell ends once. Reported in batches.
   void Stored(const v1::Lease& lease, uint64_t ordinal);
+  // Stored, but not made by this worker: says nothing of its speed.
+  void Reused(const v1::Lease& lease, uint64_t ordinal);
   void Failed(const v1::Lease& lease, v1::CellFailure failure);
   void SetLoad(std::string loaded_model, double cells_per_second);
 
@@ -110,6 +112,7 @@ class Session {
   struct Report {
     uint32_t sweep = 0;
     std::vector<uint64_t> stored;
+    std::vector<uint64_t> reused;  // of the stored ones
     std::vector<v1::CellFailure> failures;
     bool finished = false;
   };
@@ -120,6 +123,7 @@ class Session {
   // Drops everything held where the TTL has passed.
   void CheckLiveness() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RegisterSoon() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void AddStored(const v1::Lease& lease, uint64_t ordinal) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Ended(const v1::Lease& lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Duration NextHeartbeat(bool ok) ABSL_LOCKS_EXCLUDED(mu_);
 

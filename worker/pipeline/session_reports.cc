@@ -30,9 +30,19 @@ void Session::Ended(const v1::Lease& lease) {
 
 void Session::Stored(const v1::Lease& lease, uint64_t ordinal) {
   absl::MutexLock lock(&mu_);
+  AddStored(lease, ordinal);
+}
+
+void Session::AddStored(const v1::Lease& lease, uint64_t ordinal) {
   Ended(lease);
   reports_[lease.lease()].stored.push_back(ordinal);
   if (const auto held = held_.find(lease.lease()); held != held_.end()) ++held->second.stored;
+}
+
+void Session::Reused(const v1::Lease& lease, uint64_t ordinal) {
+  absl::MutexLock lock(&mu_);
+  AddStored(lease, ordinal);
+  reports_[lease.lease()].reused.push_back(ordinal);
 }
 
 void Session::Failed(const v1::Lease& lease, v1::CellFailure failure) {
@@ -67,6 +77,7 @@ absl::Status Session::ReportOnce() {
     again.sweep = report.sweep;
     again.finished |= report.finished;
     again.stored.insert(again.stored.end(), report.stored.begin(), report.stored.end());
+    again.reused.insert(again.reused.end(), report.reused.begin(), report.reused.end());
     std::move(report.failures.begin(), report.failures.end(), std::back_inserter(again.failures));
   }
   absl::MutexLock lock(&mu_);
@@ -81,6 +92,7 @@ absl::Status Session::SendReport(uint64_t lease, Report& report) {
     const size_t failures = std::min(report.failures.size(), kFailuresPerReport);
     for (size_t i = 0; i < failures; ++i) *request.add_failures() = report.failures[report.failures.size() - 1 - i];
     AddRanges(report.stored, *request.mutable_stored());
+    AddRanges(report.reused, *request.mutable_reused());
     request.set_lease(lease);
     request.set_sweep(report.sweep);
     request.set_finished(report.finished && failures == report.failures.size());
@@ -99,6 +111,7 @@ absl::Status Session::SendReport(uint64_t lease, Report& report) {
     }
     PS_RETURN_IF_ERROR(status);
     report.stored.clear();
+    report.reused.clear();
     report.failures.resize(report.failures.size() - failures);
     if (request.finished() || !response.lease_valid()) held_.erase(lease);
     if (report.failures.empty()) return absl::OkStatus();
