@@ -59,6 +59,10 @@ class Ledger {
   // State, counts and, where asked for, the manifest with its cells.
   [[nodiscard]] v1::SweepInfo Info(const Sweep& sweep, bool with_cells) const;
   [[nodiscard]] Coverage CopyCoverage(uint32_t sweep) const;
+  // Done ordinals in [begin, end).
+  [[nodiscard]] uint64_t CountDone(uint32_t sweep, uint64_t begin, uint64_t end) const;
+  // UNSPECIFIED where there is no such sweep.
+  [[nodiscard]] v1::SweepState DurableState(uint32_t sweep) const;
 
   // The durable view with the staged changes over it. The committer's thread.
   [[nodiscard]] bool IsDone(uint32_t sweep, uint64_t ordinal) const;

@@ -15,6 +15,7 @@
 #include "store/database.h"
 #include "store/executor.h"
 #include "store/ledger.h"
+#include "store/packer.h"
 #include "store/reader.h"
 
 namespace promptsweep::store {
@@ -43,6 +44,8 @@ class Store {
     // Threads that check incoming results, and threads that serve reads (see reads()).
     int admit_threads = 2;
     int read_threads = 2;
+    // Pack embeddings into chunks from a thread of the store; without, only when packer() is told to.
+    bool pack_in_background = true;
     // RocksDB's file system, for fault tests; null: the machine's.
     std::shared_ptr<rocksdb::FileSystem> file_system;
     // Durability was lost. From a thread of the store, after every waiting call was told; may end the process. May be null.
@@ -80,7 +83,11 @@ class Store {
   [[nodiscard]] absl::StatusOr<v1::GetLabelsResponse> GetLabels(const v1::GetLabelsRequest& request);
   [[nodiscard]] absl::StatusOr<v1::GetMotifsResponse> GetMotifs(const v1::GetMotifsRequest& request);
   [[nodiscard]] absl::StatusOr<std::unique_ptr<ResultReader>> ReadResults(const v1::GetResultsRequest& request);
-  [[nodiscard]] absl::StatusOr<std::unique_ptr<EmbeddingReader>> ScanEmbeddings(const v1::ScanEmbeddingsRequest& request);
+  // As of `snapshot` where one is given: scans of ranges side by side (see SplitAtChunks) then show one moment.
+  [[nodiscard]] absl::StatusOr<std::unique_ptr<EmbeddingReader>> ScanEmbeddings(const v1::ScanEmbeddingsRequest& request,
+                                                                                SharedSnapshot snapshot = nullptr);
+  // To be let go of before the Store is destroyed.
+  [[nodiscard]] SharedSnapshot TakeSnapshot();
   // RESOURCE_EXHAUSTED while another Verify runs.
   [[nodiscard]] absl::StatusOr<v1::VerifyResponse> Verify(const v1::VerifyRequest& request);
 
@@ -88,6 +95,7 @@ class Store {
   [[nodiscard]] absl::Status health() const;
   // OK, or RESOURCE_EXHAUSTED "disk full: ..." below low_water_bytes, where writes that grow the store are refused.
   [[nodiscard]] absl::Status CheckFreeSpace();
+  Packer& packer() { return *packer_; }
   // Where reads are meant to run.
   Executor& reads() { return reads_; }
   // 16 random bytes, made with the store.
@@ -122,6 +130,7 @@ class Store {
   absl::Mutex background_mu_;
   absl::Status background_error_ ABSL_GUARDED_BY(background_mu_);
   std::unique_ptr<Committer> committer_;
+  std::unique_ptr<Packer> packer_;
   Executor admit_;
   Executor reads_;
   std::atomic<size_t> queued_bytes_{0};

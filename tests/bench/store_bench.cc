@@ -5,6 +5,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/time/clock.h"
+#include "tests/bench/store_bench_scan.h"
 #include "tests/store/fixture.h"
 
 // store_bench [FOLDER [RESULTS [IMAGE_BYTES [DIM]]]]: FOLDER must be on the disk that is meant.
@@ -66,5 +67,6 @@ int main(int argc, char** argv) {
     const std::string problems = Problems(VerifyAll(*store, true));
     std::printf("deep verify of everything: %.2f s %s\n", absl::ToDoubleSeconds(absl::Now() - verify_start), problems.c_str());
   }
+  BenchScan(temporary.path("scans"));
   return 0;
 }
