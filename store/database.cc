@@ -285,6 +285,8 @@ void Database::RestoreBallast() {
 absl::StatusOr<std::string> Database::Get(Family family, absl::string_view key, const rocksdb::Snapshot* snapshot) {
   rocksdb::ReadOptions options;
   options.snapshot = snapshot;
+  // Chunks are large, and soon all of the cache.
+  options.fill_cache = family != Family::kEmbeddingChunks;
   std::string value;
   const rocksdb::Status status = db_->Get(options, this->family(family), ToSlice(key), &value);
   if (status.IsNotFound()) return absl::NotFoundError("");

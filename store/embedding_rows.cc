@@ -70,10 +70,6 @@ EmbeddingRows::EmbeddingRows(Database& database, const Sweep& sweep, uint16_t em
   NoteTwice();
 }
 
-void EmbeddingRows::Problem(absl::string_view what) {
-  if (problem_.ok()) problem_ = absl::DataLossError(what);
-}
-
 void EmbeddingRows::SettlePacked(uint64_t from) {
   packed_at_.reset();
   for (; chunks_.Valid(); chunks_.Next()) {
@@ -81,12 +77,12 @@ void EmbeddingRows::SettlePacked(uint64_t from) {
     uint32_t sweep = 0;
     uint64_t number = 0;
     if (!ParseEmbeddingChunkKey(chunks_.key(), embedder, sweep, number)) {
-      Problem(UnreadableKey(Family::kEmbeddingChunks, chunks_.key()));
+      problems_.push_back(UnreadableKey(Family::kEmbeddingChunks, chunks_.key()));
       continue;
     }
     auto chunk = EmbeddingChunk::Parse(chunks_.value(), embedder_, sweep_.id, number);
     if (!chunk.ok()) {
-      Problem(absl::StrCat(Where(sweep_, number << kEmbeddingChunkBits), " and on: ", chunk.status().message()));
+      problems_.push_back(absl::StrCat("cell ", number << kEmbeddingChunkBits, " and on: ", chunk.status().message()));
       continue;
     }
     chunk_ = *chunk;
@@ -107,12 +103,14 @@ void EmbeddingRows::SettleStaged() {
       staged_at_ = ordinal;
       return;
     }
-    Problem(UnreadableKey(Family::kEmbeddings, staged_.key()));
+    problems_.push_back(UnreadableKey(Family::kEmbeddings, staged_.key()));
   }
 }
 
 void EmbeddingRows::NoteTwice() {
-  if (packed_at_ && packed_at_ == staged_at_) Problem(absl::StrCat(Where(sweep_, *packed_at_), ": its embedding is stored twice"));
+  if (packed_at_ && packed_at_ == staged_at_) {
+    problems_.push_back(absl::StrCat("cell ", *packed_at_, ": its embedding is stored twice"));
+  }
 }
 
 void EmbeddingRows::Next() {
@@ -134,7 +132,6 @@ void EmbeddingRows::Next() {
 }
 
 absl::Status EmbeddingRows::status() const {
-  PS_RETURN_IF_ERROR(problem_);
   PS_RETURN_IF_ERROR(chunks_.status());
   return staged_.status();
 }

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -32,8 +33,10 @@ class EmbeddingRows {
   uint64_t ordinal() const { return IsPacked() ? *packed_at_ : *staged_at_; }
   // Little-endian halves; valid until Next.
   absl::string_view vector() const { return IsPacked() ? chunk_.Find(*packed_at_) : staged_.value(); }
-  // What could not be read so far, the first of it; complete once Valid() is false.
+  // To be asked once Valid() is false: it may be for an error.
   [[nodiscard]] absl::Status status() const;
+  // What was passed over or is there twice, a line each, since it was last asked.
+  [[nodiscard]] std::vector<std::string> TakeProblems() { return std::exchange(problems_, {}); }
 
   // One vector. NOT_FOUND where there is none. For many, see EmbeddingLookup.
   [[nodiscard]] static absl::StatusOr<std::string> Get(Database& database, const Sweep& sweep, uint16_t embedder,
@@ -43,7 +46,6 @@ class EmbeddingRows {
 
  private:
   bool IsPacked() const { return packed_at_ && (!staged_at_ || *packed_at_ <= *staged_at_); }
-  void Problem(absl::string_view what);
   // Moves to the first packed ordinal at or above `from`, or to the first readable staged row from the current one on.
   void SettlePacked(uint64_t from);
   void SettleStaged();
@@ -57,7 +59,7 @@ class EmbeddingRows {
   EmbeddingChunk chunk_;  // of chunks_'s row, while packed_at_
   std::optional<uint64_t> packed_at_;
   std::optional<uint64_t> staged_at_;
-  absl::Status problem_;
+  std::vector<std::string> problems_;
 };
 
 // Vectors of consecutive done cells.

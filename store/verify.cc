@@ -101,6 +101,7 @@ class SweepVerifier {
       lower(image_at);
       std::vector<std::optional<uint64_t>> vector_at;
       for (auto& rows : vectors) {
+        for (const std::string& problem : rows->TakeProblems()) Problem(problem);
         vector_at.push_back(rows->Valid() ? std::optional<uint64_t>(rows->ordinal()) : std::nullopt);
         lower(vector_at.back());
       }

@@ -18,7 +18,9 @@ int main(int argc, char** argv) {
   for (const auto& [index, value] : {std::pair{2, &results}, std::pair{3, &image_bytes}, std::pair{4, &dim}}) {
     if (argc > index && !absl::SimpleAtoi(argv[index], value)) return 2;
   }
-  auto store = OpenStore(folder);
+  Store::Options options;
+  options.folder = folder;
+  auto store = OpenStore(options);
   std::printf("%8s %8s %12s %10s %8s\n", "writers", "a call", "results/s", "MB/s", "groups");
   for (const auto& [writers, batch] : {std::pair{1, 1}, std::pair{8, 1}, std::pair{1, 16}, std::pair{8, 16}, std::pair{32, 16}}) {
     const uint64_t share = results / writers / batch * batch / (batch == 1 ? 8 : 1);

@@ -119,6 +119,15 @@ std::unique_ptr<rocksdb::DB> MakeBlobs(const std::string& folder, uint32_t dim) 
   return std::unique_ptr<rocksdb::DB>(db);
 }
 
+v1::Result VectorOnly(const sweep::Plan& plan, uint64_t ordinal, uint32_t dim) {
+  v1::Result result;
+  result.mutable_cell()->set_ordinal(ordinal);
+  result.mutable_cell()->set_fingerprint(plan.CellAt(ordinal)->fingerprint());
+  result.add_embeddings()->set_embedder("eye");
+  result.mutable_embeddings(0)->set_fp16(SomeVector(ordinal, dim));
+  return result;
+}
+
 Store::Options Unpacked(const std::string& folder) {
   Store::Options options;
   options.folder = folder;
@@ -134,14 +143,8 @@ void FillStore(const std::string& folder, uint32_t dim) {
   const auto sweep = Create(*store, manifest);
   PS_CHECK(sweep.ok()) << sweep.status();
   for (uint64_t begin = 0; begin < kVectors; begin += 1024) {
-    std::vector<v1::Result> results(1024);
-    for (uint64_t i = 0; i < results.size(); ++i) {
-      const auto cell = plan.CellAt(begin + i);
-      results[i].mutable_cell()->set_ordinal(begin + i);
-      results[i].mutable_cell()->set_fingerprint(cell->fingerprint());
-      results[i].add_embeddings()->set_embedder("eye");
-      results[i].mutable_embeddings(0)->set_fp16(SomeVector(begin + i, dim));
-    }
+    std::vector<v1::Result> results;
+    for (uint64_t i = 0; i < 1024; ++i) results.push_back(VectorOnly(plan, begin + i, dim));
     const auto reply = PutAll(*store, *sweep, std::move(results));
     PS_CHECK(reply.ok()) << reply.status();
     PS_CHECK(reply->outcomes(0).code() == v1::PutOutcome::CODE_STORED) << reply->outcomes(0).reason();
@@ -233,6 +236,51 @@ void BenchDim(const std::string& folder, uint32_t dim) {
   }
 }
 
+// What packing costs those who write meanwhile: results a second and the slowest acknowledgements.
+void BenchBehindWriters(const std::string& folder) {
+  constexpr int kWriters = 4;
+  constexpr uint64_t kResults = 32 * 1024;
+  constexpr uint64_t kCall = 32;
+  constexpr uint32_t kDim = 768;
+  std::map<bool, std::vector<double>> rates, slowest;
+  for (int round = 0; round < 2 * kRounds; ++round) {
+    const bool packing = round % 2 == 1;
+    Store::Options options = Unpacked(absl::StrCat(folder, "/", round));
+    options.pack_in_background = packing;
+    auto store = OpenStore(options);
+    const v1::SweepManifest manifest = MakeManifest("behind", kResults / 2);
+    const sweep::Plan plan = MakePlan(manifest);
+    const auto sweep = Create(*store, manifest);
+    PS_CHECK(sweep.ok());
+    std::vector<std::vector<v1::PutResultsRequest>> requests(kWriters);
+    for (uint64_t begin = 0; begin < kResults; begin += kCall) {
+      std::vector<v1::Result> results;
+      for (uint64_t i = 0; i < kCall; ++i) results.push_back(VectorOnly(plan, begin + i, kDim));
+      requests[begin / kCall % kWriters].push_back(MakePut(*sweep, std::move(results)));
+    }
+    std::vector<std::vector<double>> waits(kWriters);
+    const absl::Time start = absl::Now();
+    InParallel(kWriters, [&](int w) -> uint64_t {
+      for (const v1::PutResultsRequest& request : requests[w]) {
+        const absl::Time sent = absl::Now();
+        PS_CHECK(Await(*store, &Store::PutResults, request).ok());
+        waits[w].push_back(absl::ToDoubleMilliseconds(absl::Now() - sent));
+      }
+      return 0;
+    });
+    rates[packing].push_back(kResults / absl::ToDoubleSeconds(absl::Now() - start));
+    std::vector<double> all;
+    for (const auto& some : waits) all.insert(all.end(), some.begin(), some.end());
+    std::sort(all.begin(), all.end());
+    slowest[packing].push_back(all[all.size() * 99 / 100]);
+  }
+  std::printf("\nfour writers of %u halves a result, 32 a call: results/s, p99 of an acknowledgement\n", kDim);
+  for (const bool packing : {false, true}) {
+    std::printf("%-24s %8.0f %8.1f ms\n", packing ? "packing behind them" : "not packing", Median(rates[packing]),
+                Median(slowest[packing]));
+  }
+}
+
 }  // namespace
 
 void BenchScan(const std::string& folder) {
@@ -244,6 +292,8 @@ void BenchScan(const std::string& folder) {
     BenchDim(inner, dim);
     std::filesystem::remove_all(inner);
   }
+  BenchBehindWriters(folder + "/behind");
+  std::filesystem::remove_all(folder + "/behind");
 }
 
 }  // namespace promptsweep::store

@@ -456,7 +456,7 @@ TEST_F(HarmedLayout, IsNamedByScansAndByVerification) {
     std::string flipped = first;
     flipped[at] = static_cast<char>(flipped[at] ^ 1);
     After(put(Family::kEmbeddingChunks, key, flipped), "cell 0 and on: unreadable chunk",
-          "embeddings cannot be read: sweep 1 cell 0 and on: unreadable chunk");
+          "sweep 1 cell 0 and on: unreadable chunk");
   }
   After(put(Family::kEmbeddingChunks, EmbeddingChunkKey(0, sweep_, 1), first), "it belongs under another key",
         "cell 1024: its embedding of eye is missing");

@@ -115,7 +115,7 @@ TEST(Golden, EmbeddingChunks) {
   presence[127] = '\x80';
   EXPECT_EQ(ToHex(builder.Finish()), "50534543" "01" "01" "0a0b" "01020304" "00000003" "0000000000000800" "00000003"
                                      "00000000" "0000000000000000" "0000000000000000" "0000000000000000"
-                                     "CHECKSUM" +
+                                     "7bdc0b1836dca45d" +
                                          ToHex(presence) + ToHex("abcdefghijklmnopqr"));
 }
 
