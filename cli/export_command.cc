@@ -1,20 +1,23 @@
 // promptsweep export: pictures, rows and vectors as plain files.
-#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
-#include <set>
+#include <memory>
+
+#include <roaring/roaring64map.hh>
 
 #include "absl/strings/str_cat.h"
+#include "base/half.h"
 #include "base/hash.h"
 #include "base/status.h"
 #include "cli/command.h"
 #include "cli/csv.h"
 #include "cli/import.h"
 #include "cli/npy.h"
+#include "cli/part_file.h"
 #include "cli/rows.h"
 #include "cli/text.h"
 #include "worker/pipeline/image_codec.h"
@@ -28,41 +31,12 @@ struct Options {
   std::vector<std::string> where;
   std::string images = "stored";
   bool embeddings = false;
+  std::string dtype = "float16";
 };
 
 constexpr int kRangesPerRequest = 10'000;
-
-// A file written beside its final name, which it gets when whole; nothing is left of one that never is.
-class PartFile {
- public:
-  explicit PartFile(std::string path)
-      : path_(std::move(path)), part_(absl::StrCat(path_, ".part")), file_(std::fopen(part_.c_str(), "wb"), &std::fclose) {}
-  ~PartFile() {
-    if (file_) unlink(part_.c_str());
-  }
-  absl::Status Write(absl::string_view bytes) {
-    if (!file_ || std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) return Failed();
-    return absl::OkStatus();
-  }
-  // Replaces the first bytes.
-  absl::Status Rewrite(absl::string_view bytes) {
-    if (std::fseek(file_.get(), 0, SEEK_SET) != 0) return Failed();
-    return Write(bytes);
-  }
-  absl::Status Finish() {
-    if (!file_ || std::fflush(file_.get()) != 0) return Failed();
-    file_.reset();
-    return std::rename(part_.c_str(), path_.c_str()) == 0 ? absl::OkStatus() : Failed();
-  }
-
- private:
-  absl::Status Failed() const {
-    return absl::InvalidArgumentError(absl::StrCat(path_, " cannot be written: ", std::strerror(errno)));
-  }
-  const std::string path_;
-  const std::string part_;
-  std::unique_ptr<FILE, int (*)(FILE*)> file_;
-};
+// Vectors that were not chosen are read along with others where they are fewer than this between two.
+constexpr uint64_t kLargestGap = 8 << 10;
 
 std::string SuffixFor(const Options& options, v1::ImageFormat stored) {
   if (options.images == "png") return ".png";
@@ -75,6 +49,13 @@ absl::StatusOr<std::string> BytesFor(const std::string& suffix, const v1::Result
   PS_ASSIGN_OR_RETURN(const worker::Image image, worker::DecodeImage(result.image()));
   return suffix == ".png" ? worker::EncodePng(image.rgb, image.width, image.height)
                           : worker::EncodeWebp(image.rgb, image.width, image.height);
+}
+
+std::string SingleFloats(absl::string_view fp16) {
+  const std::vector<float> values = UnpackHalves(fp16);
+  std::string bytes(values.size() * sizeof(float), '\0');
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  return bytes;
 }
 
 // The folder belongs to one sweep: pictures of two must never mix under the same names.
@@ -106,7 +87,8 @@ class Exporter {
   Exporter(Client& client, const v1::SweepInfo& info, const Options& options, std::vector<std::string> settings, RowFilter filter)
       : client_(client), info_(info), options_(options), settings_(std::move(settings)), filter_(std::move(filter)) {}
 
-  // results.csv; remembers which rows there are and which pictures are still to be written.
+  // results.csv and, for every embedder, the row table of its vectors; remembers which rows there are and which pictures are
+  // still to be written.
   absl::Status Rows() {
     std::vector<Column> columns = ResultColumns(settings_);
     for (Column& column : columns) {
@@ -116,13 +98,21 @@ class Exporter {
     Table table(columns);
     PartFile csv(options_.out + "/results.csv");
     PS_RETURN_IF_ERROR(csv.Write(table.CsvHeader()));
+    std::vector<Column> row_columns = {{"ordinal"}, {"model", false, true}, {"prompt", false, true}, {"seed"}};
+    for (const std::string& name : settings_) row_columns.push_back({name, false, true});
+    const Table row_table(row_columns);
+    if (options_.embeddings) {
+      for (const v1::ModelRef& embedder : info_.manifest().embedders()) {
+        row_tables_.push_back(std::make_unique<PartFile>(absl::StrCat(options_.out, "/rows-", embedder.id(), ".csv")));
+        PS_RETURN_IF_ERROR(row_tables_.back()->Write(row_table.CsvHeader()));
+      }
+    }
     v1::GetResultsRequest request;
     request.set_sweep(info_.sweep());
     PS_RETURN_IF_ERROR(ForEachResult(client_.store(), request, [&](const v1::Result& result) -> absl::StatusOr<bool> {
       if (!filter_.Matches(result)) return true;
-      ++rows_;
       const uint64_t ordinal = result.cell().ordinal();
-      AppendOrdinal(chosen_, ordinal);
+      chosen_.add(ordinal);
       std::string file;
       if (options_.images != "none" && result.image_format() != v1::IMAGE_FORMAT_UNSPECIFIED) {
         file = absl::StrCat("images/", ordinal, SuffixFor(options_, result.image_format()));
@@ -130,6 +120,12 @@ class Exporter {
         if (stat((options_.out + "/" + file).c_str(), &info) != 0) AppendOrdinal(missing_, ordinal);
       }
       std::vector<std::string> cells = ResultCells(result, settings_);
+      if (!row_tables_.empty()) {
+        std::vector<std::string> row = cells;
+        row.erase(row.begin() + 3);  // the kind of blank, which the prompt's text form says too
+        row.resize(row_columns.size());
+        for (const auto& rows : row_tables_) PS_RETURN_IF_ERROR(rows->Write(row_table.CsvRow(row)));
+      }
       cells.insert(cells.begin(), file);
       PS_RETURN_IF_ERROR(csv.Write(table.CsvRow(cells)));
       return true;
@@ -160,54 +156,43 @@ class Exporter {
     return absl::OkStatus();
   }
 
-  // embeddings-ID.npy (float16) and rows-ID.csv, a row each in the same order: what `import --embeddings --rows` reads.
-  absl::Status Embeddings(const std::string& embedder) {
+  // embeddings-ID.npy and rows-ID.csv of the index-th embedder: row i of the one is row i of the other, and of results.csv. What
+  // `import --embeddings --rows` reads. After Rows().
+  absl::Status Embeddings(int index) {
+    if (chosen_.isEmpty()) return absl::OkStatus();
+    const bool single = options_.dtype == "float32";
+    const std::string& embedder = info_.manifest().embedders(index).id();
     PartFile npy(absl::StrCat(options_.out, "/embeddings-", embedder, ".npy"));
-    PartFile csv(absl::StrCat(options_.out, "/rows-", embedder, ".csv"));
-    std::vector<Column> columns = {{"ordinal"}, {"model", false, true}, {"prompt", false, true}, {"seed"}};
-    for (const std::string& name : settings_) columns.push_back({name, false, true});
-    const Table table(columns);
-    PS_RETURN_IF_ERROR(csv.Write(table.CsvHeader()));
-
-    uint64_t rows = 0;
     uint32_t dim = 0;
-    for (const v1::OrdinalRange& range : chosen_) {
+    auto expected = chosen_.begin();
+    for (auto at = chosen_.begin(); at != chosen_.end();) {
       v1::ScanEmbeddingsRequest scan;
       scan.set_sweep(info_.sweep());
       scan.set_embedder(embedder);
-      scan.set_begin(range.begin());
-      scan.set_end(range.end());
-      std::set<uint64_t> with_vector;
+      scan.set_begin(*at);
+      for (; at != chosen_.end() && *at - std::max(scan.begin(), scan.end()) <= kLargestGap; ++at) scan.set_end(*at + 1);
       PS_RETURN_IF_ERROR(ForEachVector(client_.store(), scan, [&](uint64_t ordinal, absl::string_view row) -> absl::Status {
-        if (rows == 0) {
-          dim = row.size() / 2;
-          PS_RETURN_IF_ERROR(npy.Write(NpyHalfHeader(0, dim)));
+        if (expected == chosen_.end() || ordinal < *expected) return absl::OkStatus();
+        if (ordinal > *expected) return absl::DataLossError(absl::StrCat("cell ", *expected, " has no vector"));
+        if (dim == 0) {
+          dim = static_cast<uint32_t>(row.size() / 2);
+          PS_RETURN_IF_ERROR(
+              npy.Write(single ? NpySingleHeader(chosen_.cardinality(), dim) : NpyHalfHeader(chosen_.cardinality(), dim)));
         }
         if (row.size() != size_t{2} * dim) return absl::DataLossError("vectors of different sizes under one embedder");
-        ++rows;
-        with_vector.insert(ordinal);
-        return npy.Write(row);
-      }));
-      v1::GetResultsRequest request;
-      request.set_sweep(info_.sweep());
-      *request.add_ranges() = range;
-      PS_RETURN_IF_ERROR(ForEachResult(client_.store(), request, [&](const v1::Result& result) -> absl::StatusOr<bool> {
-        if (with_vector.count(result.cell().ordinal()) == 0) return true;
-        std::vector<std::string> cells = ResultCells(result, settings_);
-        cells.erase(cells.begin() + 3);  // the kind of blank, which the prompt's text form says too
-        cells.resize(columns.size());
-        PS_RETURN_IF_ERROR(csv.Write(table.CsvRow(cells)));
-        return true;
+        ++expected;
+        ++vectors_;
+        return npy.Write(single ? SingleFloats(row) : std::string(row));
       }));
     }
-    if (rows == 0) return absl::OkStatus();
-    PS_RETURN_IF_ERROR(npy.Rewrite(NpyHalfHeader(rows, dim)));
+    if (expected != chosen_.end()) return absl::DataLossError(absl::StrCat("cell ", *expected, " has no vector"));
+    // Between the two renames there is a file without its rows rather than with those of an earlier export.
+    ::unlink(row_tables_[index]->path().c_str());
     PS_RETURN_IF_ERROR(npy.Finish());
-    vectors_ += rows;
-    return csv.Finish();
+    return row_tables_[index]->Finish();
   }
 
-  uint64_t rows() const { return rows_; }
+  uint64_t rows() const { return chosen_.cardinality(); }
   uint64_t images() const { return images_; }
   uint64_t vectors() const { return vectors_; }
 
@@ -217,8 +202,10 @@ class Exporter {
   const Options& options_;
   const std::vector<std::string> settings_;
   const RowFilter filter_;
-  google::protobuf::RepeatedPtrField<v1::OrdinalRange> chosen_, missing_;
-  uint64_t rows_ = 0, images_ = 0, vectors_ = 0;
+  Roaring64Map chosen_;
+  google::protobuf::RepeatedPtrField<v1::OrdinalRange> missing_;
+  std::vector<std::unique_ptr<PartFile>> row_tables_;  // by embedder
+  uint64_t images_ = 0, vectors_ = 0;
 };
 
 absl::StatusOr<int> Export(const Options& options, const Common& common) {
@@ -231,7 +218,7 @@ absl::StatusOr<int> Export(const Options& options, const Common& common) {
   PS_RETURN_IF_ERROR(exporter.Rows());
   PS_RETURN_IF_ERROR(exporter.Images());
   if (options.embeddings) {
-    for (const v1::ModelRef& embedder : info.manifest().embedders()) PS_RETURN_IF_ERROR(exporter.Embeddings(embedder.id()));
+    for (int e = 0; e < info.manifest().embedders_size(); ++e) PS_RETURN_IF_ERROR(exporter.Embeddings(e));
   }
   Table table({{"folder", false, true, 0}, {"rows", true}, {"images_written", true}, {"vectors", true}});
   table.Add({options.out, absl::StrCat(exporter.rows()), absl::StrCat(exporter.images()), absl::StrCat(exporter.vectors())});
@@ -256,6 +243,9 @@ void AddExport(Commands& commands) {
       ->check(CLI::IsMember({"stored", "webp", "png", "none"}))
       ->capture_default_str();
   app->add_flag("--embeddings", options->embeddings, "Also embeddings-ID.npy and rows-ID.csv for each embedder");
+  app->add_option("--dtype", options->dtype, "Of the vectors: float16 (as they are stored) or float32")
+      ->check(CLI::IsMember({"float16", "float32"}))
+      ->capture_default_str();
 }
 
 }  // namespace promptsweep::cli

@@ -72,6 +72,17 @@ absl::StatusOr<std::map<std::string, std::string>> ParseHeader(absl::string_view
   return fields;
 }
 
+std::string Header(absl::string_view descr, uint64_t rows, uint32_t cols) {
+  std::string dict = absl::StrCat("{'descr': '", descr, "', 'fortran_order': False, 'shape': (", rows, ", ", cols, "), }");
+  dict.resize(117, ' ');
+  dict += '\n';
+  std::string header(kMagic);
+  header += std::string("\x01\x00", 2);
+  header += static_cast<char>(dict.size() & 0xff);
+  header += static_cast<char>(dict.size() >> 8);
+  return header + dict;
+}
+
 }  // namespace
 
 absl::StatusOr<NpyReader> NpyReader::Open(const std::string& path) {
@@ -142,15 +153,8 @@ absl::StatusOr<std::vector<float>> NpyReader::Read(uint64_t max_rows) {
   return values;
 }
 
-std::string NpyHalfHeader(uint64_t rows, uint32_t cols) {
-  std::string dict = absl::StrCat("{'descr': '<f2', 'fortran_order': False, 'shape': (", rows, ", ", cols, "), }");
-  dict.resize(117, ' ');
-  dict += '\n';
-  std::string header(kMagic);
-  header += std::string("\x01\x00", 2);
-  header += static_cast<char>(dict.size() & 0xff);
-  header += static_cast<char>(dict.size() >> 8);
-  return header + dict;
-}
+std::string NpyHalfHeader(uint64_t rows, uint32_t cols) { return Header("<f2", rows, cols); }
+
+std::string NpySingleHeader(uint64_t rows, uint32_t cols) { return Header("<f4", rows, cols); }
 
 }  // namespace promptsweep::cli

@@ -34,8 +34,9 @@ class NpyReader {
   uint64_t next_ = 0;
 };
 
-// Header of a little-endian float16 matrix of `rows` x `cols`, padded so that data starts at a multiple of 64 bytes. Its length
-// does not depend on `rows`, so that it can be written again once the number of rows is known.
+// Header of a little-endian float16, or float32, matrix of `rows` x `cols`, padded so that data starts at a multiple of 64 bytes
+// and can be mapped into memory. Its length does not depend on `rows`.
 [[nodiscard]] std::string NpyHalfHeader(uint64_t rows, uint32_t cols);
+[[nodiscard]] std::string NpySingleHeader(uint64_t rows, uint32_t cols);
 
 }  // namespace promptsweep::cli

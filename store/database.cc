@@ -4,6 +4,7 @@
 #include <rocksdb/cache.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/table.h>
+#include <rocksdb/utilities/table_properties_collectors.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -97,6 +98,13 @@ rocksdb::ColumnFamilyOptions FamilyOptions(const std::string& name, const std::s
     options.write_buffer_size = 16 << 20;
     options.compression = rocksdb::kNoCompression;
     table.block_size = 64 << 10;
+    // Every row is deleted once it is packed; without compaction scans would step over the remains.
+    options.table_properties_collector_factories.push_back(rocksdb::NewCompactOnDeletionCollectorFactory(2048, 1024));
+  } else if (name == FamilyName(Family::kEmbeddingChunks)) {
+    // A value fills a block of its own. Reading ahead would only copy it once more.
+    options.write_buffer_size = 16 << 20;
+    options.compression = rocksdb::kNoCompression;
+    table.max_auto_readahead_size = 0;
   }
   options.write_buffer_size = std::min(options.write_buffer_size, memtable_bytes / 3);
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
@@ -367,6 +375,8 @@ void Database::RestoreBallast() {
 absl::StatusOr<std::string> Database::Get(Family family, absl::string_view key, const rocksdb::Snapshot* snapshot) {
   rocksdb::ReadOptions options;
   options.snapshot = snapshot;
+  // Chunks are large, and soon all of the cache.
+  options.fill_cache = family != Family::kEmbeddingChunks;
   std::string value;
   const rocksdb::Status status = db_->Get(options, this->family(family), ToSlice(key), &value);
   if (status.IsNotFound()) return absl::NotFoundError("");
@@ -391,6 +401,7 @@ Rows::Rows(Database& database, Family family, std::string begin, std::string end
     options.fill_cache = false;
     options.readahead_size = 2 << 20;
   }
+  if (hints.large_values) options.fill_cache = false;
   it_.reset(database.db().NewIterator(options, database.family(family)));
   it_->Seek(begin);
 }

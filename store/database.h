@@ -144,6 +144,8 @@ class Rows {
   struct Hints {
     // A long scan: read ahead, leave the cache alone.
     bool bulk = false;
+    // Values of a block each: leave the cache alone, and read every block by one call straight to where it stays.
+    bool large_values = false;
   };
   Rows(Database& database, Family family, std::string begin, std::string end, const rocksdb::Snapshot* snapshot, Hints hints);
   Rows(Database& database, Family family, std::string begin, std::string end, const rocksdb::Snapshot* snapshot = nullptr)

@@ -24,9 +24,9 @@ void ScanDigest::Add(const v1::Result& result) {
 
 void ScanDigest::Add(const v1::EmbeddingBlock& block) {
   const size_t stride = size_t{2} * block.dim();
+  const absl::string_view all = block.fp16();
   for (int i = 0; i < block.ordinals_size(); ++i) {
     digest_ = FoldNumber(block.ordinals(i), digest_);
-    const absl::string_view all = block.fp16();
     digest_ = Xxh3(all.size() < i * stride ? absl::string_view() : all.substr(i * stride, stride), digest_);
     ++rows_;
   }

@@ -151,6 +151,27 @@ std::vector<uint64_t> Ledger::Missing(uint32_t sweep, uint64_t begin, uint64_t e
   return missing;
 }
 
+uint64_t Ledger::CountDone(uint32_t sweep, uint64_t begin, uint64_t end) const {
+  absl::MutexLock lock(&mu_);
+  const auto entry = entries_.find(sweep);
+  if (entry == entries_.end()) return 0;
+  uint64_t count = 0;
+  const Coverage& done = entry->second.done;
+  for (auto it = done.lower_bound(begin >> kChunkBits); it != done.end() && it->first << kChunkBits < end; ++it) {
+    const uint64_t start = it->first << kChunkBits;
+    // rank(x) counts values up to and with x.
+    count += it->second.rank(static_cast<uint32_t>(std::min(end - start - 1, uint64_t{0xffff})));
+    if (begin > start) count -= it->second.rank(static_cast<uint32_t>(begin - start - 1));
+  }
+  return count;
+}
+
+v1::SweepState Ledger::DurableState(uint32_t sweep) const {
+  absl::MutexLock lock(&mu_);
+  const auto it = entries_.find(sweep);
+  return it == entries_.end() ? v1::SWEEP_STATE_UNSPECIFIED : it->second.state;
+}
+
 bool Ledger::IsDone(uint32_t sweep, uint64_t ordinal) const {
   if (FindStaged(sweep, ordinal)) return true;
   absl::MutexLock lock(&mu_);

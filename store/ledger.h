@@ -64,6 +64,10 @@ class Ledger {
   [[nodiscard]] Coverage CopyCoverage(uint32_t sweep) const;
   // Those of [begin, end) that have no result, at most `most`, in order.
   [[nodiscard]] std::vector<uint64_t> Missing(uint32_t sweep, uint64_t begin, uint64_t end, size_t most) const;
+  // Done ordinals in [begin, end).
+  [[nodiscard]] uint64_t CountDone(uint32_t sweep, uint64_t begin, uint64_t end) const;
+  // UNSPECIFIED where there is no such sweep.
+  [[nodiscard]] v1::SweepState DurableState(uint32_t sweep) const;
 
   // The durable view with the staged changes over it. The committer's thread.
   [[nodiscard]] bool IsDone(uint32_t sweep, uint64_t ordinal) const;

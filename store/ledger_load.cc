@@ -1,6 +1,7 @@
 // Ledger::Load: the in-memory view rebuilt from the small families, and nothing else.
 #include "base/hash.h"
 #include "base/status.h"
+#include "store/embedding_rows.h"
 #include "store/ledger.h"
 
 namespace promptsweep::store {
@@ -135,9 +136,8 @@ absl::Status Ledger::LoadDims(Database& database) {
   for (const auto& sweep : Sweeps()) {
     for (int e = 0; e < sweep->manifest().embedders_size(); ++e) {
       const uint16_t embedder = static_cast<uint16_t>(e);
-      Rows rows(database, Family::kEmbeddings, EmbeddingKey(embedder, sweep->id, 0), EmbeddingKeyEnd(embedder, sweep->id));
-      if (rows.Valid()) dims_[{sweep->id, embedder}] = static_cast<uint32_t>(rows.value().size() / 2);
-      PS_RETURN_IF_ERROR(rows.status());
+      // A vector that cannot be read is for readers and verification to report, and no reason to refuse the whole store.
+      if (const uint32_t dim = EmbeddingRows::FindDim(database, *sweep, embedder)) dims_[{sweep->id, embedder}] = dim;
     }
   }
   return absl::OkStatus();

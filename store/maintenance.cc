@@ -204,7 +204,6 @@ absl::Status FillStats(Database& database, v1::GetStatsResponse& stats) {
   stats.set_memory_bytes(database.memory_used());
   stats.set_memory_limit_bytes(database.memory_limit());
   stats.set_acknowledged(database.acknowledged());
-  stats.set_staged_vectors(Number(database, Family::kEmbeddings, Property::kEstimateNumKeys));
   stats.set_written_bytes(database.written().total());
   return absl::OkStatus();
 }

@@ -55,7 +55,8 @@ struct KeyRange {
 // Bytes of a folder's files, folders in it included; what vanishes meanwhile counts as nothing.
 [[nodiscard]] uint64_t FolderBytes(const std::string& folder);
 
-// What the database alone knows of a GetStatsResponse: all but sweeps, results, groups and accepted_bytes.
+// What the database alone knows of a GetStatsResponse: all but sweeps, results, groups, staged_vectors and
+// accepted_bytes.
 [[nodiscard]] absl::Status FillStats(Database& database, v1::GetStatsResponse& stats);
 
 }  // namespace promptsweep::store

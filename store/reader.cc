@@ -8,8 +8,10 @@
 namespace promptsweep::store {
 namespace {
 
+// A block is closed at the first, and holds at most the second but for a vector that is larger.
 constexpr size_t kBlockBytes = 512 << 10;
-constexpr int kBlockRows = 16'384;
+constexpr size_t kMaxBlockBytes = 1 << 20;
+constexpr size_t kBlockRows = 16'384;
 
 absl::Status Disagrees(const Sweep& sweep, uint64_t ordinal, absl::string_view what) {
   return absl::DataLossError(absl::StrCat("sweep ", sweep.id, " cell ", ordinal, ": ", what));
@@ -23,26 +25,6 @@ absl::Status Missing(const absl::StatusOr<T>& value, const Sweep& sweep, uint64_
 }
 
 }  // namespace
-
-EmbeddingRows::EmbeddingRows(Database& database, const Sweep& sweep, uint16_t embedder, uint64_t begin, uint64_t end,
-                             const rocksdb::Snapshot* snapshot)
-    : rows_(database, Family::kEmbeddings, EmbeddingKey(embedder, sweep.id, begin), EmbeddingKey(embedder, sweep.id, end),
-            snapshot, {.bulk = true}) {}
-
-absl::StatusOr<uint64_t> EmbeddingRows::ordinal() const {
-  uint16_t embedder = 0;
-  uint32_t sweep = 0;
-  uint64_t ordinal = 0;
-  if (!ParseEmbeddingKey(rows_.key(), embedder, sweep, ordinal)) {
-    return absl::DataLossError(absl::StrCat("unreadable key ", ToHex(rows_.key()), " in embeddings"));
-  }
-  return ordinal;
-}
-
-absl::StatusOr<std::string> EmbeddingRows::Get(Database& database, const Sweep& sweep, uint16_t embedder, uint64_t ordinal,
-                                               const rocksdb::Snapshot* snapshot) {
-  return database.Get(Family::kEmbeddings, EmbeddingKey(embedder, sweep.id, ordinal), snapshot);
-}
 
 absl::Status CheckRanges(const v1::GetResultsRequest& request) {
   uint64_t end = 0;
@@ -63,35 +45,54 @@ ResultReader::ResultReader(Database& database, std::shared_ptr<const Sweep> swee
         if (request.ranges().empty()) request.add_ranges()->set_end(sweep_->cell_count());
         return std::move(request);
       }()),
-      snapshot_(&database.db()) {}
+      snapshot_(&database.db()),
+      embeddings_(database, *sweep_, snapshot_.snapshot()) {}
 
 bool ResultReader::NextRange() {
   if (range_ >= request_.ranges_size()) return false;
   const v1::OrdinalRange& range = request_.ranges(range_++);
   const uint64_t end = std::min(range.end(), sweep_->cell_count());
-  rows_ = std::make_unique<Rows>(database_, Family::kResults, CellKey(sweep_->id, std::min(range.begin(), end)),
-                                 CellKey(sweep_->id, end), snapshot_.snapshot());
+  next_ = std::min(range.begin(), end);
+  rows_ = std::make_unique<Rows>(database_, Family::kResults, CellKey(sweep_->id, next_), CellKey(sweep_->id, end),
+                                 snapshot_.snapshot());
+  done_ = std::make_unique<DoneCursor>(database_, *sweep_, next_, end, snapshot_.snapshot());
   return true;
 }
 
-absl::StatusOr<bool> ResultReader::Next(v1::GetResultsResponse& message) {
-  message.Clear();
-  if (ended_) return false;
-  const bool full = request_.limit() != 0 && digest_.rows() >= request_.limit();
-  while (!full) {
-    if (rows_ && rows_->Valid()) {
+absl::StatusOr<std::optional<uint64_t>> ResultReader::FindRow() {
+  while (rows_ || NextRange()) {
+    std::optional<uint64_t> found;
+    if (rows_->Valid()) {
       uint32_t sweep = 0;
       uint64_t ordinal = 0;
       if (!ParseCellKey(rows_->key(), sweep, ordinal)) {
         return absl::DataLossError(absl::StrCat("unreadable key ", ToHex(rows_->key()), " in results"));
       }
-      PS_RETURN_IF_ERROR(Fill(ordinal, rows_->value(), *message.mutable_result()));
+      found = ordinal;
+    } else {
+      PS_RETURN_IF_ERROR(rows_->status());
+    }
+    PS_ASSIGN_OR_RETURN(const std::optional<uint64_t> done, done_->Next(next_));
+    if (done && (!found || *done < *found)) return Disagrees(*sweep_, *done, "its record is missing");
+    if (found && done != found) return Disagrees(*sweep_, *found, "has a record but is not marked done");
+    if (found) return found;
+    rows_.reset();
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<bool> ResultReader::Next(v1::GetResultsResponse& message) {
+  message.Clear();
+  if (ended_) return false;
+  if (request_.limit() == 0 || digest_.rows() < request_.limit()) {
+    PS_ASSIGN_OR_RETURN(const std::optional<uint64_t> ordinal, FindRow());
+    if (ordinal) {
+      PS_RETURN_IF_ERROR(Fill(*ordinal, rows_->value(), *message.mutable_result()));
+      next_ = *ordinal + 1;
       rows_->Next();
       digest_.Add(message.result());
       return true;
     }
-    if (rows_) PS_RETURN_IF_ERROR(rows_->status());
-    if (!NextRange()) break;
   }
   ended_ = true;
   message.mutable_trailer()->set_rows(digest_.rows());
@@ -144,11 +145,11 @@ absl::Status ResultReader::Fill(uint64_t ordinal, absl::string_view value, v1::R
   }
   if (request_.with_embeddings()) {
     for (uint16_t e = 0; e < row.embedders; ++e) {
-      auto vector = EmbeddingRows::Get(database_, *sweep_, e, ordinal, snapshot_.snapshot());
+      const auto vector = embeddings_.Get(e, ordinal);
       if (!vector.ok()) return Missing(vector, *sweep_, ordinal, "an embedding");
       v1::Embedding& embedding = *result.add_embeddings();
       if (e < sweep_->manifest().embedders_size()) embedding.set_embedder(sweep_->manifest().embedders(e).id());
-      embedding.set_fp16(*std::move(vector));
+      embedding.set_fp16(std::string(*vector));
     }
     if (EmbeddingsDigest(result) != row.embeddings_digest) {
       return Disagrees(*sweep_, ordinal, "its embeddings are not the ones that were stored");
@@ -158,25 +159,30 @@ absl::Status ResultReader::Fill(uint64_t ordinal, absl::string_view value, v1::R
 }
 
 EmbeddingReader::EmbeddingReader(Database& database, std::shared_ptr<const Sweep> sweep, uint16_t embedder, uint64_t begin,
-                                 uint64_t end)
-    : sweep_(std::move(sweep)), snapshot_(&database.db()), rows_(database, *sweep_, embedder, begin, end, snapshot_.snapshot()) {}
+                                 uint64_t end, SharedSnapshot snapshot)
+    : sweep_(std::move(sweep)),
+      snapshot_(snapshot ? std::move(snapshot) : std::make_shared<rocksdb::ManagedSnapshot>(&database.db())),
+      runs_(database, *sweep_, embedder, begin, end, snapshot_->snapshot()) {}
 
 absl::StatusOr<bool> EmbeddingReader::Next(v1::ScanEmbeddingsResponse& message) {
   message.Clear();
   if (ended_) return false;
   v1::EmbeddingBlock& block = *message.mutable_block();
-  for (; rows_.Valid() && block.fp16().size() < kBlockBytes && block.ordinals_size() < kBlockRows; rows_.Next()) {
-    PS_ASSIGN_OR_RETURN(const uint64_t ordinal, rows_.ordinal());
-    const absl::string_view vector = rows_.vector();
-    if (dim_ == 0) dim_ = static_cast<uint32_t>(vector.size() / 2);
-    if (vector.empty() || vector.size() != size_t{2} * dim_) return Disagrees(*sweep_, ordinal, "its embedding has another size");
-    block.add_ordinals(ordinal);
-    block.mutable_fp16()->append(vector.data(), vector.size());
+  while (block.fp16().size() < kBlockBytes && static_cast<size_t>(block.ordinals_size()) < kBlockRows) {
+    if (run_.ordinals.empty()) {
+      PS_ASSIGN_OR_RETURN(const bool more, runs_.Next(run_));
+      if (!more) break;
+    }
+    const size_t stride = size_t{2} * run_.dim;
+    const size_t room = std::max<size_t>(1, (kMaxBlockBytes - block.fp16().size()) / stride);
+    const size_t taken = std::min({run_.ordinals.size(), room, kBlockRows - static_cast<size_t>(block.ordinals_size())});
+    block.set_dim(run_.dim);
+    block.mutable_ordinals()->Add(run_.ordinals.begin(), run_.ordinals.begin() + taken);
+    block.mutable_fp16()->append(run_.fp16.data(), taken * stride);
+    run_.ordinals.remove_prefix(taken);
+    run_.fp16.remove_prefix(taken * stride);
   }
-  // Checked at every block: an iterator that met corruption just looks like one at its end.
-  PS_RETURN_IF_ERROR(rows_.status());
   if (block.ordinals_size() > 0) {
-    block.set_dim(dim_);
     digest_.Add(block);
     return true;
   }

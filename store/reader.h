@@ -1,10 +1,11 @@
-// Streams of rows as of one moment: each reader holds a snapshot, checks every iterator's status and every digest it passes,
-// and ends with a Trailer. Not thread-safe; must be destroyed before the Store.
+// Streams of rows as of one moment: each reader holds a snapshot, checks every iterator's status, every digest it passes and,
+// against coverage, that no row is missing, and ends with a Trailer. Not thread-safe; must be destroyed before the Store.
 #pragma once
 
 #include <rocksdb/snapshot.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,30 +14,14 @@
 #include "promptsweep/v1/store.pb.h"
 #include "store/database.h"
 #include "store/digest.h"
+#include "store/done_cursor.h"
+#include "store/embedding_rows.h"
 #include "store/ledger.h"
 
 namespace promptsweep::store {
 
-// The vectors of one embedder in one sweep, by ordinal: the only code that knows how vectors are laid out on disk.
-class EmbeddingRows {
- public:
-  // Ordinals [begin, end).
-  EmbeddingRows(Database& database, const Sweep& sweep, uint16_t embedder, uint64_t begin, uint64_t end,
-                const rocksdb::Snapshot* snapshot);
-  bool Valid() const { return rows_.Valid(); }
-  void Next() { rows_.Next(); }
-  // DATA_LOSS where the key is unreadable.
-  [[nodiscard]] absl::StatusOr<uint64_t> ordinal() const;
-  // Little-endian halves; valid until Next.
-  absl::string_view vector() const { return rows_.value(); }
-  [[nodiscard]] absl::Status status() const { return rows_.status(); }
-  // One vector. NOT_FOUND where there is none.
-  [[nodiscard]] static absl::StatusOr<std::string> Get(Database& database, const Sweep& sweep, uint16_t embedder,
-                                                       uint64_t ordinal, const rocksdb::Snapshot* snapshot);
-
- private:
-  Rows rows_;
-};
+// A moment of the store that several readers can share.
+using SharedSnapshot = std::shared_ptr<rocksdb::ManagedSnapshot>;
 
 // GetResults.
 class ResultReader {
@@ -46,6 +31,8 @@ class ResultReader {
   [[nodiscard]] absl::StatusOr<bool> Next(v1::GetResultsResponse& message);
 
  private:
+  // The next row, or none at the end of all ranges. Coverage says which rows there must be.
+  absl::StatusOr<std::optional<uint64_t>> FindRow();
   absl::Status Fill(uint64_t ordinal, absl::string_view value, v1::Result& result);
   absl::StatusOr<v1::Provenance> ProvenanceOf(uint32_t id);
   // Moves to the first row of the next range. False at the end.
@@ -55,7 +42,10 @@ class ResultReader {
   const std::shared_ptr<const Sweep> sweep_;
   const v1::GetResultsRequest request_;
   rocksdb::ManagedSnapshot snapshot_;
+  EmbeddingLookup embeddings_;
   std::unique_ptr<Rows> rows_;
+  std::unique_ptr<DoneCursor> done_;  // of the same range
+  uint64_t next_ = 0;
   int range_ = 0;
   bool ended_ = false;
   ScanDigest digest_;
@@ -65,15 +55,18 @@ class ResultReader {
 // ScanEmbeddings.
 class EmbeddingReader {
  public:
-  EmbeddingReader(Database& database, std::shared_ptr<const Sweep> sweep, uint16_t embedder, uint64_t begin, uint64_t end);
-  // The next message; false once the Trailer was given out. Blocks hold about 512 KiB.
+  // `snapshot` null: as of now.
+  EmbeddingReader(Database& database, std::shared_ptr<const Sweep> sweep, uint16_t embedder, uint64_t begin, uint64_t end,
+                  SharedSnapshot snapshot);
+  // The next message; false once the Trailer was given out. Blocks hold 512 KiB to 1 MiB, or all that is left. DATA_LOSS where
+  // a vector is missing or harmed.
   [[nodiscard]] absl::StatusOr<bool> Next(v1::ScanEmbeddingsResponse& message);
 
  private:
   const std::shared_ptr<const Sweep> sweep_;
-  rocksdb::ManagedSnapshot snapshot_;
-  EmbeddingRows rows_;
-  uint32_t dim_ = 0;
+  const SharedSnapshot snapshot_;
+  EmbeddingRuns runs_;
+  VectorRun run_;  // what is left of it
   bool ended_ = false;
   ScanDigest digest_;
 };

@@ -52,13 +52,22 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(Options options) {
   committer.max_group_bytes = opts.max_group_bytes;
   committer.max_group_delay = opts.max_group_delay;
   committer.seal = [raw = store.get()](rocksdb::WriteBatch& batch) { raw->ledger_->Seal(*raw->database_, batch); };
-  committer.apply = [raw = store.get()] { raw->ledger_->Apply(); };
+  committer.apply = [raw = store.get()] {
+    raw->ledger_->Apply();
+    raw->packer_->Apply();
+  };
   committer.on_fatal = opts.on_fatal;
   {
     absl::MutexLock lock(&store->background_mu_);
     store->committer_ = std::make_unique<Committer>(*store->database_, std::move(committer));
     if (!store->background_error_.ok()) store->committer_->Fail(store->background_error_);
   }
+  Packer::Options packer;
+  packer.background = opts.pack_in_background;
+  packer.clock = opts.clock;
+  packer.has_room = [raw = store.get()] { return raw->CheckFreeSpace(); };
+  store->packer_ = std::make_unique<Packer>(*store->database_, *store->ledger_, *store->committer_, std::move(packer));
+  store->packer_->Start();
   store->ResumeDeletions();
   return store;
 }
@@ -80,6 +89,7 @@ void Store::Close() {
   CancelMaintenance();
   maintenance_.Stop();
   admit_.Stop();
+  if (packer_) packer_->Stop();
   if (committer_) committer_->Stop();
   reads_.Stop();
 }

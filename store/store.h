@@ -17,6 +17,7 @@
 #include "store/executor.h"
 #include "store/ledger.h"
 #include "store/maintenance.h"
+#include "store/packer.h"
 #include "store/reader.h"
 #include "store/reuse.h"
 #include "store/snapshots.h"
@@ -50,6 +51,8 @@ class Store {
     // Threads that check incoming results, and threads that serve reads (see reads()).
     int admit_threads = 2;
     int read_threads = 2;
+    // Pack embeddings into chunks from a thread of the store; without, only when packer() is told to.
+    bool pack_in_background = true;
     // RocksDB's file system, for fault tests; null: the machine's.
     std::shared_ptr<rocksdb::FileSystem> file_system;
     // Where checkpoints and backups of a bare name are made; empty: FOLDER.snapshots.
@@ -111,7 +114,11 @@ class Store {
   [[nodiscard]] absl::StatusOr<v1::GetLabelsResponse> GetLabels(const v1::GetLabelsRequest& request);
   [[nodiscard]] absl::StatusOr<v1::GetMotifsResponse> GetMotifs(const v1::GetMotifsRequest& request);
   [[nodiscard]] absl::StatusOr<std::unique_ptr<ResultReader>> ReadResults(const v1::GetResultsRequest& request);
-  [[nodiscard]] absl::StatusOr<std::unique_ptr<EmbeddingReader>> ScanEmbeddings(const v1::ScanEmbeddingsRequest& request);
+  // As of `snapshot` where one is given: scans of ranges side by side (see SplitAtChunks) then show one moment.
+  [[nodiscard]] absl::StatusOr<std::unique_ptr<EmbeddingReader>> ScanEmbeddings(const v1::ScanEmbeddingsRequest& request,
+                                                                                SharedSnapshot snapshot = nullptr);
+  // To be let go of before the Store is destroyed.
+  [[nodiscard]] SharedSnapshot TakeSnapshot();
   // RESOURCE_EXHAUSTED while another Verify runs.
   [[nodiscard]] absl::StatusOr<v1::VerifyResponse> Verify(const v1::VerifyRequest& request);
 
@@ -124,6 +131,7 @@ class Store {
   // Room for requests that were not read yet: what a request takes beside its bytes is kWriteOverhead.
   static constexpr size_t kWriteOverhead = 512;
   Admission& admission() { return admission_; }
+  Packer& packer() { return *packer_; }
   // Where reads are meant to run.
   Executor& reads() { return reads_; }
   // 16 random bytes, made with the store.
@@ -182,6 +190,7 @@ class Store {
   absl::Mutex background_mu_;
   absl::Status background_error_ ABSL_GUARDED_BY(background_mu_);
   std::unique_ptr<Committer> committer_;
+  std::unique_ptr<Packer> packer_;
   Executor admit_;
   Executor reads_;
   Executor maintenance_;

@@ -113,6 +113,8 @@ absl::StatusOr<v1::CompactResponse> Store::CompactAll() {
   PS_RETURN_IF_ERROR(CheckFreeSpace());
   v1::CompactResponse response;
   response.set_bytes_before(FolderBytes(options_.folder));
+  PS_ASSIGN_OR_RETURN(const uint64_t packed, packer_->PackAll());
+  response.set_packed(packed);
   PS_RETURN_IF_ERROR(Purge(*database_, AllKeys(), cancellation_));
   response.set_bytes_after(FolderBytes(options_.folder));
   return response;
@@ -161,6 +163,7 @@ absl::StatusOr<v1::GetStatsResponse> Store::GetStats() {
   }
   PS_RETURN_IF_ERROR(FillStats(*database_, stats));
   stats.set_groups(groups());
+  stats.set_staged_vectors(packer_->staged_vectors());
   stats.set_accepted_bytes(accepted_bytes_);
   return stats;
 }

@@ -145,7 +145,8 @@ absl::StatusOr<std::unique_ptr<ResultReader>> Store::ReadResults(const v1::GetRe
   return std::make_unique<ResultReader>(*database_, std::move(sweep), request);
 }
 
-absl::StatusOr<std::unique_ptr<EmbeddingReader>> Store::ScanEmbeddings(const v1::ScanEmbeddingsRequest& request) {
+absl::StatusOr<std::unique_ptr<EmbeddingReader>> Store::ScanEmbeddings(const v1::ScanEmbeddingsRequest& request,
+                                                                         SharedSnapshot snapshot) {
   PS_RETURN_IF_ERROR(health());
   PS_ASSIGN_OR_RETURN(auto sweep, ledger_->Find(request.sweep()));
   const auto embedder = sweep->EmbedderIndex(request.embedder());
@@ -153,8 +154,11 @@ absl::StatusOr<std::unique_ptr<EmbeddingReader>> Store::ScanEmbeddings(const v1:
     return absl::NotFoundError(absl::StrCat("sweep ", sweep->id, " has no embedder '", request.embedder().substr(0, 128), "'"));
   }
   const uint64_t end = request.end() == 0 ? sweep->cell_count() : std::min(request.end(), sweep->cell_count());
-  return std::make_unique<EmbeddingReader>(*database_, std::move(sweep), *embedder, std::min(request.begin(), end), end);
+  return std::make_unique<EmbeddingReader>(*database_, std::move(sweep), *embedder, std::min(request.begin(), end), end,
+                                           std::move(snapshot));
 }
+
+SharedSnapshot Store::TakeSnapshot() { return std::make_shared<rocksdb::ManagedSnapshot>(&database_->db()); }
 
 absl::StatusOr<v1::VerifyResponse> Store::Verify(const v1::VerifyRequest& request) {
   PS_RETURN_IF_ERROR(health());

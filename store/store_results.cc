@@ -193,6 +193,7 @@ absl::Status Store::PrepareResult(PutJob& job, int index, rocksdb::WriteBatch& b
     Put(batch, Family::kEmbeddings, EmbeddingKey(static_cast<uint16_t>(e), sweep, ordinal), vector);
     ledger_->StageDim(sweep, static_cast<uint16_t>(e), static_cast<uint32_t>(vector.size() / 2));
   }
+  if (!result.embeddings().empty()) packer_->Stage(sweep, ordinal);
   Put(batch, Family::kByFingerprint, row.fingerprint, Versioned(key));
   if (ledger_->FailedAttempts(sweep, ordinal)) Delete(batch, Family::kFailures, key);
   ledger_->StageResult(sweep, ordinal, {checked.content_digest, row.provenance});

@@ -158,6 +158,7 @@ absl::StatusOr<std::vector<uint64_t>> Store::PutLinks(const Sweep& sweep, std::v
       Put(batch, Family::kEmbeddings, EmbeddingKey(embedder, sweep.id, link.ordinal), link.vectors[e]);
       ledger_->StageDim(sweep.id, embedder, static_cast<uint32_t>(link.vectors[e].size() / 2));
     }
+    if (!link.vectors.empty()) packer_->Stage(sweep.id, link.ordinal);
     if (link.image_in_store) {
       Put(batch, Family::kLinks, LinkKey(link.owner_sweep, link.owner_ordinal, sweep.id, link.ordinal), "");
     }

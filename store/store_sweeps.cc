@@ -64,6 +64,7 @@ void Store::SetSweepState(const v1::SetSweepStateRequest* request, Callback<v1::
     row.manifest = CanonicalManifest(sweep->manifest());
     Put(batch, Family::kSweeps, SweepKey(sweep->id), Encode(row));
     ledger_->StageState(sweep->id, request->state());
+    packer_->StageState(sweep->id);
     return v1::SetSweepStateResponse();
   };
   CheckAndCommit<v1::SetSweepStateResponse>(request->ByteSizeLong(), check, prepare, std::move(done));

@@ -2,6 +2,8 @@
 
 #include <rocksdb/snapshot.h>
 
+#include <algorithm>
+#include <limits>
 #include <set>
 
 #include "base/hash.h"
@@ -12,6 +14,9 @@
 
 namespace promptsweep::store {
 namespace {
+
+// Above every sweep's last ordinal.
+constexpr uint64_t kAllOrdinals = std::numeric_limits<uint64_t>::max();
 
 // One sweep under examination. Families that are keyed by ordinal are walked in step, so memory does not grow with cells.
 class SweepVerifier {
@@ -49,11 +54,11 @@ class SweepVerifier {
     return Rows(database_, family, SweepKey(sweep_.id), SweepKeyEnd(sweep_.id), snapshot_, {.bulk = true});
   }
   // Ordinal under the cursor, or none at its end. Unreadable keys are skipped with a problem.
-  std::optional<uint64_t> Ordinal(Rows& rows, Family family, size_t prefix = 0) {
+  std::optional<uint64_t> Ordinal(Rows& rows, Family family) {
     for (; rows.Valid(); rows.Next()) {
       uint32_t sweep = 0;
       uint64_t ordinal = 0;
-      if (ParseCellKey(rows.key().substr(prefix), sweep, ordinal)) return ordinal;
+      if (ParseCellKey(rows.key(), sweep, ordinal)) return ordinal;
       Problem(absl::StrCat("unreadable key ", ToHex(rows.key()), " in ", FamilyName(family)));
     }
     return std::nullopt;
@@ -82,11 +87,10 @@ class SweepVerifier {
     Rows results = Open(Family::kResults);
     Rows images = Open(Family::kImages);
     const int embedders = sweep_.manifest().embedders_size();
-    std::vector<std::unique_ptr<Rows>> vectors;
+    std::vector<std::unique_ptr<EmbeddingRows>> vectors;
     for (int e = 0; e < embedders; ++e) {
       const uint16_t embedder = static_cast<uint16_t>(e);
-      vectors.push_back(std::make_unique<Rows>(database_, Family::kEmbeddings, EmbeddingKey(embedder, sweep_.id, 0),
-                                               EmbeddingKeyEnd(embedder, sweep_.id), snapshot_, Rows::Hints{.bulk = true}));
+      vectors.push_back(std::make_unique<EmbeddingRows>(database_, sweep_, embedder, 0, kAllOrdinals, snapshot_));
     }
     dims_.assign(embedders, 0);
     while (true) {
@@ -100,7 +104,8 @@ class SweepVerifier {
       lower(image_at);
       std::vector<std::optional<uint64_t>> vector_at;
       for (auto& rows : vectors) {
-        vector_at.push_back(Ordinal(*rows, Family::kEmbeddings, 2));
+        for (const std::string& problem : rows->TakeProblems()) Problem(problem);
+        vector_at.push_back(rows->Valid() ? std::optional<uint64_t>(rows->ordinal()) : std::nullopt);
         lower(vector_at.back());
       }
       if (!lowest) break;
@@ -109,7 +114,7 @@ class SweepVerifier {
       if (image_at == lowest) image = images.value();
       std::vector<std::optional<absl::string_view>> parts(embedders);
       for (int e = 0; e < embedders; ++e) {
-        if (vector_at[e] == lowest) parts[e] = vectors[e]->value();
+        if (vector_at[e] == lowest) parts[e] = vectors[e]->vector();
       }
       if (result_at == lowest) {
         CheckCell(ordinal, results.value(), image, parts);
@@ -348,7 +353,9 @@ absl::StatusOr<v1::VerifyResponse> VerifyStore(Database& database, const Ledger&
                               Family::kMotifs, Family::kLinks, Family::kCounters}) {
     FindOrphans(database, family, 0, snapshot.snapshot(), known, response);
   }
-  FindOrphans(database, Family::kEmbeddings, 2, snapshot.snapshot(), known, response);
+  for (const Family family : {Family::kEmbeddings, Family::kEmbeddingChunks}) {
+    FindOrphans(database, family, 2, snapshot.snapshot(), known, response);
+  }
   if (request.deep()) {
     CheckFingerprints(database, snapshot.snapshot(), response);
     if (const absl::Status status = FromRocks(database.db().VerifyChecksum()); !status.ok()) {

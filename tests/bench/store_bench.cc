@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "tests/bench/store_bench_common.h"
+#include "tests/bench/store_bench_scan.h"
 
 int main(int argc, char** argv) {
   using namespace promptsweep::store;
@@ -14,6 +15,8 @@ int main(int argc, char** argv) {
       {"writes", BenchWrites},
       {"reads", BenchReads},
       {"open", BenchOpen},
+      // Nothing brief: chunks have to be big to say something.
+      {"scan", [](const BenchOptions& options) { options.brief ? void() : BenchScan(options.folder + "/scan"); }},
   };
   TempFolder temporary;
   BenchOptions options;
@@ -44,6 +47,6 @@ int main(int argc, char** argv) {
   }
   std::filesystem::remove_all(options.folder);
   if (known > 0 && known >= static_cast<int>(wanted.size())) return 0;
-  std::fprintf(stderr, "store_bench [--folder F] [--results N] [--brief] [writes|reads|open...]\n");
+  std::fprintf(stderr, "store_bench [--folder F] [--results N] [--brief] [writes|reads|open|scan...]\n");
   return 2;
 }

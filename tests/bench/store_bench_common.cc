@@ -57,14 +57,6 @@ WrittenBytes FlushFolder(const std::string& folder) {
   return (*database)->written();
 }
 
-uint64_t FolderBytes(const std::string& folder) {
-  uint64_t bytes = 0;
-  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
-    if (entry.is_regular_file()) bytes += entry.file_size();
-  }
-  return bytes;
-}
-
 uint64_t ProcessBytes(const std::string& field) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {

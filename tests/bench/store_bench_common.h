@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "store/maintenance.h"
 #include "store/store.h"
 #include "tests/store/fixture.h"
 
@@ -28,8 +29,6 @@ void PutEvery(Store& store, const std::vector<v1::PutResultsRequest>& requests, 
 [[nodiscard]] absl::Duration Quantile(std::vector<absl::Duration>& samples, double p);
 // Moves what is only in the log to table and blob files; returns what that wrote. The store must be closed.
 WrittenBytes FlushFolder(const std::string& folder);
-// Bytes of every file in a folder.
-[[nodiscard]] uint64_t FolderBytes(const std::string& folder);
 // "VmHWM" and its like of this process, in bytes.
 [[nodiscard]] uint64_t ProcessBytes(const std::string& field);
 

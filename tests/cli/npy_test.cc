@@ -68,6 +68,13 @@ TEST_F(Npy, ReadsWhatItWrites) {
   }
 }
 
+TEST_F(Npy, ReadsTheSingleFloatsItWrites) {
+  EXPECT_EQ(NpySingleHeader(3, 512).size() % 64, 0u);
+  auto reader = Open(NpySingleHeader(2, 3) + Floats({1, 2, 3, 4, 5, 1e30f}));
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_THAT(*reader->Read(9), ElementsAre(1, 2, 3, 4, 5, 1e30f));
+}
+
 TEST_F(Npy, RefusesEverythingElse) {
   const std::string good = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }\n";
   const std::string data = Floats({1, 2});

@@ -1,5 +1,6 @@
 """Proves that what is exported can be read by others and imported again unchanged, and that bad data is refused whole."""
 import csv
+import mmap
 import os
 import random
 import struct
@@ -185,6 +186,54 @@ class DataTest(Case):
         self.assertEqual(again["done"], 1200)
         strip = lambda rows: [(r["model"], r["prompt"], r["blank"], r["seed"], r["settings"]) for _, r in sorted(rows.items())]
         self.assertEqual(strip(self.rows("again")), strip(got))
+
+    def test_vectors_are_exported_to_be_mapped(self):
+        """What numpy.load(mmap_mode="r") needs, and which row is which."""
+        rng = random.Random(12)
+        rows = [[rng.gauss(0, 1) for _ in range(24)] for _ in range(3000)]
+        npy(self.path("x.npy"), rows)
+        with open(self.path("x.csv"), "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["prompt", "seed", "kind"])
+            # Single rows, runs of all lengths, and a gap that is not worth reading across.
+            writer.writerows([["a cat", i, "rare" if rng.random() < 0.02 or i > 2900 else "common"] for i in range(3000)])
+        self.json("import", "--embeddings", self.path("x.npy"), "--rows", self.path("x.csv"), "--name", "mapped", *self.store)
+
+        def mapped(out, code):
+            with open(self.path(out, "embeddings-imported.npy"), "rb") as file:
+                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self.assertEqual(data[:8], b"\x93NUMPY\x01\x00")
+            offset = 10 + struct.unpack_from("<H", data, 8)[0]
+            self.assertEqual(offset % 64, 0)
+            header = eval(data[10:offset], {})  # of our own making
+            self.assertEqual((header["descr"], header["fortran_order"]), (code, False))
+            count, dim = header["shape"]
+            values = memoryview(data[offset:]).cast({"<f2": "e", "<f4": "f"}[code])
+            self.assertEqual(len(values), count * dim)
+            table = [row["ordinal"] for row in read_csv(self.path(out, "rows-imported.csv"))]
+            self.assertEqual(table, [row["ordinal"] for row in read_csv(self.path(out, "results.csv"))])
+            self.assertEqual(len(table), count)
+            return {int(ordinal): list(values[i * dim:(i + 1) * dim]) for i, ordinal in enumerate(table)}
+
+        self.assertEqual(self.json("export", "mapped", *self.store, "--out", self.path("half"), "--embeddings")["vectors"], 3000)
+        half = mapped("half", "<f2")
+        self.assertEqual(list(half), list(range(3000)))
+        for i, row in enumerate(rows):
+            length = sum(v * v for v in row) ** 0.5
+            for got, value in zip(half[i], row):
+                self.assertAlmostEqual(got, value / length, delta=1e-3)
+        exported = self.json("export", "mapped", *self.store, "--out", self.path("single"), "--embeddings", "--dtype", "float32", "--where", "kind=rare")
+        single = mapped("single", "<f4")
+        self.assertEqual((exported["vectors"], exported["rows"]), (len(single), len(single)))
+        self.assertEqual(single, {i: half[i] for i in single})
+        self.assertTrue(100 < len(single) < 300)
+
+        # On a full disk nothing looks whole.
+        self.cli("export", "mapped", *self.store, "--out", self.path("full"), "--images", "none")
+        os.symlink("/dev/full", self.path("full", "embeddings-imported.npy.part"))
+        _, err = self.cli("export", "mapped", *self.store, "--out", self.path("full"), "--embeddings", code=2)
+        self.assertIn("embeddings-imported.npy cannot be written: No space left", err)
+        self.assertEqual(sorted(os.listdir(self.path("full"))), ["results.csv", "sweep.json"])
 
     def test_bad_vectors_are_refused_whole(self):
         good = [[1.0, 2.0], [3.0, 4.0]]

@@ -156,6 +156,8 @@ inline std::unique_ptr<Store> OpenStore(const std::string& folder) {
   Store::Options options;
   options.folder = folder;
   options.ballast_bytes = 0;
+  // Rows stay where a test put them.
+  options.pack_in_background = false;
   return OpenStore(std::move(options));
 }
 

@@ -9,6 +9,7 @@
 
 #include "absl/strings/escaping.h"
 #include "base/hash.h"
+#include "store/embedding_chunk.h"
 #include "store/ledger.h"
 
 namespace promptsweep::store {
@@ -99,6 +100,23 @@ TEST(Golden, Values) {
             "10000000"
             "0100"
             "ffff");
+}
+
+TEST(Golden, EmbeddingChunks) {
+  EXPECT_EQ(kEmbeddingChunkBits, 10);
+  EXPECT_EQ(ToHex(EmbeddingChunkKey(0x0a0b, 1, 2)), "0a0b000000010000000000000002");
+  EmbeddingChunkBuilder builder(0x0a0b, 0x01020304, 2, 3);
+  builder.Add(2048, "abcdef");
+  builder.Add(2048 + 9, "ghijkl");
+  builder.Add(2048 + 1023, "mnopqr");
+  std::string presence(128, '\0');
+  presence[0] = '\x01';
+  presence[1] = '\x02';
+  presence[127] = '\x80';
+  EXPECT_EQ(ToHex(builder.Finish()), "50534543" "01" "01" "0a0b" "01020304" "00000003" "0000000000000800" "00000003"
+                                     "00000000" "0000000000000000" "0000000000000000" "0000000000000000"
+                                     "7bdc0b1836dca45d" +
+                                         ToHex(presence) + ToHex("abcdefghijklmnopqr"));
 }
 
 TEST(Golden, ContentDigests) {
