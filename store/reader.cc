@@ -10,6 +10,8 @@ namespace {
 
 constexpr size_t kBlockBytes = 512 << 10;
 constexpr int kBlockRows = 16'384;
+constexpr size_t kRowsAhead = 16;
+constexpr size_t kBytesAhead = 4 << 20;
 
 absl::Status Disagrees(const Sweep& sweep, uint64_t ordinal, absl::string_view what) {
   return absl::DataLossError(absl::StrCat("sweep ", sweep.id, " cell ", ordinal, ": ", what));
@@ -56,8 +58,10 @@ absl::Status CheckRanges(const v1::GetResultsRequest& request) {
   return absl::OkStatus();
 }
 
-ResultReader::ResultReader(Database& database, std::shared_ptr<const Sweep> sweep, v1::GetResultsRequest request)
+ResultReader::ResultReader(Database& database, OutsideImages& images, std::shared_ptr<const Sweep> sweep,
+                           v1::GetResultsRequest request)
     : database_(database),
+      images_(images),
       sweep_(std::move(sweep)),
       request_([this, &request] {
         if (request.ranges().empty()) request.add_ranges()->set_end(sweep_->cell_count());
@@ -74,24 +78,52 @@ bool ResultReader::NextRange() {
   return true;
 }
 
-absl::StatusOr<bool> ResultReader::Next(v1::GetResultsResponse& message) {
-  message.Clear();
-  if (ended_) return false;
-  const bool full = request_.limit() != 0 && digest_.rows() >= request_.limit();
-  while (!full) {
+bool ResultReader::WantsMore() const {
+  if (request_.limit() != 0 && read_ >= request_.limit()) return false;
+  return ahead_.empty() || (ahead_.back().image && ahead_.size() < kRowsAhead && ahead_bytes_ < kBytesAhead);
+}
+
+absl::Status ResultReader::ReadAhead() {
+  while (WantsMore()) {
     if (rows_ && rows_->Valid()) {
       uint32_t sweep = 0;
       uint64_t ordinal = 0;
       if (!ParseCellKey(rows_->key(), sweep, ordinal)) {
         return absl::DataLossError(absl::StrCat("unreadable key ", ToHex(rows_->key()), " in results"));
       }
-      PS_RETURN_IF_ERROR(Fill(ordinal, rows_->value(), *message.mutable_result()));
+      Row& row = ahead_.emplace_back();
+      PS_RETURN_IF_ERROR(Fill(ordinal, rows_->value(), row.result));
+      if (request_.with_images() && !row.result.image_uri().empty()) {
+        row.image = images_.Start({row.result.image_uri(), row.result.image_bytes(), row.result.image_digest()});
+        ahead_bytes_ += row.result.image_bytes();
+      }
+      ++read_;
       rows_->Next();
-      digest_.Add(message.result());
-      return true;
+      continue;
     }
     if (rows_) PS_RETURN_IF_ERROR(rows_->status());
     if (!NextRange()) break;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> ResultReader::Next(v1::GetResultsResponse& message) {
+  message.Clear();
+  if (ended_) return false;
+  PS_RETURN_IF_ERROR(ReadAhead());
+  if (!ahead_.empty()) {
+    Row row = std::move(ahead_.front());
+    ahead_.pop_front();
+    if (row.image) {
+      ahead_bytes_ -= row.result.image_bytes();
+      auto image = row.image->Wait();
+      const uint64_t ordinal = row.result.cell().ordinal();
+      if (!image.ok()) return Annotate(image.status(), absl::StrCat("sweep ", sweep_->id, " cell ", ordinal));
+      row.result.set_image(*std::move(image));
+    }
+    *message.mutable_result() = std::move(row.result);
+    digest_.Add(message.result());
+    return true;
   }
   ended_ = true;
   message.mutable_trailer()->set_rows(digest_.rows());
@@ -119,6 +151,7 @@ absl::Status ResultReader::Fill(uint64_t ordinal, absl::string_view value, v1::R
   result.set_width(row.width);
   result.set_height(row.height);
   result.set_image_digest(row.image_digest);
+  result.set_image_bytes(row.image_bytes);
   result.set_generate_us(row.generate_us);
   result.set_embed_us(row.embed_us);
   result.set_encode_us(row.encode_us);
@@ -127,11 +160,12 @@ absl::Status ResultReader::Fill(uint64_t ordinal, absl::string_view value, v1::R
     v1::Result rest;
     if (!rest.ParseFromString(row.rest)) return Disagrees(*sweep_, ordinal, "its imported columns are unreadable");
     *result.mutable_imported() = rest.imported();
+    result.set_image_uri(rest.image_uri());
   }
   auto provenance = ProvenanceOf(row.provenance);
   if (!provenance.ok()) return Missing(provenance, *sweep_, ordinal, "its provenance");
   *result.mutable_provenance() = *std::move(provenance);
-  if (request_.with_images() && row.format != v1::IMAGE_FORMAT_UNSPECIFIED) {
+  if (request_.with_images() && result.image_uri().empty() && row.format != v1::IMAGE_FORMAT_UNSPECIFIED) {
     auto image = database_.Get(Family::kImages, CellKey(sweep_->id, ordinal), snapshot_.snapshot());
     if (!image.ok()) return Missing(image, *sweep_, ordinal, "its image");
     if (Sha256Of(*image) != row.image_digest) return Disagrees(*sweep_, ordinal, "its image is not the one that was stored");

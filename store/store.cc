@@ -9,6 +9,7 @@ namespace {
 
 constexpr size_t kMaxQueuedReads = 1024;
 constexpr size_t kMaxErrorBytes = 1000;
+constexpr int kOutsideThreads = 4;
 
 }  // namespace
 
@@ -25,7 +26,9 @@ std::string OneLine(absl::string_view text) {
 
 Store::Store(Options options)
     : options_(std::move(options)),
+      outside_(options_.open_blobs),
       admit_(options_.admit_threads, kMaxQueuedReads * 16),
+      admit_outside_(kOutsideThreads, kMaxQueuedReads * 16),
       reads_(options_.read_threads, kMaxQueuedReads) {}
 
 absl::StatusOr<std::unique_ptr<Store>> Store::Open(Options options) {
@@ -71,7 +74,9 @@ Store::~Store() {
 
 void Store::Close() {
   closed_ = true;
+  outside_.GiveUp();
   admit_.Stop();
+  admit_outside_.Stop();
   if (committer_) committer_->Stop();
   reads_.Stop();
 }

@@ -10,11 +10,14 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "blobs/blob_stores.h"
 #include "promptsweep/v1/store.pb.h"
 #include "store/committer.h"
 #include "store/database.h"
 #include "store/executor.h"
 #include "store/ledger.h"
+#include "store/orphans.h"
+#include "store/outside_images.h"
 #include "store/reader.h"
 
 namespace promptsweep::store {
@@ -43,6 +46,8 @@ class Store {
     // Threads that check incoming results, and threads that serve reads (see reads()).
     int admit_threads = 2;
     int read_threads = 2;
+    // Opens the places where sweeps keep their images outside of the store; null: BlobStore::Open.
+    BlobOpener open_blobs;
     // RocksDB's file system, for fault tests; null: the machine's.
     std::shared_ptr<rocksdb::FileSystem> file_system;
     // Durability was lost. From a thread of the store, after every waiting call was told; may end the process. May be null.
@@ -65,7 +70,8 @@ class Store {
   void CreateSweep(const v1::CreateSweepRequest* request, Callback<v1::CreateSweepResponse> done);
   void SetSweepState(const v1::SetSweepStateRequest* request, Callback<v1::SetSweepStateResponse> done);
   // Outcomes in request order. RESOURCE_EXHAUSTED: too much is queued, or the disk is nearly full; nothing was stored, try
-  // again later. INVALID_ARGUMENT: the request as a whole is malformed or too large.
+  // again later. INVALID_ARGUMENT: the request as a whole is malformed or too large. Where the sweep keeps its images elsewhere:
+  // ABORTED, an image is not there, put it again and then send again; UNAVAILABLE, its place is out of reach.
   void PutResults(const v1::PutResultsRequest* request, Callback<v1::PutResultsResponse> done);
   void PutFailures(const v1::PutFailuresRequest* request, Callback<v1::PutFailuresResponse> done);
   void ClearFailures(const v1::ClearFailuresRequest* request, Callback<v1::ClearFailuresResponse> done);
@@ -83,6 +89,9 @@ class Store {
   [[nodiscard]] absl::StatusOr<std::unique_ptr<EmbeddingReader>> ScanEmbeddings(const v1::ScanEmbeddingsRequest& request);
   // RESOURCE_EXHAUSTED while another Verify runs.
   [[nodiscard]] absl::StatusOr<v1::VerifyResponse> Verify(const v1::VerifyRequest& request);
+
+  // See RemoveOrphanObjects.
+  [[nodiscard]] absl::StatusOr<Orphans> RemoveOrphans(absl::Duration min_age = kOrphanAge);
 
   // OK, or why every call is refused.
   [[nodiscard]] absl::Status health() const;
@@ -103,6 +112,9 @@ class Store {
   // Reserves room in the queue, or says that there is none.
   bool Reserve(size_t bytes);
   void Admit(const std::shared_ptr<PutJob>& job);
+  // Looks at the images that a job's results refer to. Not OK: for the whole request.
+  absl::Status CheckOutsideImages(PutJob& job);
+  void EnqueuePut(const std::shared_ptr<PutJob>& job);
   void PreparePut(PutJob& job, rocksdb::WriteBatch& batch);
   absl::Status PrepareResult(PutJob& job, int index, rocksdb::WriteBatch& batch);
   uint32_t InternProvenance(PutJob& job, rocksdb::WriteBatch& batch);
@@ -122,7 +134,10 @@ class Store {
   absl::Mutex background_mu_;
   absl::Status background_error_ ABSL_GUARDED_BY(background_mu_);
   std::unique_ptr<Committer> committer_;
+  OutsideImages outside_;
   Executor admit_;
+  // Admission that waits for a network, apart so that it holds up nothing else.
+  Executor admit_outside_;
   Executor reads_;
   std::atomic<size_t> queued_bytes_{0};
   std::atomic<bool> verifying_{false};

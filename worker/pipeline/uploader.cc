@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "worker/pipeline/backoff.h"
+#include "worker/pipeline/image_sink.h"
 
 namespace promptsweep::worker {
 namespace {
@@ -148,6 +149,7 @@ void Uploader::Send(std::vector<Upload> batch) {
 }
 
 absl::Status Uploader::SendOnce(std::vector<Upload>& batch) {
+  if (options_.images != nullptr) PS_RETURN_IF_ERROR(options_.images->Put(batch));
   v1::PutResultsRequest request;
   request.set_sweep(batch.front().lease->sweep());
   *request.mutable_provenance() = *batch.front().provenance;
@@ -158,6 +160,7 @@ absl::Status Uploader::SendOnce(std::vector<Upload>& batch) {
   SetTimeout(context, options_.rpc_timeout);
   absl::Status status = FromGrpc(options_.store->PutResults(&context, request, &response));
   while (request.results_size() > 0) request.mutable_results()->UnsafeArenaReleaseLast();
+  if (absl::IsAborted(status)) ImageSink::PutAgain(batch);
   PS_RETURN_IF_ERROR(status);
   if (response.outcomes_size() != static_cast<int>(batch.size())) {
     return absl::InternalError(absl::StrCat("the store answered ", response.outcomes_size(), " of ", batch.size(), " results"));
