@@ -65,6 +65,8 @@ absl::StatusOr<int> Verify(const Options& options, const Common& common) {
     if (verdict.counts().divergent() > 0)
       absl::StrAppend(&text, "; ", Grouped(verdict.counts().divergent()), " came twice with other content");
     if (options.deep) absl::StrAppend(&text, "; ", Grouped(verdict.images_checked()), " images read, digests equal");
+    if (verdict.images_elsewhere() > 0)
+      absl::StrAppend(&text, "; ", Grouped(verdict.images_elsewhere()), " images outside of the store");
     text += "\n";
     for (const std::string& problem : verdict.problems()) absl::StrAppend(&text, "  problem: ", OneLine(problem), "\n");
   }

@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "base/rpc.h"
 #include "base/status.h"
+#include "jobs/sweep/image_location.h"
 
 namespace promptsweep::store {
 namespace {
@@ -81,9 +82,29 @@ absl::StatusOr<ImageSize> ReadJpeg(absl::string_view image) {
   return Bad("JPEG file without a frame header");
 }
 
+// An image that the sweep keeps elsewhere: the name must be the one that its digest gives.
+absl::Status CheckImageElsewhere(const std::string& images, const v1::Result& result) {
+  if (!result.image().empty()) return Bad(absl::StrCat("the image was sent, the sweep keeps its images in ", images));
+  if (result.image_digest().size() != kDigestSize) return Bad("no image digest");
+  if (sweep::ImageKey(result.image_digest(), result.image_format()).empty()) return Bad("unknown image format");
+  if (result.image_uri() != sweep::ImageUri(images, result.image_digest(), result.image_format())) {
+    return Bad(absl::StrCat("image_uri is not the one of that image in ", images));
+  }
+  if (result.image_bytes() < 1 || result.image_bytes() > kMaxImageBytes)
+    return Bad(absl::StrCat("image has ", result.image_bytes(), " bytes, 1 to ", kMaxImageBytes, " are taken"));
+  if (result.width() < 1 || result.height() < 1 || result.width() > kMaxImageSide || result.height() > kMaxImageSide) {
+    return Bad(absl::StrCat("image is ", result.width(), "x", result.height(), ", sides must be 1 to ", kMaxImageSide));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckImage(const Sweep& sweep, const v1::Result& result) {
   const std::string& image = result.image();
-  if (image.empty()) {
+  const std::string& images = sweep.manifest().spec().images();
+  if (images.empty() && !result.image_uri().empty()) return Bad("image_uri is set, the sweep keeps its images in the store");
+  const bool absent = image.empty() && result.image_uri().empty();
+  if (!images.empty() && !(absent && !sweep.manifest().imported_from().empty())) return CheckImageElsewhere(images, result);
+  if (absent) {
     if (sweep.manifest().imported_from().empty()) return Bad("no image");
     if (result.image_format() != v1::IMAGE_FORMAT_UNSPECIFIED || !result.image_digest().empty() || result.width() != 0 ||
         result.height() != 0) {
@@ -187,11 +208,12 @@ absl::StatusOr<Checked> CheckResult(const Sweep& sweep, const v1::Result& result
   if (result.cell().fingerprint() != cell.fingerprint()) return Bad("fingerprint is not the one of that cell");
   PS_RETURN_IF_ERROR(CheckImage(sweep, result));
   PS_RETURN_IF_ERROR(CheckEmbeddings(sweep, result));
-  if (result.image().empty() && result.embeddings().empty()) return Bad("neither image nor embedding");
+  if (result.image_digest().empty() && result.embeddings().empty()) return Bad("neither image nor embedding");
   size_t imported = 0;
   for (const v1::Setting& setting : result.imported()) imported += setting.ByteSizeLong();
   if (imported > kMaxImportedBytes) return Bad("imported columns are too large");
   Checked checked;
+  checked.image_bytes = result.image_uri().empty() ? static_cast<uint32_t>(result.image().size()) : result.image_bytes();
   checked.embeddings_digest = EmbeddingsDigest(result);
   checked.content_digest = ContentDigest(result.image_digest(), checked.embeddings_digest);
   return checked;
@@ -203,6 +225,7 @@ absl::StatusOr<sweep::Plan> CheckManifest(const v1::SweepManifest& manifest) {
   if (name.empty() || name.size() > 128) return Bad("a sweep's name has 1 to 128 bytes");
   if (std::any_of(name.begin(), name.end(), absl::ascii_iscntrl)) return Bad("the sweep's name has control characters");
   if (manifest.embedders_size() > kMaxEmbedders) return Bad(absl::StrCat("at most ", kMaxEmbedders, " embedders"));
+  PS_RETURN_IF_ERROR(sweep::CheckImages(manifest.spec().images()));
   PS_RETURN_IF_ERROR(CheckModels(manifest.models(), "model"));
   PS_RETURN_IF_ERROR(CheckModels(manifest.embedders(), "embedder"));
   const auto same = [](const v1::ModelRef& model, const std::string& id) { return model.id() == id; };

@@ -29,9 +29,11 @@ struct ImageSize {
 struct Checked {
   std::string embeddings_digest;
   std::string content_digest;
+  // Bytes of the image, wherever it is.
+  uint32_t image_bytes = 0;
 };
-// INVALID_ARGUMENT with the reason for the outcome CODE_REJECTED. Whether dimensions agree with earlier results of the sweep
-// is the committer's to check.
+// INVALID_ARGUMENT with the reason for the outcome CODE_REJECTED. Whether an image outside of the store is there, and whether
+// dimensions agree with earlier results of the sweep, is not looked at here.
 [[nodiscard]] absl::StatusOr<Checked> CheckResult(const Sweep& sweep, const v1::Result& result);
 
 // Finite halves, not all zero.

@@ -59,6 +59,7 @@ class SweepDeletion {
     // Its first row held the manifest.
     ranges.push_back({Family::kSweeps, SweepKey(sweep_), end_});
     PS_RETURN_IF_ERROR(Purge(database_, ranges, context_.cancellation));
+    PS_RETURN_IF_ERROR(context_.remove_objects());
     return context_.commit([this](rocksdb::WriteBatch& batch) {
       (void)batch.Delete(database_.family(Family::kSweeps), ToSlice(SweepKey(sweep_)));
       context_.ledger.StageDeleted(sweep_);
@@ -247,6 +248,9 @@ absl::Status BeginDeletion(const DeletionContext& context, uint32_t sweep) {
     SweepRow row;
     row.state = v1::SWEEP_STATE_DELETING;
     row.created_at_ms = found->created_at_ms;
+    v1::SweepManifest place;
+    place.mutable_spec()->set_images(found->manifest().spec().images());
+    row.manifest = CanonicalManifest(place);
     (void)batch.Put(context.database.family(Family::kSweeps), ToSlice(SweepKey(sweep)), ToSlice(Encode(row)));
     const std::string last = EncodeU32(context.ledger.NextSweepId() - 1);
     (void)batch.Put(context.database.family(Family::kMeta), ToSlice(kLastSweepKey), ToSlice(last));

@@ -24,6 +24,8 @@ struct DeletionContext {
   // Runs `prepare` on the committer's thread in a group of its own, so that what it reads is all there is, and returns once that
   // group is durable. The batch is dropped where `prepare` fails.
   std::function<absl::Status(std::function<absl::Status(rocksdb::WriteBatch&)> prepare)> commit;
+  // Removes the objects outside of the store to which nothing refers any more.
+  std::function<absl::Status()> remove_objects;
   Cancellation& cancellation;
 };
 

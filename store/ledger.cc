@@ -91,7 +91,18 @@ std::vector<std::shared_ptr<const Sweep>> Ledger::Sweeps() const {
 
 std::vector<uint32_t> Ledger::Deleting() const {
   absl::MutexLock lock(&mu_);
-  return {deleting_.begin(), deleting_.end()};
+  std::vector<uint32_t> ids;
+  for (const auto& [id, place] : deleting_) ids.push_back(id);
+  return ids;
+}
+
+std::set<std::string> Ledger::ImagePlaces() const {
+  absl::MutexLock lock(&mu_);
+  std::set<std::string> places;
+  for (const auto& [id, entry] : entries_) places.insert(entry.sweep->manifest().spec().images());
+  for (const auto& [id, place] : deleting_) places.insert(place);
+  places.erase("");
+  return places;
 }
 
 v1::SweepInfo Ledger::Info(const Sweep& sweep, bool with_cells) const {
@@ -260,7 +271,7 @@ uint32_t Ledger::NextSweepId() const {
   absl::MutexLock lock(&mu_);
   uint32_t last = last_sweep_;
   if (!entries_.empty()) last = std::max(last, entries_.rbegin()->first);
-  if (!deleting_.empty()) last = std::max(last, *deleting_.rbegin());
+  if (!deleting_.empty()) last = std::max(last, deleting_.rbegin()->first);
   return last + 1;
 }
 
@@ -305,8 +316,8 @@ void Ledger::ApplyDeletions() {
   if (staged_.deletion) {
     const uint32_t id = *staged_.deletion;
     last_sweep_ = std::max(last_sweep_, entries_.rbegin()->first);
+    deleting_[id] = entries_.at(id).sweep->manifest().spec().images();
     entries_.erase(id);
-    deleting_.insert(id);
     absl::erase_if(dims_, [id](const auto& dim) { return dim.first.first == id; });
   }
   if (staged_.deleted) deleting_.erase(*staged_.deleted);

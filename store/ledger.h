@@ -59,6 +59,8 @@ class Ledger {
   [[nodiscard]] std::vector<std::shared_ptr<const Sweep>> Sweeps() const;
   // Sweeps whose deletion began and did not end, by id.
   [[nodiscard]] std::vector<uint32_t> Deleting() const;
+  // Every place outside of the store where a stored sweep, one being deleted included, keeps its images.
+  [[nodiscard]] std::set<std::string> ImagePlaces() const;
   // State, counts and, where asked for, the manifest with its cells. State DELETING, no counts, where it was deleted meanwhile.
   [[nodiscard]] v1::SweepInfo Info(const Sweep& sweep, bool with_cells) const;
   [[nodiscard]] Coverage CopyCoverage(uint32_t sweep) const;
@@ -146,7 +148,7 @@ class Ledger {
 
   mutable absl::Mutex mu_;
   std::map<uint32_t, Entry> entries_ ABSL_GUARDED_BY(mu_);
-  std::set<uint32_t> deleting_ ABSL_GUARDED_BY(mu_);
+  std::map<uint32_t, std::string> deleting_ ABSL_GUARDED_BY(mu_);  // id -> where its images are, as in SweepSpec
   // Highest sweep id that was ever given out, where that sweep may be gone.
   uint32_t last_sweep_ ABSL_GUARDED_BY(mu_) = 0;
   // The committer's thread only, after Load.

@@ -34,7 +34,8 @@ absl::Status Ledger::LoadSweeps(Database& database) {
     if (!ParseSweepKey(rows.key(), id)) return Unreadable(Family::kSweeps, rows.key());
     PS_ASSIGN_OR_RETURN(const SweepRow row, DecodeSweepRow(rows.value()));
     if (row.state == v1::SWEEP_STATE_DELETING) {
-      deleting_.insert(id);
+      if (!manifest.ParseFromString(row.manifest)) return Unreadable(Family::kSweeps, rows.key());
+      deleting_[id] = manifest.spec().images();
       continue;
     }
     if (!manifest.ParseFromString(row.manifest) || sweep::ManifestDigest(manifest) != row.digest) {

@@ -12,6 +12,8 @@ namespace {
 constexpr size_t kBlockBytes = 512 << 10;
 constexpr size_t kMaxBlockBytes = 1 << 20;
 constexpr size_t kBlockRows = 16'384;
+constexpr size_t kRowsAhead = 16;
+constexpr size_t kBytesAhead = 4 << 20;
 
 absl::Status Disagrees(const Sweep& sweep, uint64_t ordinal, absl::string_view what) {
   return absl::DataLossError(absl::StrCat("sweep ", sweep.id, " cell ", ordinal, ": ", what));
@@ -38,8 +40,10 @@ absl::Status CheckRanges(const v1::GetResultsRequest& request) {
   return absl::OkStatus();
 }
 
-ResultReader::ResultReader(Database& database, std::shared_ptr<const Sweep> sweep, v1::GetResultsRequest request)
+ResultReader::ResultReader(Database& database, OutsideImages& images, std::shared_ptr<const Sweep> sweep,
+                           v1::GetResultsRequest request)
     : database_(database),
+      images_(images),
       sweep_(std::move(sweep)),
       request_([this, &request] {
         if (request.ranges().empty()) request.add_ranges()->set_end(sweep_->cell_count());
@@ -81,18 +85,45 @@ absl::StatusOr<std::optional<uint64_t>> ResultReader::FindRow() {
   return std::nullopt;
 }
 
+bool ResultReader::WantsMore() const {
+  if (request_.limit() != 0 && read_ >= request_.limit()) return false;
+  return ahead_.empty() || (ahead_.back().image && ahead_.size() < kRowsAhead && ahead_bytes_ < kBytesAhead);
+}
+
+absl::Status ResultReader::ReadAhead() {
+  while (WantsMore()) {
+    PS_ASSIGN_OR_RETURN(const std::optional<uint64_t> ordinal, FindRow());
+    if (!ordinal) break;
+    Row& row = ahead_.emplace_back();
+    PS_RETURN_IF_ERROR(Fill(*ordinal, rows_->value(), row.result));
+    if (request_.with_images() && !row.result.image_uri().empty()) {
+      row.image = images_.Start({row.result.image_uri(), row.result.image_bytes(), row.result.image_digest()});
+      ahead_bytes_ += row.result.image_bytes();
+    }
+    ++read_;
+    next_ = *ordinal + 1;
+    rows_->Next();
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<bool> ResultReader::Next(v1::GetResultsResponse& message) {
   message.Clear();
   if (ended_) return false;
-  if (request_.limit() == 0 || digest_.rows() < request_.limit()) {
-    PS_ASSIGN_OR_RETURN(const std::optional<uint64_t> ordinal, FindRow());
-    if (ordinal) {
-      PS_RETURN_IF_ERROR(Fill(*ordinal, rows_->value(), *message.mutable_result()));
-      next_ = *ordinal + 1;
-      rows_->Next();
-      digest_.Add(message.result());
-      return true;
+  PS_RETURN_IF_ERROR(ReadAhead());
+  if (!ahead_.empty()) {
+    Row row = std::move(ahead_.front());
+    ahead_.pop_front();
+    if (row.image) {
+      ahead_bytes_ -= row.result.image_bytes();
+      auto image = row.image->Wait();
+      const uint64_t ordinal = row.result.cell().ordinal();
+      if (!image.ok()) return Annotate(image.status(), absl::StrCat("sweep ", sweep_->id, " cell ", ordinal));
+      row.result.set_image(*std::move(image));
     }
+    *message.mutable_result() = std::move(row.result);
+    digest_.Add(message.result());
+    return true;
   }
   ended_ = true;
   message.mutable_trailer()->set_rows(digest_.rows());
@@ -120,6 +151,7 @@ absl::Status ResultReader::Fill(uint64_t ordinal, absl::string_view value, v1::R
   result.set_width(row.width);
   result.set_height(row.height);
   result.set_image_digest(row.image_digest);
+  result.set_image_bytes(row.image_bytes);
   result.set_generate_us(row.generate_us);
   result.set_embed_us(row.embed_us);
   result.set_encode_us(row.encode_us);

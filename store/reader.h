@@ -4,6 +4,7 @@
 
 #include <rocksdb/snapshot.h>
 
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -17,6 +18,7 @@
 #include "store/done_cursor.h"
 #include "store/embedding_rows.h"
 #include "store/ledger.h"
+#include "store/outside_images.h"
 
 namespace promptsweep::store {
 
@@ -26,19 +28,30 @@ using SharedSnapshot = std::shared_ptr<rocksdb::ManagedSnapshot>;
 // GetResults.
 class ResultReader {
  public:
-  ResultReader(Database& database, std::shared_ptr<const Sweep> sweep, v1::GetResultsRequest request);
-  // The next message; false once the Trailer was given out. DATA_LOSS where what is stored does not agree with itself.
+  // Images outside of the store are fetched a few rows ahead.
+  ResultReader(Database& database, OutsideImages& images, std::shared_ptr<const Sweep> sweep, v1::GetResultsRequest request);
+  // The next message; false once the Trailer was given out. DATA_LOSS where what is stored does not agree with itself;
+  // UNAVAILABLE where an image outside of the store is out of reach.
   [[nodiscard]] absl::StatusOr<bool> Next(v1::GetResultsResponse& message);
 
  private:
   // The next row, or none at the end of all ranges. Coverage says which rows there must be.
   absl::StatusOr<std::optional<uint64_t>> FindRow();
+  // A row that was read; its image may still be under way.
+  struct Row {
+    v1::Result result;
+    std::shared_ptr<OutsideImages::Pending> image;
+  };
+  // Reads until a row is there, or enough of them are being fetched, or none is left.
+  absl::Status ReadAhead();
+  bool WantsMore() const;
   absl::Status Fill(uint64_t ordinal, absl::string_view value, v1::Result& result);
   absl::StatusOr<v1::Provenance> ProvenanceOf(uint32_t id);
   // Moves to the first row of the next range. False at the end.
   bool NextRange();
 
   Database& database_;
+  OutsideImages& images_;
   const std::shared_ptr<const Sweep> sweep_;
   const v1::GetResultsRequest request_;
   rocksdb::ManagedSnapshot snapshot_;
@@ -47,6 +60,9 @@ class ResultReader {
   std::unique_ptr<DoneCursor> done_;  // of the same range
   uint64_t next_ = 0;
   int range_ = 0;
+  std::deque<Row> ahead_;
+  size_t ahead_bytes_ = 0;
+  uint64_t read_ = 0;
   bool ended_ = false;
   ScanDigest digest_;
   absl::flat_hash_map<uint32_t, v1::Provenance> provenances_;

@@ -10,6 +10,7 @@ namespace {
 constexpr size_t kMaxQueuedReads = 1024;
 constexpr size_t kMaxQueuedMaintenance = 1024;
 constexpr size_t kMaxErrorBytes = 1000;
+constexpr int kOutsideThreads = 4;
 
 }  // namespace
 
@@ -27,7 +28,9 @@ std::string OneLine(absl::string_view text) {
 Store::Store(Options options)
     : options_(std::move(options)),
       admission_(options_.clock, options_.max_queued_bytes),
+      outside_(options_.open_blobs),
       admit_(options_.admit_threads, kMaxQueuedReads * 16),
+      admit_outside_(kOutsideThreads, kMaxQueuedReads * 16),
       reads_(options_.read_threads, kMaxQueuedReads),
       maintenance_(1, kMaxQueuedMaintenance) {}
 
@@ -87,8 +90,10 @@ Store::~Store() {
 void Store::Close() {
   closed_ = true;
   CancelMaintenance();
+  outside_.GiveUp();
   maintenance_.Stop();
   admit_.Stop();
+  admit_outside_.Stop();
   if (packer_) packer_->Stop();
   if (committer_) committer_->Stop();
   reads_.Stop();

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "blobs/blob_stores.h"
 #include "promptsweep/v1/store.pb.h"
 #include "store/admission.h"
 #include "store/committer.h"
@@ -17,6 +18,8 @@
 #include "store/executor.h"
 #include "store/ledger.h"
 #include "store/maintenance.h"
+#include "store/orphans.h"
+#include "store/outside_images.h"
 #include "store/packer.h"
 #include "store/reader.h"
 #include "store/reuse.h"
@@ -53,6 +56,8 @@ class Store {
     int read_threads = 2;
     // Pack embeddings into chunks from a thread of the store; without, only when packer() is told to.
     bool pack_in_background = true;
+    // Opens the places where sweeps keep their images outside of the store; null: BlobStore::Open.
+    BlobOpener open_blobs;
     // RocksDB's file system, for fault tests; null: the machine's.
     std::shared_ptr<rocksdb::FileSystem> file_system;
     // Where checkpoints and backups of a bare name are made; empty: FOLDER.snapshots.
@@ -79,7 +84,8 @@ class Store {
   void CreateSweep(const v1::CreateSweepRequest* request, Callback<v1::CreateSweepResponse> done);
   void SetSweepState(const v1::SetSweepStateRequest* request, Callback<v1::SetSweepStateResponse> done);
   // Outcomes in request order. RESOURCE_EXHAUSTED: too much is queued, or the disk is nearly full; nothing was stored, try
-  // again later. INVALID_ARGUMENT: the request as a whole is malformed or too large.
+  // again later. INVALID_ARGUMENT: the request as a whole is malformed or too large. Where the sweep keeps its images elsewhere:
+  // ABORTED, an image is not there, put it again and then send again; UNAVAILABLE, its place is out of reach.
   void PutResults(const v1::PutResultsRequest* request, Callback<v1::PutResultsResponse> done);
   // The same with room that was reserved before the request was there; it is fitted to the request's size.
   void PutAdmitted(const v1::PutResultsRequest* request, std::shared_ptr<Admission::Room> room,
@@ -123,6 +129,8 @@ class Store {
   [[nodiscard]] absl::StatusOr<v1::VerifyResponse> Verify(const v1::VerifyRequest& request);
 
   [[nodiscard]] absl::StatusOr<v1::GetStatsResponse> GetStats();
+  // See RemoveOrphanObjects.
+  [[nodiscard]] absl::StatusOr<Orphans> RemoveOrphans(absl::Duration min_age = kOrphanAge);
 
   // OK, or why every call is refused.
   [[nodiscard]] absl::Status health() const;
@@ -149,6 +157,9 @@ class Store {
 
   void OnBackgroundError(absl::Status status) ABSL_LOCKS_EXCLUDED(background_mu_);
   void Admit(const std::shared_ptr<PutJob>& job);
+  // Looks at the images that a job's results refer to. Not OK: for the whole request.
+  absl::Status CheckOutsideImages(PutJob& job);
+  void EnqueuePut(const std::shared_ptr<PutJob>& job);
   void PreparePut(PutJob& job, rocksdb::WriteBatch& batch);
   void CountAccepted(const PutJob& job);
   absl::Status PrepareResult(PutJob& job, int index, rocksdb::WriteBatch& batch);
@@ -191,7 +202,10 @@ class Store {
   absl::Status background_error_ ABSL_GUARDED_BY(background_mu_);
   std::unique_ptr<Committer> committer_;
   std::unique_ptr<Packer> packer_;
+  OutsideImages outside_;
   Executor admit_;
+  // Admission that waits for a network, apart so that it holds up nothing else.
+  Executor admit_outside_;
   Executor reads_;
   Executor maintenance_;
   Cancellation cancellation_;

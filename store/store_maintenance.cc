@@ -117,6 +117,9 @@ absl::StatusOr<v1::CompactResponse> Store::CompactAll() {
   response.set_packed(packed);
   PS_RETURN_IF_ERROR(Purge(*database_, AllKeys(), cancellation_));
   response.set_bytes_after(FolderBytes(options_.folder));
+  PS_ASSIGN_OR_RETURN(const Orphans orphans, RemoveOrphans());
+  response.set_orphans(orphans.objects);
+  response.set_orphan_bytes(orphans.bytes);
   return response;
 }
 
@@ -131,8 +134,13 @@ void Store::DeleteSweep(const v1::DeleteSweepRequest* request, Callback<v1::Dele
 
 absl::StatusOr<v1::DeleteSweepResponse> Store::Delete(uint32_t sweep) {
   v1::DeleteSweepResponse response;
+  const auto remove_objects = [this, &response]() -> absl::Status {
+    PS_ASSIGN_OR_RETURN(const Orphans orphans, RemoveOrphans(absl::ZeroDuration()));
+    response.set_objects(orphans.objects);
+    return absl::OkStatus();
+  };
   const DeletionContext context{*database_, *ledger_, [this](auto prepare) { return CommitAlone(std::move(prepare)); },
-                                cancellation_};
+                                remove_objects, cancellation_};
   PS_RETURN_IF_ERROR(CheckFreeSpace());
   const absl::Status begun = BeginDeletion(context, sweep);
   // Another call finished it while this one waited.

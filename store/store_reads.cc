@@ -142,7 +142,7 @@ absl::StatusOr<std::unique_ptr<ResultReader>> Store::ReadResults(const v1::GetRe
   PS_RETURN_IF_ERROR(health());
   PS_RETURN_IF_ERROR(CheckRanges(request));
   PS_ASSIGN_OR_RETURN(auto sweep, ledger_->Find(request.sweep()));
-  return std::make_unique<ResultReader>(*database_, std::move(sweep), request);
+  return std::make_unique<ResultReader>(*database_, outside_, std::move(sweep), request);
 }
 
 absl::StatusOr<std::unique_ptr<EmbeddingReader>> Store::ScanEmbeddings(const v1::ScanEmbeddingsRequest& request,
@@ -163,9 +163,14 @@ SharedSnapshot Store::TakeSnapshot() { return std::make_shared<rocksdb::ManagedS
 absl::StatusOr<v1::VerifyResponse> Store::Verify(const v1::VerifyRequest& request) {
   PS_RETURN_IF_ERROR(health());
   if (verifying_.exchange(true)) return absl::ResourceExhaustedError("another verification is running");
-  auto response = VerifyStore(*database_, *ledger_, request);
+  auto response = VerifyStore(*database_, *ledger_, outside_, request);
   verifying_ = false;
   return response;
+}
+
+absl::StatusOr<Orphans> Store::RemoveOrphans(absl::Duration min_age) {
+  PS_RETURN_IF_ERROR(health());
+  return RemoveOrphanObjects(*database_, *ledger_, outside_, *options_.clock, min_age);
 }
 
 }  // namespace promptsweep::store

@@ -1,11 +1,21 @@
 #include "store/store.h"
 
+#include <algorithm>
+#include <atomic>
+
 #include "base/hash.h"
+#include "base/parallel.h"
 #include "base/rpc.h"
 #include "store/checks.h"
 #include "store/writes.h"
 
 namespace promptsweep::store {
+namespace {
+
+// Images of one request that are looked at together.
+constexpr size_t kChecksAtOnce = 8;
+
+}  // namespace
 
 // One PutResults on its way through the store.
 struct Store::PutJob {
@@ -13,8 +23,9 @@ struct Store::PutJob {
   Callback<v1::PutResultsResponse> done;
   size_t bytes = 0;
   std::shared_ptr<const Sweep> sweep;
-  std::vector<Checked> checked;  // one per result; empty digests where rejected
-  std::string provenance;        // serialised
+  std::vector<Checked> checked;   // one per result; empty digests where rejected
+  std::vector<std::string> held;  // digests of images outside of the store that must not be removed now
+  std::string provenance;         // serialised
   std::string provenance_digest;
   v1::PutResultsResponse response;
   // What a result could not be compared with; reported for the whole request.
@@ -39,7 +50,9 @@ void Store::PutAdmitted(const v1::PutResultsRequest* request, std::shared_ptr<Ad
   auto job = std::make_shared<PutJob>();
   job->request = request;
   job->bytes = bytes + kWriteOverhead;
-  job->done = [room = std::move(room), done = std::move(done)](absl::StatusOr<v1::PutResultsResponse> response) mutable {
+  job->done = [this, raw = job.get(), room = std::move(room),
+               done = std::move(done)](absl::StatusOr<v1::PutResultsResponse> response) mutable {
+    for (const std::string& digest : raw->held) outside_.Release(digest);
     room.reset();
     done(std::move(response));
   };
@@ -68,6 +81,52 @@ void Store::Admit(const std::shared_ptr<PutJob>& job) {
       outcome.set_reason(OneLine(checked.status().message()));
     }
   }
+  const auto outside = [](const v1::Result& result) { return !result.image_uri().empty(); };
+  if (std::none_of(request.results().begin(), request.results().end(), outside)) return EnqueuePut(job);
+  const bool posted = admit_outside_.Post([this, job] {
+    absl::Status status = CheckOutsideImages(*job);
+    if (status.ok()) return EnqueuePut(job);
+    job->done(std::move(status));
+  });
+  if (!posted) job->done(absl::UnavailableError("the store is busy or shutting down"));
+}
+
+absl::Status Store::CheckOutsideImages(PutJob& job) {
+  std::vector<int> indexes;
+  for (int i = 0; i < job.request->results_size(); ++i) {
+    const v1::Result& result = job.request->results(i);
+    if (result.image_uri().empty() || job.response.outcomes(i).code() == v1::PutOutcome::CODE_REJECTED) continue;
+    const std::string where = absl::StrCat("sweep ", job.sweep->id, " cell ", result.cell().ordinal());
+    if (!outside_.Hold(result.image_digest())) {
+      return absl::AbortedError(absl::StrCat(where, ": its image is being removed as an orphan: put it again"));
+    }
+    job.held.push_back(result.image_digest());
+    indexes.push_back(i);
+  }
+  std::vector<absl::Status> statuses(indexes.size());
+  std::atomic<bool> failed{false};
+  ForEachInParallel(indexes.size(), kChecksAtOnce, [&](size_t k) {
+    if (failed) return;
+    const v1::Result& result = job.request->results(indexes[k]);
+    statuses[k] = outside_.Check({result.image_uri(), result.image_bytes(), result.image_digest()});
+    if (!statuses[k].ok() && !absl::IsInvalidArgument(statuses[k])) failed = true;
+  });
+  for (size_t k = 0; k < indexes.size(); ++k) {
+    const v1::Result& result = job.request->results(indexes[k]);
+    const std::string where = absl::StrCat("sweep ", job.sweep->id, " cell ", result.cell().ordinal());
+    if (statuses[k].ok()) continue;
+    if (absl::IsNotFound(statuses[k])) {
+      return absl::AbortedError(absl::StrCat(where, ": its image is not at ", result.image_uri(), ": put it again"));
+    }
+    if (!absl::IsInvalidArgument(statuses[k])) return Annotate(statuses[k], where);
+    v1::PutOutcome& outcome = *job.response.mutable_outcomes(indexes[k]);
+    outcome.set_code(v1::PutOutcome::CODE_REJECTED);
+    outcome.set_reason(OneLine(statuses[k].message()));
+  }
+  return absl::OkStatus();
+}
+
+void Store::EnqueuePut(const std::shared_ptr<PutJob>& job) {
   Committer::Write write;
   write.bytes = job->bytes;
   write.prepare = [this, job](rocksdb::WriteBatch& batch) { PreparePut(*job, batch); };
@@ -175,15 +234,16 @@ absl::Status Store::PrepareResult(PutJob& job, int index, rocksdb::WriteBatch& b
   row.embedders = static_cast<uint8_t>(result.embeddings_size());
   row.width = result.width();
   row.height = result.height();
-  row.image_bytes = static_cast<uint32_t>(result.image().size());
+  row.image_bytes = checked.image_bytes;
   row.generate_us = result.generate_us();
   row.embed_us = result.embed_us();
   row.encode_us = result.encode_us();
   row.stored_at_ms = options_.clock->WallMillis();
   row.provenance = InternProvenance(job, batch);
-  if (!result.imported().empty()) {
+  if (!result.imported().empty() || !result.image_uri().empty()) {
     v1::Result rest;
     *rest.mutable_imported() = result.imported();
+    rest.set_image_uri(result.image_uri());
     row.rest = rest.SerializeAsString();
   }
   Put(batch, Family::kResults, key, Encode(row));

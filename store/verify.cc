@@ -3,11 +3,13 @@
 #include <rocksdb/snapshot.h>
 
 #include <algorithm>
+#include <deque>
 #include <limits>
 #include <set>
 
 #include "base/hash.h"
 #include "base/status.h"
+#include "jobs/sweep/image_location.h"
 #include "store/checks.h"
 #include "store/reader.h"
 #include "store/verify_links.h"
@@ -17,12 +19,15 @@ namespace {
 
 // Above every sweep's last ordinal.
 constexpr uint64_t kAllOrdinals = std::numeric_limits<uint64_t>::max();
+// Images outside of the store that are fetched together.
+constexpr size_t kFetchesAhead = 16;
 
 // One sweep under examination. Families that are keyed by ordinal are walked in step, so memory does not grow with cells.
 class SweepVerifier {
  public:
-  SweepVerifier(Database& database, const Sweep& sweep, v1::SweepState state, bool deep, const rocksdb::Snapshot* snapshot)
-      : database_(database), sweep_(sweep), state_(state), deep_(deep), snapshot_(snapshot) {}
+  SweepVerifier(Database& database, OutsideImages& images, const Sweep& sweep, v1::SweepState state, bool deep,
+                const rocksdb::Snapshot* snapshot)
+      : database_(database), images_(images), sweep_(sweep), state_(state), deep_(deep), snapshot_(snapshot) {}
 
   v1::SweepVerdict Run() {
     verdict_.set_sweep(sweep_.id);
@@ -127,6 +132,7 @@ class SweepVerifier {
         if (parts[e]) vectors[e]->Next();
       }
     }
+    FinishFetches(0);
     Check(results.status(), "results");
     Check(images.status(), "images");
     for (auto& rows : vectors) Check(rows->status(), "embeddings");
@@ -164,10 +170,9 @@ class SweepVerifier {
     v1::Result rest;
     if (!rest.ParseFromString(row.rest)) return CellProblem(ordinal, "the end of its record is unreadable");
     if (rest.has_reused_from()) ++reused_;
-    const bool others = ShowsOthersImage(rest, sweep_.id, ordinal);
-    if (!others && rest.image_uri().empty()) return CheckImage(ordinal, row, image);
+    if (!rest.image_uri().empty()) return CheckOutsideImage(ordinal, row, rest.image_uri(), image.has_value());
+    if (!ShowsOthersImage(rest, sweep_.id, ordinal)) return CheckImage(ordinal, row, image);
     if (image) CellProblem(ordinal, "has an image of its own but its record names another");
-    if (!others) return;
     const absl::Status status = CheckOthersImage(database_, sweep_.id, ordinal, row, rest.reused_from(), deep_, snapshot_);
     if (!status.ok()) return CellProblem(ordinal, status.message());
     if (deep_) verdict_.set_images_checked(verdict_.images_checked() + 1);
@@ -182,9 +187,42 @@ class SweepVerifier {
     if (image->size() != row.image_bytes) return CellProblem(ordinal, "its image has another size");
     if (!deep_) return;
     if (Sha256Of(*image) != row.image_digest) return CellProblem(ordinal, "its image is not the one that was stored");
-    const auto size = ReadImageHeader(*image, row.format);
+    CheckHeader(ordinal, *image, row.format);
+  }
+
+  void CheckHeader(uint64_t ordinal, absl::string_view image, v1::ImageFormat format) {
+    const auto size = ReadImageHeader(image, format);
     if (!size.ok()) return CellProblem(ordinal, size.status().message());
     verdict_.set_images_checked(verdict_.images_checked() + 1);
+  }
+
+  void CheckOutsideImage(uint64_t ordinal, const ResultRow& row, const std::string& uri, bool inside) {
+    verdict_.set_images_elsewhere(verdict_.images_elsewhere() + 1);
+    if (inside) CellProblem(ordinal, "has an image in the store and one outside");
+    if (!sweep::ParseImageUri(uri).ok()) return CellProblem(ordinal, "its image's place is unreadable");
+    if (!deep_ || unreachable_ > 0) {
+      unreachable_ += deep_;
+      return;
+    }
+    fetches_.push_back({ordinal, row.format, images_.Start({uri, row.image_bytes, row.image_digest})});
+    FinishFetches(kFetchesAhead);
+  }
+
+  // Takes in the oldest fetches until at most `left` are under way.
+  void FinishFetches(size_t left) {
+    for (; fetches_.size() > left; fetches_.pop_front()) {
+      const absl::StatusOr<std::string> image = fetches_.front().image->Wait();
+      const uint64_t ordinal = fetches_.front().ordinal;
+      if (image.ok()) {
+        CheckHeader(ordinal, *image, fetches_.front().format);
+      } else if (absl::IsDataLoss(image.status())) {
+        CellProblem(ordinal, image.status().message());
+      } else {
+        // One line, not one a cell: each of them waits for the network in vain.
+        if (unreachable_++ == 0) CellProblem(ordinal, image.status().message());
+      }
+    }
+    if (left == 0 && unreachable_ > 1) Problem(absl::StrCat(unreachable_, " images were not read: their place is out of reach"));
   }
 
   void CheckVectors(uint64_t ordinal, const ResultRow& row, const std::vector<std::optional<absl::string_view>>& vectors) {
@@ -266,7 +304,14 @@ class SweepVerifier {
     if (state_ == v1::SWEEP_STATE_DONE && failed_ > 0) Problem(absl::StrCat("the sweep is DONE but ", failed_, " cells failed"));
   }
 
+  struct FetchedImage {
+    uint64_t ordinal = 0;
+    v1::ImageFormat format = v1::IMAGE_FORMAT_UNSPECIFIED;
+    std::shared_ptr<OutsideImages::Pending> image;
+  };
+
   Database& database_;
+  OutsideImages& images_;
   const Sweep& sweep_;
   const v1::SweepState state_;
   const bool deep_;
@@ -279,6 +324,8 @@ class SweepVerifier {
   uint64_t divergent_ = 0;
   uint64_t reused_ = 0;
   uint64_t suppressed_ = 0;
+  std::deque<FetchedImage> fetches_;
+  uint64_t unreachable_ = 0;  // images outside of the store that were not read because an earlier one could not be reached
 };
 
 // Rows whose sweep does not exist.
@@ -321,7 +368,8 @@ void CheckFingerprints(Database& database, const rocksdb::Snapshot* snapshot, v1
 
 }  // namespace
 
-absl::StatusOr<v1::VerifyResponse> VerifyStore(Database& database, const Ledger& ledger, const v1::VerifyRequest& request) {
+absl::StatusOr<v1::VerifyResponse> VerifyStore(Database& database, const Ledger& ledger, OutsideImages& images,
+                                               const v1::VerifyRequest& request) {
   std::vector<std::shared_ptr<const Sweep>> sweeps;
   if (request.sweep() != 0) {
     PS_ASSIGN_OR_RETURN(auto sweep, ledger.Find(request.sweep()));
@@ -347,7 +395,7 @@ absl::StatusOr<v1::VerifyResponse> VerifyStore(Database& database, const Ledger&
       response.add_problems(absl::StrCat("sweep ", sweep->id, " cannot be read: ", row.status().message()));
       continue;
     }
-    *response.add_sweeps() = SweepVerifier(database, *sweep, row->state, request.deep(), snapshot.snapshot()).Run();
+    *response.add_sweeps() = SweepVerifier(database, images, *sweep, row->state, request.deep(), snapshot.snapshot()).Run();
   }
   for (const Family family : {Family::kResults, Family::kImages, Family::kCoverage, Family::kFailures, Family::kDuplicates,
                               Family::kMotifs, Family::kLinks, Family::kCounters}) {

@@ -212,6 +212,7 @@ absl::StatusOr<PlanSummary> Describe(const v1::SweepManifest& manifest, const Mo
   summary.defaults = {manifest.spec().defaults().begin(), manifest.spec().defaults().end()};
   summary.noise_dtype = manifest.noise_dtype();
   summary.compute_dtype = manifest.compute_dtype();
+  summary.images = manifest.spec().images();
 
   double pixels = 0;
   const std::vector<uint64_t> sized = Spaced(plan.cell_count(), kSizedCells);
@@ -263,6 +264,7 @@ nlohmann::json ToJson(const PlanSummary& summary) {
           {"settings", settings},
           {"noise_dtype", summary.noise_dtype},
           {"compute_dtype", summary.compute_dtype},
+          {"images", summary.images.empty() ? nlohmann::json() : nlohmann::json(summary.images)},
           {"bytes",
            {{"images", summary.image_bytes},
             {"embeddings", summary.embedding_bytes},
@@ -284,6 +286,7 @@ std::string ToText(const PlanSummary& summary) {
   for (const v1::Setting& setting : summary.defaults) {
     absl::StrAppend(&text, "setting ", setting.name(), ": ", ValueText(setting.value()), "\n");
   }
+  if (!summary.images.empty()) absl::StrAppend(&text, "images go to ", summary.images, "\n");
   absl::StrAppend(&text, "space: about ", Bytes(summary.image_bytes), " of images, ", Bytes(summary.embedding_bytes),
                   " of embeddings, ", Bytes(summary.record_bytes), " of records\n");
   AppendCells(text, "first", summary.first);

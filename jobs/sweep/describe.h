@@ -41,6 +41,7 @@ struct PlanSummary {
   std::vector<ModelSummary> models, embedders;
   std::vector<v1::Setting> defaults;
   std::string noise_dtype, compute_dtype;
+  std::string images;  // where they go; empty: the store
   // fp16 vectors of embedders that were found (512 dimensions for others), images guessed from the pixels of 256 cells, records
   // of kRecordBytes. Saturate at 2^64 - 1.
   uint64_t embedding_bytes = 0, image_bytes = 0, record_bytes = 0;

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "jobs/sweep/algebra.h"
 #include "jobs/sweep/fingerprint.h"
+#include "jobs/sweep/image_location.h"
 #include "jobs/sweep/names.h"
 #include "jobs/sweep/plan.h"
 #include "jobs/sweep/settings.h"
@@ -33,6 +34,7 @@ class Freezer {
     if (spec.version() != 1) return absl::InvalidArgumentError(absl::StrCat("spec version ", spec.version(), " is not 1"));
     if (!IsName(spec.name()))
       return absl::InvalidArgumentError(absl::StrCat("sweep name ", Quoted(spec.name()), " is not a name"));
+    PS_RETURN_IF_ERROR(CheckImages(spec.images()));
     v1::SweepManifest manifest;
     *manifest.mutable_spec() = spec;
     Names on_axis;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/blob_uri.h"
 #include "base/status.h"
 #include "jobs/sweep/algebra.h"
 #include "jobs/sweep/axis_values.h"
@@ -45,6 +46,7 @@ class SpecReader {
  private:
   absl::Status ReadSettings(const YamlNode& node);
   absl::Status ReadEmbedders(const YamlNode& node);
+  absl::Status ReadImages(const YamlNode& node);
 
   absl::StatusOr<v1::CellNode> ReadNode(const YamlNode& node);
   absl::StatusOr<v1::CellNode> ReadOperator(const std::string& name, const YamlNode& key, const YamlNode& node);
@@ -66,7 +68,7 @@ class SpecReader {
 
 absl::StatusOr<LoadedSpec> SpecReader::Read() {
   const YamlNode& root = file_.root;
-  static const auto& known = *new std::vector<std::string>{"version", "name", "embedders", "cells", "settings", "vars"};
+  static const auto& known = *new std::vector<std::string>{"version", "name", "embedders", "cells", "settings", "vars", "images"};
   if (root.kind != YamlNode::kMap)
     return file_.Error(root, absl::StrCat("a spec is a map with version, name and cells, not ", root.KindName()));
   for (const YamlNode& key : root.keys) {
@@ -84,6 +86,7 @@ absl::StatusOr<LoadedSpec> SpecReader::Read() {
                        absl::StrCat("name ", Quoted(name->text), " is not of the form [a-z0-9][a-z0-9._-]*, at most 64 long"));
   loaded_.spec.set_name(name->text);
   if (const YamlNode* embedders = root.Find("embedders")) PS_RETURN_IF_ERROR(ReadEmbedders(*embedders));
+  if (const YamlNode* images = root.Find("images")) PS_RETURN_IF_ERROR(ReadImages(*images));
   if (const YamlNode* settings = root.Find("settings")) PS_RETURN_IF_ERROR(ReadSettings(*settings));
   if (const YamlNode* vars = root.Find("vars")) PS_RETURN_IF_ERROR(prompts_.ReadVariables(*vars));
   const YamlNode* cells = root.Find("cells");
@@ -112,6 +115,17 @@ absl::Status SpecReader::ReadEmbedders(const YamlNode& node) {
     axes_.Remember("embedders", value, *item);
     loaded_.spec.add_embedders(value.string_value());
   }
+  return absl::OkStatus();
+}
+
+absl::Status SpecReader::ReadImages(const YamlNode& node) {
+  if (node.kind != YamlNode::kScalar || node.IsNull()) {
+    return file_.Error(
+        node, "images is a place, as in s3://bucket/prefix or file:///folder; leave the key out to keep them in the store");
+  }
+  const absl::StatusOr<BlobUri> uri = ParseBlobUri(node.text);
+  if (!uri.ok()) return file_.Error(node, absl::StrCat("images ", Quoted(node.text), ": ", uri.status().message()));
+  loaded_.spec.set_images(uri->ToString());
   return absl::OkStatus();
 }
 

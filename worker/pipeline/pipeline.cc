@@ -31,8 +31,10 @@ Pipeline::Pipeline(Options options)
       budget_(options_.spool_bytes),
       sweeps_({.store = options_.store, .models = options_.models, .compute_dtype = options_.compute_dtype}),
       reuse_({.store = options_.store, .first_backoff = options_.first_backoff, .jitter_seed = options_.jitter_seed}),
+      images_({.open = options_.open_blobs, .stopped = [this] { return abandoned_.load(); }}),
       uploader_({.store = options_.store,
                  .budget = &budget_,
+                 .images = &images_,
                  .on_stored =
                      [this](const Upload& upload) {
                        options_.session->Stored(*upload.lease, upload.result.cell().ordinal());
@@ -63,6 +65,7 @@ Pipeline::~Pipeline() {
   options_.session->OnDrain(nullptr);
   Drain();
   encoders_.Flush();
+  abandoned_ = true;
   uploader_.Stop();
 }
 
@@ -150,6 +153,12 @@ void Pipeline::Admit(const v1::Lease& lease) {
                               ? why->second
                               : absl::InternalError(absl::StrCat(lease.model(), " is not a model of the sweep")));
   }
+  if (absl::Status images = images_.Check(sweep.plan.manifest().spec().images()); !images.ok()) {
+    absl::MutexLock lock(&mu_);
+    feed_status_ = std::move(images);
+    work_.Close();
+    return;
+  }
   work_.Add({std::make_shared<const v1::Lease>(Reuse(lease)), *context, setup->second});
 }
 
@@ -211,6 +220,7 @@ void Pipeline::RunBatch(const std::vector<Picked>& picked) {
     EncodeJob job;
     job.upload.lease = sources[i]->lease;
     job.upload.provenance = options_.engine->provenance();
+    job.upload.images = sources[i]->context->plan.manifest().spec().images();
     *job.upload.result.mutable_cell() = std::move(cells[i]);
     job.image = *std::move(outcomes[i]);
     job.upload.budget = job.image.rgb.size();
@@ -258,6 +268,7 @@ absl::Status Pipeline::Finish(absl::Status status) {
   if (!uploader_.Flush(options_.drain_grace)) {
     spdlog::warn("{} results were not acknowledged in time; their cells will run again", uploader_.pending());
   }
+  abandoned_ = true;
   uploader_.Stop();
   if (const absl::Status flushed = options_.session->Flush(std::max(absl::Seconds(1), deadline - absl::Now())); !flushed.ok()) {
     spdlog::warn("last report: {}", std::string(flushed.message()));

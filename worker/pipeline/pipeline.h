@@ -3,12 +3,13 @@
 //   feeder thread      AcquireLease, GetSweep, ReuseResults ---> WorkQueue (ranges)
 //   device thread      WorkQueue -> Engine ---------> EncoderPool (bounded by the ByteBudget)
 //   encoder threads    pixels -> WebP, digest ------> Uploader (the same budget, until the store acknowledges)
-//   uploader thread    PutResults ------------------> Session (receipts)
+//   uploader thread    ImageSink, PutResults -------> Session (receipts)
 //
 // The device thread waits for nothing but work and the budget: it is full only when the store has been slower than the device for
 // `spool_bytes` worth of images. The next lease is asked for while the last one still has a few seconds of cells.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 
@@ -20,6 +21,7 @@
 #include "base/clock.h"
 #include "worker/pipeline/encoder_pool.h"
 #include "worker/pipeline/engine.h"
+#include "worker/pipeline/image_sink.h"
 #include "worker/pipeline/reuse.h"
 #include "worker/pipeline/session.h"
 #include "worker/pipeline/sweep_context.h"
@@ -39,6 +41,7 @@ class Pipeline {
     std::string compute_dtype;  // empty: what each sweep asks for
     int encoder_threads = 1;
     size_t spool_bytes = size_t{256} << 20;
+    BlobOpener open_blobs;  // where sweeps keep images outside of the store; null: BlobStore::Open
     bool exit_when_idle = false;
     absl::Duration prefetch = absl::Seconds(2);      // of work left when the next lease is asked for
     absl::Duration drain_grace = absl::Seconds(20);  // for results and reports on their way
@@ -62,7 +65,8 @@ class Pipeline {
 
   // Works until drained, or idle with exit_when_idle; then waits for what is on its way and gives back the rest. The calling
   // thread becomes the device thread. OK after a drain or idleness; INVALID_ARGUMENT where a model cannot be run here at all (its
-  // folder is unusable: its leases are given back, nobody is blamed); UNAVAILABLE where the session gave up.
+  // folder is unusable: its leases are given back, nobody is blamed); FAILED_PRECONDITION where images cannot be put where a
+  // sweep wants them, likewise; UNAVAILABLE where the session gave up.
   [[nodiscard]] absl::Status Run();
   // Finish the batch on the device, keep its results, stop. Thread-safe, returns at once.
   void Drain();
@@ -91,11 +95,14 @@ class Pipeline {
   double cells_per_second_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Status feed_status_ ABSL_GUARDED_BY(mu_);
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
+  // What is not acknowledged by now is given up.
+  std::atomic<bool> abandoned_{false};
   // Whose threads use what stands above.
   ByteBudget budget_;
   WorkQueue work_;
   SweepCache sweeps_;
   ReuseClient reuse_;
+  ImageSink images_;
   Uploader uploader_;
   EncoderPool encoders_;
 };

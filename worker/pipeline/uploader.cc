@@ -7,6 +7,7 @@
 #include "base/backpressure.h"
 #include "base/status.h"
 #include "worker/pipeline/backoff.h"
+#include "worker/pipeline/image_sink.h"
 
 namespace promptsweep::worker {
 namespace {
@@ -150,6 +151,7 @@ void Uploader::Send(std::vector<Upload> batch) {
 }
 
 absl::Status Uploader::SendOnce(std::vector<Upload>& batch, absl::Duration& retry_after) {
+  if (options_.images != nullptr) PS_RETURN_IF_ERROR(options_.images->Put(batch));
   v1::PutResultsRequest request;
   request.set_sweep(batch.front().lease->sweep());
   *request.mutable_provenance() = *batch.front().provenance;
@@ -162,6 +164,7 @@ absl::Status Uploader::SendOnce(std::vector<Upload>& batch, absl::Duration& retr
   absl::Status status = FromGrpc(options_.store->PutResults(&context, request, &response));
   retry_after = RetryAfter(context);
   while (request.results_size() > 0) request.mutable_results()->UnsafeArenaReleaseLast();
+  if (absl::IsAborted(status)) ImageSink::PutAgain(batch);
   PS_RETURN_IF_ERROR(status);
   if (response.outcomes_size() != static_cast<int>(batch.size())) {
     return absl::InternalError(absl::StrCat("the store answered ", response.outcomes_size(), " of ", batch.size(), " results"));

@@ -31,7 +31,13 @@ struct Upload {
   std::shared_ptr<const v1::Provenance> provenance;
   v1::Result result;
   size_t budget = 0;  // bytes taken for it
+  // Where the sweep keeps its images (SweepSpec.images); empty: in the store.
+  std::string images;
+  // The image once it was put there, in case it must be put again.
+  std::string image;
 };
+
+class ImageSink;
 
 // Thread-safe. One thread of its own; callbacks run on it and must not block.
 class Uploader {
@@ -39,6 +45,7 @@ class Uploader {
   struct Options {
     v1::StoreService::StubInterface* store = nullptr;  // outlives the uploader
     ByteBudget* budget = nullptr;                      // outlives the uploader
+    ImageSink* images = nullptr;                       // outlives the uploader; null: every image goes to the store
     std::function<void(const Upload&)> on_stored;
     std::function<void(const Upload&, v1::CellFailure)> on_failed;
     absl::Duration rpc_timeout = absl::Seconds(30);
@@ -68,8 +75,8 @@ class Uploader {
   void SendLabels(const v1::PutLabelsRequest& labels);
   // Sends until every result has ended, or Stop.
   void Send(std::vector<Upload> batch);
-  // One call; ends the results it can. OK where all have ended; what has not stays in `batch`. `retry_after`: how long the
-  // store asked to wait, or zero.
+  // Puts images outside of the store, then one call; ends the results it can. OK where all have ended; what has not stays in
+  // `batch`. `retry_after`: how long the store asked to wait, or zero.
   absl::Status SendOnce(std::vector<Upload>& batch, absl::Duration& retry_after);
   void Stored(Upload& upload);
   void Failed(Upload& upload, const std::string& error, bool final);
