@@ -43,7 +43,7 @@ struct WrittenBytes {
 class Database {
  public:
   static constexpr size_t kDefaultMemoryBytes = 144 << 20;
-  static constexpr size_t kMinMemoryBytes = 16 << 20;
+  static constexpr size_t kMinMemoryBytes = 64 << 20;  // a few groups of writes
 
   struct Options {
     std::string folder;

@@ -1,4 +1,4 @@
-// A disk whose log can be held: syncs of the write-ahead log wait while the gate is closed.
+// A disk that can be held: syncs of one kind of file wait while the gate is closed.
 #pragma once
 
 #include <rocksdb/file_system.h>
@@ -16,7 +16,9 @@ namespace promptsweep::store {
 // Thread-safe.
 class GatedFs final : public rocksdb::FileSystemWrapper {
  public:
-  GatedFs() : rocksdb::FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+  // `ending`: of the names of the files that are held.
+  explicit GatedFs(std::string ending = ".log")
+      : rocksdb::FileSystemWrapper(rocksdb::FileSystem::Default()), ending_(std::move(ending)) {}
   const char* Name() const override { return "GatedFs"; }
   void Close() { Set(true); }
   void Open() { Set(false); }
@@ -37,7 +39,7 @@ class GatedFs final : public rocksdb::FileSystemWrapper {
     std::unique_ptr<rocksdb::FSWritableFile> inner;
     rocksdb::IOStatus status = FileSystemWrapper::NewWritableFile(name, options, &inner, debug);
     if (!status.ok()) return status;
-    if (absl::EndsWith(name, ".log")) {
+    if (absl::EndsWith(name, ending_)) {
       *file = std::make_unique<File>(*this, std::move(inner));
     } else {
       *file = std::move(inner);
@@ -70,6 +72,7 @@ class GatedFs final : public rocksdb::FileSystemWrapper {
     return !broken_;
   }
 
+  const std::string ending_;
   absl::Mutex mu_;
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
   bool broken_ ABSL_GUARDED_BY(mu_) = false;

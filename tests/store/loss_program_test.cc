@@ -127,7 +127,7 @@ TEST_F(LossProgramTest, TheMemoryBudgetHasUnitsAndAFloor) {
     EXPECT_EQ(program.Exit(), 0);
   }
   Program small("promptsweep-store", Arguments({"--memory", "1MiB"}));
-  EXPECT_THAT(small.Errors(), HasSubstr("--memory must be at least 16MiB"));
+  EXPECT_THAT(small.Errors(), HasSubstr("--memory must be at least 64MiB"));
   EXPECT_EQ(small.Exit(), 2);
 }
 
