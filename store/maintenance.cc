@@ -125,7 +125,9 @@ absl::Status EmptyBlobFiles(Database& database, Cancellation& cancellation) {
       }
     }
     if (range.end.empty()) return absl::OkStatus();
-    const double cutoff = round + 1 < kMaxBlobRounds ? static_cast<double>(files) / family.blob_files.size() : 1;
+    // RocksDB rounds the share of files down.
+    const double share = (static_cast<double>(files) + 0.5) / static_cast<double>(family.blob_files.size());
+    const double cutoff = round + 1 < kMaxBlobRounds ? std::min(share, 1.0) : 1.0;
     PS_RETURN_IF_ERROR(CompactRange(database, range, cutoff, cancellation));
   }
   return absl::OkStatus();

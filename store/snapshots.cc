@@ -227,6 +227,7 @@ absl::StatusOr<FolderFacts> InspectFolder(const std::string& folder, rocksdb::En
 absl::StatusOr<v1::CheckpointResponse> MakeCheckpoint(const SnapshotSource& source, const std::string& path) {
   const std::string folder = Normal(path);
   PS_RETURN_IF_ERROR(CheckOutside(source.database, folder));
+  PS_RETURN_IF_ERROR(source.cancellation.status());
   const std::string unfinished = folder + kUnfinished;
   absl::Status status;
   for (int attempt = 0; attempt < 2; ++attempt) {
@@ -255,6 +256,7 @@ absl::StatusOr<v1::CheckpointResponse> MakeCheckpoint(const SnapshotSource& sour
 absl::StatusOr<v1::BackupResponse> MakeBackup(const SnapshotSource& source, const std::string& path) {
   const std::string folder = Normal(path);
   PS_RETURN_IF_ERROR(CheckOutside(source.database, folder));
+  PS_RETURN_IF_ERROR(source.cancellation.status());
   PS_RETURN_IF_ERROR(CheckBackupFolder(folder));
   const uint64_t bytes_before = FolderBytes(folder);
   rocksdb::Env* db_env = source.database.db().GetEnv();
@@ -321,6 +323,9 @@ absl::StatusOr<Restored> RestoreStore(const RestoreOptions& options) {
     PS_RETURN_IF_ERROR(FromRocks(engine->RestoreDBFromBackup(rocksdb::RestoreOptions(), number, unfinished, unfinished)));
     PS_RETURN_IF_ERROR(SyncTree(unfinished));
     PS_ASSIGN_OR_RETURN(restored.facts, InspectFolder(unfinished, env, /*checksums=*/true, Cancellation()));
+    rocksdb::BackupInfo info;
+    PS_RETURN_IF_ERROR(FromRocks(engine->GetBackupInfo(number, &info)));
+    if (info.app_metadata != ToHex(restored.facts.uuid)) return absl::DataLossError("it names another store than it holds");
     return absl::OkStatus();
   };
   if (const absl::Status status = restore(); !status.ok()) {

@@ -184,7 +184,9 @@ TEST_F(DeletionTest, RemovesEveryByteFromTablesAndSharedBlobFiles) {
       ASSERT_TRUE(database->db().Flush(rocksdb::FlushOptions(), database->family(family)).ok());
     }
     ASSERT_TRUE(database->db()
-                    .SetOptions(database->family(Family::kImages), {{"target_file_size_base", "1"}, {"enable_blob_garbage_collection", "false"}})
+                    .SetOptions(database->family(Family::kImages), {{"target_file_size_base", "1"},
+                                                                    {"block_based_table_factory", "{block_size=128;}"},
+                                                                    {"enable_blob_garbage_collection", "false"}})
                     .ok());
     rocksdb::CompactRangeOptions options;
     options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
