@@ -43,7 +43,8 @@ class Database {
   };
 
   // NOT_FOUND: no folder, or no store in it. FAILED_PRECONDITION: in use by another process, of a newer schema version (then
-  // nothing that is in the folder was changed), or damaged. RESOURCE_EXHAUSTED: disk full even without the ballast. DATA_LOSS: RocksDB found corruption.
+  // nothing that is in the folder was changed), or damaged. RESOURCE_EXHAUSTED: disk full even without the ballast. DATA_LOSS:
+  // RocksDB found corruption.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Database>> Open(Options options);
   ~Database();
 

@@ -61,7 +61,8 @@ std::set<std::string> LiveFiles(Database& database) {
   return names;
 }
 
-// Files of `before` that are not needed go once nothing reads them any more: a scan that began in between holds some a little longer.
+// Files of `before` that are not needed go once nothing reads them any more: a scan that began in between holds some a little
+// longer.
 absl::Status AwaitRemoval(Database& database, const std::set<std::string>& before, const Cancellation& cancellation) {
   while (true) {
     // Removes obsolete files in this thread rather than some time later.
@@ -149,7 +150,8 @@ uint64_t WrittenBytes(Database& database) {
   uint64_t bytes = 0;
   std::map<std::string, std::string> stats;
   if (database.db().GetMapProperty(Property::kDBStats, &stats)) {
-    if (const auto it = stats.find("db.wal_bytes_written"); it != stats.end()) bytes += std::strtoull(it->second.c_str(), nullptr, 10);
+    const auto it = stats.find("db.wal_bytes_written");
+    if (it != stats.end()) bytes += std::strtoull(it->second.c_str(), nullptr, 10);
   }
   for (size_t i = 0; i < kFamilies; ++i) {
     stats.clear();
@@ -214,9 +216,9 @@ absl::Status FillStats(Database& database, v1::GetStatsResponse& stats) {
     row.set_table_bytes(Number(database, family, Property::kLiveSstFilesSize));
     row.set_blob_bytes(Number(database, family, Property::kLiveBlobFileSize));
     // An empty memtable takes a little, too.
-    if (Number(database, family, Property::kNumEntriesActiveMemTable) + Number(database, family, Property::kNumEntriesImmMemTables) > 0) {
-      row.set_memory_bytes(memtables);
-    }
+    const uint64_t entries = Number(database, family, Property::kNumEntriesActiveMemTable) +
+                             Number(database, family, Property::kNumEntriesImmMemTables);
+    if (entries > 0) row.set_memory_bytes(memtables);
     if (row.rows() + row.table_bytes() + row.blob_bytes() + row.memory_bytes() > 0) *stats.add_families() = std::move(row);
   }
   rocksdb::VectorLogPtr logs;

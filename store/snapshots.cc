@@ -149,8 +149,8 @@ absl::Status CheckBackupFolder(const std::string& folder) {
 absl::Status CheckOwner(const std::vector<rocksdb::BackupInfo>& backups, const std::string& uuid, const std::string& folder) {
   for (const rocksdb::BackupInfo& backup : backups) {
     if (backup.app_metadata == ToHex(uuid)) continue;
-    return absl::FailedPreconditionError(absl::StrCat(folder, " holds backups of another store (", backup.app_metadata.substr(0, 32),
-                                                      "), this one is ", ToHex(uuid)));
+    return absl::FailedPreconditionError(absl::StrCat(folder, " holds backups of another store (",
+                                                      backup.app_metadata.substr(0, 32), "), this one is ", ToHex(uuid)));
   }
   return absl::OkStatus();
 }
@@ -170,8 +170,8 @@ absl::StatusOr<uint32_t> ChooseBackup(const rocksdb::BackupEngineReadOnly& engin
   const uint32_t damaged = corrupted.empty() ? 0 : *std::max_element(corrupted.begin(), corrupted.end());
   if (options.number == 0) {
     if (damaged > newest) {
-      return absl::DataLossError(absl::StrCat("backup ", damaged, " in ", options.backup, " is damaged; ",
-                                              newest == 0 ? "no other is left" : absl::StrCat("the newest whole one is ", newest)));
+      const std::string others = newest == 0 ? "no other is left" : absl::StrCat("the newest whole one is ", newest);
+      return absl::DataLossError(absl::StrCat("backup ", damaged, " in ", options.backup, " is damaged; ", others));
     }
     if (newest == 0) return absl::NotFoundError(absl::StrCat("no backup in ", options.backup));
     return newest;
@@ -210,7 +210,9 @@ absl::StatusOr<FolderFacts> InspectFolder(const std::string& folder, rocksdb::En
     PS_RETURN_IF_ERROR(copy->ForEach(Family::kCoverage, [&](absl::string_view key, absl::string_view value) -> absl::Status {
       uint32_t sweep = 0;
       uint64_t chunk = 0;
-      if (!ParseCoverageKey(key, sweep, chunk) || !deleting.contains(sweep)) return absl::DataLossError("unreadable key in coverage");
+      if (!ParseCoverageKey(key, sweep, chunk) || !deleting.contains(sweep)) {
+        return absl::DataLossError("unreadable key in coverage");
+      }
       PS_ASSIGN_OR_RETURN(const Roaring bitmap, DecodeBitmap(value));
       if (!deleting[sweep]) facts.done[sweep] += bitmap.cardinality();
       return absl::OkStatus();

@@ -71,9 +71,8 @@ int RowsOf(Database& database, uint32_t sweep) {
   int count = 0;
   for (size_t i = 0; i < kFamilies; ++i) {
     const Family family = static_cast<Family>(i);
-    if (family == Family::kMeta || family == Family::kByFingerprint || family == Family::kLabels || family == Family::kProvenance) {
-      continue;
-    }
+    if (family == Family::kMeta || family == Family::kByFingerprint) continue;
+    if (family == Family::kLabels || family == Family::kProvenance) continue;
     const size_t skip = family == Family::kEmbeddings || family == Family::kEmbeddingChunks ? 2 : 0;
     for (Rows rows(database, family, "", EndOfKeys()); rows.Valid(); rows.Next()) {
       if (absl::StartsWith(rows.key().substr(skip), SweepKey(sweep))) ++count;
