@@ -21,7 +21,8 @@ using StoreStub = v1::StoreService::StubInterface;
 constexpr absl::Duration kNoDeadline = absl::Hours(24 * 365);
 
 template <typename Request, typename Response>
-absl::StatusOr<Response> CallLong(Client& client, grpc::Status (StoreStub::*method)(grpc::ClientContext*, const Request&, Response*),
+absl::StatusOr<Response> CallLong(Client& client,
+                                  grpc::Status (StoreStub::*method)(grpc::ClientContext*, const Request&, Response*),
                                   const Request& request) {
   return Call(client.store(), method, request, kNoDeadline);
 }
@@ -31,9 +32,9 @@ absl::StatusOr<int> Checkpoint(const std::string& folder, const Common& common) 
   v1::CheckpointRequest request;
   request.set_folder(folder);
   PS_ASSIGN_OR_RETURN(const auto response, CallLong(*client, &StoreStub::Checkpoint, request));
-  const bool people = common.output == OutputFormat::kTable;
+  const auto size = [&](uint64_t bytes) { return common.output == OutputFormat::kTable ? Bytes(bytes) : absl::StrCat(bytes); };
   Table table({{"folder", false, true, 0}, {"files", true}, {"bytes", true}});
-  table.Add({response.folder(), absl::StrCat(response.files()), people ? Bytes(response.bytes()) : absl::StrCat(response.bytes())});
+  table.Add({response.folder(), absl::StrCat(response.files()), size(response.bytes())});
   PS_RETURN_IF_ERROR(Print(common.output, table, ToJson(response)));
   return kOk;
 }
@@ -164,7 +165,8 @@ std::string StatsText(const v1::GetStatsResponse& stats) {
     absl::StrAppend(&text, absl::StrFormat("%-14s", name), words..., "\n");
   };
   line("results", Grouped(stats.results()), " in ", Grouped(stats.sweeps()), stats.sweeps() == 1 ? " sweep" : " sweeps");
-  line("acknowledged", "write ", Grouped(stats.acknowledged()), "; ", Grouped(stats.groups()), " synced groups since it was opened");
+  line("acknowledged", "write ", Grouped(stats.acknowledged()), "; ", Grouped(stats.groups()),
+       " synced groups since it was opened");
   line("folder", Bytes(stats.folder_bytes()), ", of it ", Bytes(stats.log_bytes()), " log");
   line("free disk", Bytes(stats.free_bytes()));
   line("memory", Bytes(stats.memory_bytes()), " of at most ", Bytes(stats.memory_limit_bytes()));

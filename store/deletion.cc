@@ -242,8 +242,8 @@ absl::Status BeginDeletion(const DeletionContext& context, uint32_t sweep) {
     if (state == v1::SWEEP_STATE_DELETING) return absl::OkStatus();
     PS_ASSIGN_OR_RETURN(const auto found, context.ledger.Find(sweep));
     if (state == v1::SWEEP_STATE_RUNNING || state == v1::SWEEP_STATE_PAUSED) {
-      return absl::FailedPreconditionError(absl::StrCat("sweep ", sweep, " is ",
-                                                        state == v1::SWEEP_STATE_RUNNING ? "running" : "paused", ": cancel it first"));
+      const absl::string_view what = state == v1::SWEEP_STATE_RUNNING ? "running" : "paused";
+      return absl::FailedPreconditionError(absl::StrCat("sweep ", sweep, " is ", what, ": cancel it first"));
     }
     SweepRow row;
     row.state = v1::SWEEP_STATE_DELETING;

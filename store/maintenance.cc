@@ -61,7 +61,8 @@ std::set<std::string> LiveFiles(Database& database) {
   return names;
 }
 
-// Files of `before` that are not needed go once nothing reads them any more: a scan that began in between holds some a little longer.
+// Files of `before` that are not needed go once nothing reads them any more: a scan that began in between holds some a little
+// longer.
 absl::Status AwaitRemoval(Database& database, const std::set<std::string>& before, const Cancellation& cancellation) {
   while (true) {
     // Removes obsolete files in this thread rather than some time later.
@@ -125,7 +126,9 @@ absl::Status EmptyBlobFiles(Database& database, Cancellation& cancellation) {
       }
     }
     if (range.end.empty()) return absl::OkStatus();
-    const double cutoff = round + 1 < kMaxBlobRounds ? static_cast<double>(files) / family.blob_files.size() : 1;
+    // RocksDB rounds the share of files down.
+    const double share = (static_cast<double>(files) + 0.5) / static_cast<double>(family.blob_files.size());
+    const double cutoff = round + 1 < kMaxBlobRounds ? std::min(share, 1.0) : 1.0;
     PS_RETURN_IF_ERROR(CompactRange(database, range, cutoff, cancellation));
   }
   return absl::OkStatus();
@@ -190,9 +193,9 @@ absl::Status FillStats(Database& database, v1::GetStatsResponse& stats) {
     row.set_table_bytes(Number(database, family, Property::kLiveSstFilesSize));
     row.set_blob_bytes(Number(database, family, Property::kLiveBlobFileSize));
     // An empty memtable takes a little, too.
-    if (Number(database, family, Property::kNumEntriesActiveMemTable) + Number(database, family, Property::kNumEntriesImmMemTables) > 0) {
-      row.set_memory_bytes(memtables);
-    }
+    const uint64_t entries = Number(database, family, Property::kNumEntriesActiveMemTable) +
+                             Number(database, family, Property::kNumEntriesImmMemTables);
+    if (entries > 0) row.set_memory_bytes(memtables);
     if (row.rows() + row.table_bytes() + row.blob_bytes() + row.memory_bytes() > 0) *stats.add_families() = std::move(row);
   }
   rocksdb::VectorLogPtr logs;

@@ -150,8 +150,8 @@ absl::Status CheckBackupFolder(const std::string& folder) {
 absl::Status CheckOwner(const std::vector<rocksdb::BackupInfo>& backups, const std::string& uuid, const std::string& folder) {
   for (const rocksdb::BackupInfo& backup : backups) {
     if (backup.app_metadata == ToHex(uuid)) continue;
-    return absl::FailedPreconditionError(absl::StrCat(folder, " holds backups of another store (", backup.app_metadata.substr(0, 32),
-                                                      "), this one is ", ToHex(uuid)));
+    return absl::FailedPreconditionError(absl::StrCat(folder, " holds backups of another store (",
+                                                      backup.app_metadata.substr(0, 32), "), this one is ", ToHex(uuid)));
   }
   return absl::OkStatus();
 }
@@ -171,8 +171,8 @@ absl::StatusOr<uint32_t> ChooseBackup(const rocksdb::BackupEngineReadOnly& engin
   const uint32_t damaged = corrupted.empty() ? 0 : *std::max_element(corrupted.begin(), corrupted.end());
   if (options.number == 0) {
     if (damaged > newest) {
-      return absl::DataLossError(absl::StrCat("backup ", damaged, " in ", options.backup, " is damaged; ",
-                                              newest == 0 ? "no other is left" : absl::StrCat("the newest whole one is ", newest)));
+      const std::string others = newest == 0 ? "no other is left" : absl::StrCat("the newest whole one is ", newest);
+      return absl::DataLossError(absl::StrCat("backup ", damaged, " in ", options.backup, " is damaged; ", others));
     }
     if (newest == 0) return absl::NotFoundError(absl::StrCat("no backup in ", options.backup));
     return newest;
@@ -211,7 +211,9 @@ absl::StatusOr<FolderFacts> InspectFolder(const std::string& folder, rocksdb::En
     PS_RETURN_IF_ERROR(copy->ForEach(Family::kCoverage, [&](absl::string_view key, absl::string_view value) -> absl::Status {
       uint32_t sweep = 0;
       uint64_t chunk = 0;
-      if (!ParseCoverageKey(key, sweep, chunk) || !deleting.contains(sweep)) return absl::DataLossError("unreadable key in coverage");
+      if (!ParseCoverageKey(key, sweep, chunk) || !deleting.contains(sweep)) {
+        return absl::DataLossError("unreadable key in coverage");
+      }
       PS_ASSIGN_OR_RETURN(const Roaring bitmap, DecodeBitmap(value));
       if (!deleting[sweep]) facts.done[sweep] += bitmap.cardinality();
       return absl::OkStatus();
@@ -228,6 +230,7 @@ absl::StatusOr<FolderFacts> InspectFolder(const std::string& folder, rocksdb::En
 absl::StatusOr<v1::CheckpointResponse> MakeCheckpoint(const SnapshotSource& source, const std::string& path) {
   const std::string folder = Normal(path);
   PS_RETURN_IF_ERROR(CheckOutside(source.database, folder));
+  PS_RETURN_IF_ERROR(source.cancellation.status());
   const std::string unfinished = folder + kUnfinished;
   absl::Status status;
   for (int attempt = 0; attempt < 2; ++attempt) {
@@ -256,6 +259,7 @@ absl::StatusOr<v1::CheckpointResponse> MakeCheckpoint(const SnapshotSource& sour
 absl::StatusOr<v1::BackupResponse> MakeBackup(const SnapshotSource& source, const std::string& path) {
   const std::string folder = Normal(path);
   PS_RETURN_IF_ERROR(CheckOutside(source.database, folder));
+  PS_RETURN_IF_ERROR(source.cancellation.status());
   PS_RETURN_IF_ERROR(CheckBackupFolder(folder));
   const uint64_t bytes_before = FolderBytes(folder);
   rocksdb::Env* db_env = source.database.db().GetEnv();
@@ -322,6 +326,9 @@ absl::StatusOr<Restored> RestoreStore(const RestoreOptions& options) {
     PS_RETURN_IF_ERROR(FromRocks(engine->RestoreDBFromBackup(rocksdb::RestoreOptions(), number, unfinished, unfinished)));
     PS_RETURN_IF_ERROR(SyncTree(unfinished));
     PS_ASSIGN_OR_RETURN(restored.facts, InspectFolder(unfinished, env, /*checksums=*/true, Cancellation()));
+    rocksdb::BackupInfo info;
+    PS_RETURN_IF_ERROR(FromRocks(engine->GetBackupInfo(number, &info)));
+    if (info.app_metadata != ToHex(restored.facts.uuid)) return absl::DataLossError("it names another store than it holds");
     return absl::OkStatus();
   };
   if (const absl::Status status = restore(); !status.ok()) {

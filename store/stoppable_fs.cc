@@ -67,8 +67,8 @@ class StoppableFs final : public rocksdb::FileSystemWrapper {
   static const char* kClassName() { return "StoppableFs"; }
   const char* Name() const override { return kClassName(); }
 
-  IOStatus NewSequentialFile(const std::string& name, const FileOptions& options, std::unique_ptr<rocksdb::FSSequentialFile>* file,
-                             IODebugContext* debug) override {
+  IOStatus NewSequentialFile(const std::string& name, const FileOptions& options,
+                             std::unique_ptr<rocksdb::FSSequentialFile>* file, IODebugContext* debug) override {
     std::unique_ptr<rocksdb::FSSequentialFile> inner;
     const IOStatus status = FileSystemWrapper::NewSequentialFile(name, options, &inner, debug);
     if (status.ok()) *file = std::make_unique<SequentialFile>(std::move(inner), cancellation_);
@@ -95,7 +95,8 @@ class StoppableFs final : public rocksdb::FileSystemWrapper {
 
 }  // namespace
 
-std::shared_ptr<rocksdb::FileSystem> MakeStoppable(std::shared_ptr<rocksdb::FileSystem> target, const Cancellation& cancellation) {
+std::shared_ptr<rocksdb::FileSystem> MakeStoppable(std::shared_ptr<rocksdb::FileSystem> target,
+                                                   const Cancellation& cancellation) {
   return std::make_shared<StoppableFs>(std::move(target), cancellation);
 }
 

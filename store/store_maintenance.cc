@@ -27,8 +27,8 @@ void Store::Maintain(absl::string_view what, std::function<absl::StatusOr<Reply>
     ++maintenance_tasks_;
   }
   const bool posted = maintenance_.Post([this, work = std::move(work), done] {
-    absl::StatusOr<Reply> reply = cancellation_.status();
-    if (reply.status().ok()) reply = work();
+    const absl::Status go = cancellation_.status();
+    absl::StatusOr<Reply> reply = go.ok() ? work() : absl::StatusOr<Reply>(go);
     EndMaintenance();
     done(std::move(reply));
   });

@@ -179,6 +179,26 @@ TEST_F(EmbeddedTest, AnEndedSweepSubmittedAgainIsIdleAtOnce) {
   }
 }
 
+TEST_F(EmbeddedTest, ADeletedSweepSubmittedAgainIsANewOne) {
+  Process process(folder_.path("store"));
+  const v1::SweepManifest manifest = store::MakeManifest("deleted", 2);
+  const uint32_t sweep = Submit(process, manifest);
+  v1::DeleteSweepRequest remove;
+  remove.set_sweep(sweep);
+  v1::DeleteSweepResponse removed;
+  grpc::ClientContext running;
+  EXPECT_EQ(process.results->DeleteSweep(&running, remove, &removed).error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  v1::CancelSweepRequest cancel;
+  cancel.set_sweep(sweep);
+  Call(*process.admin, &v1::SweepService::Stub::CancelSweep, cancel);
+  Call(*process.results, &v1::StoreService::Stub::DeleteSweep, remove);
+  const uint32_t again = Submit(process, manifest);
+  EXPECT_GT(again, sweep);
+  v1::GetSweepRequest get;
+  get.set_sweep(again);
+  EXPECT_EQ(Call(*process.results, &v1::StoreService::Stub::GetSweep, get).info().state(), v1::SWEEP_STATE_RUNNING);
+}
+
 TEST_F(EmbeddedTest, AnotherSweepOfTheSameNameIsRefusedWhileTheFirstRuns) {
   Process process(folder_.path("store"));
   Submit(process, store::MakeManifest("s", 10));

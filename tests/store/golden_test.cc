@@ -45,9 +45,13 @@ void ExpectResults(Store& store, uint32_t sweep, const v1::SweepManifest& manife
     EXPECT_GT(row.stored_at_ms(), 1'000'000'000'000u);
     EXPECT_EQ(row.provenance().worker(), "worker-1");
     ASSERT_EQ(row.embeddings_size(), wanted.embeddings_size());
-    for (int e = 0; e < row.embeddings_size(); ++e) EXPECT_EQ(row.embeddings(e).SerializeAsString(), wanted.embeddings(e).SerializeAsString());
+    for (int e = 0; e < row.embeddings_size(); ++e) {
+      EXPECT_EQ(row.embeddings(e).SerializeAsString(), wanted.embeddings(e).SerializeAsString());
+    }
     ASSERT_EQ(row.imported_size(), wanted.imported_size());
-    for (int c = 0; c < row.imported_size(); ++c) EXPECT_EQ(row.imported(c).SerializeAsString(), wanted.imported(c).SerializeAsString());
+    for (int c = 0; c < row.imported_size(); ++c) {
+      EXPECT_EQ(row.imported(c).SerializeAsString(), wanted.imported(c).SerializeAsString());
+    }
   }
   for (const v1::ModelRef& embedder : manifest.embedders()) {
     v1::ScanEmbeddingsRequest scan;
