@@ -26,6 +26,7 @@ std::string OneLine(absl::string_view text) {
 Store::Store(Options options)
     : options_(std::move(options)),
       admit_(options_.admit_threads, kMaxQueuedReads * 16),
+      reuse_(1, kMaxQueuedReads),
       reads_(options_.read_threads, kMaxQueuedReads) {}
 
 absl::StatusOr<std::unique_ptr<Store>> Store::Open(Options options) {
@@ -72,6 +73,7 @@ Store::~Store() {
 void Store::Close() {
   closed_ = true;
   admit_.Stop();
+  reuse_.Stop();
   if (committer_) committer_->Stop();
   reads_.Stop();
 }

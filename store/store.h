@@ -113,9 +113,9 @@ class Store {
   void Admit(const std::shared_ptr<PutJob>& job);
   void PreparePut(PutJob& job, rocksdb::WriteBatch& batch);
   absl::Status PrepareResult(PutJob& job, int index, rocksdb::WriteBatch& batch);
-  // Goes on with it on an admission thread.
+  // Goes on with it on the reuse thread.
   void ContinueReuse(const std::shared_ptr<ReuseJob>& job);
-  // The next links of the job, on an admission thread.
+  // The next links of the job, on the reuse thread.
   absl::Status ReadLinks(ReuseJob& job, std::vector<Link>& links, size_t& bytes);
   // Puts those that still hold, on the committer's thread. Returns their ordinals.
   absl::StatusOr<std::vector<uint64_t>> PutLinks(const Sweep& sweep, std::vector<Link>& links, rocksdb::WriteBatch& batch);
@@ -138,6 +138,7 @@ class Store {
   absl::Status background_error_ ABSL_GUARDED_BY(background_mu_);
   std::unique_ptr<Committer> committer_;
   Executor admit_;
+  Executor reuse_;
   Executor reads_;
   std::atomic<size_t> queued_bytes_{0};
   std::atomic<int> reusing_{0};
