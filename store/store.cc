@@ -31,6 +31,7 @@ Store::Store(Options options)
       outside_(options_.open_blobs),
       admit_(options_.admit_threads, kMaxQueuedReads * 16),
       admit_outside_(kOutsideThreads, kMaxQueuedReads * 16),
+      reuse_(1, kMaxQueuedReads),
       reads_(options_.read_threads, kMaxQueuedReads),
       maintenance_(1, kMaxQueuedMaintenance) {}
 
@@ -94,6 +95,7 @@ void Store::Close() {
   maintenance_.Stop();
   admit_.Stop();
   admit_outside_.Stop();
+  reuse_.Stop();
   if (packer_) packer_->Stop();
   if (committer_) committer_->Stop();
   reads_.Stop();

@@ -163,9 +163,9 @@ class Store {
   void PreparePut(PutJob& job, rocksdb::WriteBatch& batch);
   void CountAccepted(const PutJob& job);
   absl::Status PrepareResult(PutJob& job, int index, rocksdb::WriteBatch& batch);
-  // Goes on with it on an admission thread.
+  // Goes on with it on the reuse thread.
   void ContinueReuse(const std::shared_ptr<ReuseJob>& job);
-  // The next links of the job, on an admission thread.
+  // The next links of the job, on the reuse thread.
   absl::Status ReadLinks(ReuseJob& job, std::vector<Link>& links, size_t& bytes);
   // Puts those that still hold, on the committer's thread. Returns their ordinals.
   absl::StatusOr<std::vector<uint64_t>> PutLinks(const Sweep& sweep, std::vector<Link>& links, rocksdb::WriteBatch& batch);
@@ -206,6 +206,7 @@ class Store {
   Executor admit_;
   // Admission that waits for a network, apart so that it holds up nothing else.
   Executor admit_outside_;
+  Executor reuse_;
   Executor reads_;
   Executor maintenance_;
   Cancellation cancellation_;

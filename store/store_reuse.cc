@@ -9,8 +9,8 @@ namespace {
 
 // Cells of one call.
 constexpr uint64_t kMaxReuseCells = 65'536;
-// One step holds an admission thread for some ten milliseconds at most, and one group grows by little: results that arrive
-// meanwhile come in between.
+// One step takes some ten milliseconds at most and one group grows by little: calls take turns, and results that arrive meanwhile
+// come in between. A thread of its own keeps the results' admission free.
 constexpr size_t kStepLookUps = 1024;
 constexpr size_t kStepLinks = 256;
 constexpr size_t kStepBytes = 256 << 10;
@@ -44,7 +44,7 @@ void AddOrdinal(uint64_t ordinal, google::protobuf::RepeatedPtrField<v1::Ordinal
 
 }  // namespace
 
-// One ReuseResults on its way through the store: look-ups and reading on an admission thread, a group's worth of links on the
+// One ReuseResults on its way through the store: look-ups and reading on the reuse thread, a group's worth of links on the
 // committer's, and so on in turn until the ranges are through.
 struct Store::ReuseJob {
   const v1::ReuseResultsRequest* request = nullptr;
@@ -77,7 +77,7 @@ void Store::ReuseResults(const v1::ReuseResultsRequest* request, Callback<v1::Re
 }
 
 void Store::ContinueReuse(const std::shared_ptr<ReuseJob>& job) {
-  const bool posted = admit_.Post([this, job] {
+  const bool posted = reuse_.Post([this, job] {
     if (absl::Status status = CheckFreeSpace(); !status.ok()) return job->done(status);
     auto links = std::make_shared<std::vector<Link>>();
     size_t bytes = 0;
