@@ -119,11 +119,9 @@ std::unique_ptr<rocksdb::DB> MakeBlobs(const std::string& folder, uint32_t dim) 
   return std::unique_ptr<rocksdb::DB>(db);
 }
 
-v1::Result VectorOnly(const sweep::Plan& plan, uint64_t ordinal, uint32_t dim) {
-  v1::Result result;
-  result.mutable_cell()->set_ordinal(ordinal);
-  result.mutable_cell()->set_fingerprint(plan.CellAt(ordinal)->fingerprint());
-  result.add_embeddings()->set_embedder("eye");
+// As little as a result can be beside its vector.
+v1::Result SmallResult(const sweep::Plan& plan, uint64_t ordinal, uint32_t dim) {
+  v1::Result result = MakeResult(plan, ordinal, 1, 0, 1);
   result.mutable_embeddings(0)->set_fp16(SomeVector(ordinal, dim));
   return result;
 }
@@ -144,7 +142,7 @@ void FillStore(const std::string& folder, uint32_t dim) {
   PS_CHECK(sweep.ok()) << sweep.status();
   for (uint64_t begin = 0; begin < kVectors; begin += 1024) {
     std::vector<v1::Result> results;
-    for (uint64_t i = 0; i < 1024; ++i) results.push_back(VectorOnly(plan, begin + i, dim));
+    for (uint64_t i = 0; i < 1024; ++i) results.push_back(SmallResult(plan, begin + i, dim));
     const auto reply = PutAll(*store, *sweep, std::move(results));
     PS_CHECK(reply.ok()) << reply.status();
     PS_CHECK(reply->outcomes(0).code() == v1::PutOutcome::CODE_STORED) << reply->outcomes(0).reason();
@@ -255,7 +253,7 @@ void BenchBehindWriters(const std::string& folder) {
     std::vector<std::vector<v1::PutResultsRequest>> requests(kWriters);
     for (uint64_t begin = 0; begin < kResults; begin += kCall) {
       std::vector<v1::Result> results;
-      for (uint64_t i = 0; i < kCall; ++i) results.push_back(VectorOnly(plan, begin + i, kDim));
+      for (uint64_t i = 0; i < kCall; ++i) results.push_back(SmallResult(plan, begin + i, kDim));
       requests[begin / kCall % kWriters].push_back(MakePut(*sweep, std::move(results)));
     }
     std::vector<std::vector<double>> waits(kWriters);
