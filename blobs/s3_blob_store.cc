@@ -128,6 +128,8 @@ class S3BlobStore final : public BlobStore {
   absl::StatusOr<HttpReply> Send(HttpRequest request, std::initializer_list<int> expected = {});
   absl::Status FromReply(const HttpReply& reply, const std::string& code) const;
   absl::Duration Pause(int attempt) ABSL_LOCKS_EXCLUDED(mu_);
+  // NOT_FOUND where the key was taken and the object is not there.
+  absl::Status PutUnlessTaken(const std::string& url, absl::string_view key, absl::string_view bytes, absl::string_view sha256);
   // The object under a key that is taken.
   absl::Status CheckSame(absl::string_view key, absl::string_view bytes, absl::string_view sha256);
   absl::Status Named(const absl::Status& status, absl::string_view key) const {
@@ -212,6 +214,17 @@ absl::Status S3BlobStore::CheckSame(absl::string_view key, absl::string_view byt
 absl::Status S3BlobStore::Put(absl::string_view key, absl::string_view bytes, absl::string_view sha256) {
   PS_ASSIGN_OR_RETURN(const std::string url, UrlOf(key));
   if (Sha256Of(bytes) != sha256) return absl::InvalidArgumentError("the digest is not the one of the bytes");
+  for (int attempt = 0; attempt < std::max(1, options_.attempts); ++attempt) {
+    if (attempt > 0) options_.sleep(Pause(attempt - 1));
+    const absl::Status status = PutUnlessTaken(url, key, bytes, sha256);
+    if (!absl::IsNotFound(status)) return status;
+    // Taken, and yet not there: another writer is about to be done, or somebody has just removed it.
+  }
+  return Named(absl::UnavailableError("the object comes and goes"), key);
+}
+
+absl::Status S3BlobStore::PutUnlessTaken(const std::string& url, absl::string_view key, absl::string_view bytes,
+                                         absl::string_view sha256) {
   HttpRequest request;
   request.method = "PUT";
   request.url = url;

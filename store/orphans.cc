@@ -65,6 +65,8 @@ class Remover {
   }
 
   absl::Status RemoveFrom(int folder, Orphans& removed) {
+    // Asked for every folder: a store that comes to the place while this runs must not lose an image.
+    PS_RETURN_IF_ERROR(Annotate(images_.CheckSoleOwner(*store_), place_));
     const std::string prefix = absl::StrFormat("%02x/", folder);
     std::string cursor;
     do {
@@ -110,7 +112,9 @@ absl::StatusOr<Orphans> RemoveOrphanObjects(Database& database, const Ledger& le
   absl::Status failed;
   for (const std::string& place : places) {
     const absl::Status status = Remover(database, images, old, place, rows, snapshot.snapshot()).Run(removed);
-    if (!status.ok() && failed.ok()) failed = absl::IsDataLoss(status) ? status : absl::UnavailableError(status.message());
+    if (!status.ok() && failed.ok()) {
+      failed = absl::IsDataLoss(status) || absl::IsFailedPrecondition(status) ? status : absl::UnavailableError(status.message());
+    }
   }
   if (!failed.ok()) return Annotate(failed, absl::StrCat(removed.objects, " orphan objects removed, then"));
   return removed;

@@ -26,8 +26,9 @@ inline constexpr absl::Duration kOrphanAge = absl::Hours(1);
 // worker puts the image again. Blocks. Takes 8 bytes for each of at most 8 million rows at a time (64 MiB), and goes over all
 // rows again for each further 8 million; beside that 32 bytes for each result that is admitted meanwhile.
 //
-// RESOURCE_EXHAUSTED while another removal runs. UNAVAILABLE where a place is out of reach: the others are still done, and what
-// was removed stays so.
+// RESOURCE_EXHAUSTED while another removal runs. FAILED_PRECONDITION where another store's results refer to a place too: nothing
+// is removed there, because its images would look like orphans. UNAVAILABLE where a place is out of reach: the others are still
+// done, and what was removed stays so.
 [[nodiscard]] absl::StatusOr<Orphans> RemoveOrphanObjects(Database& database, const Ledger& ledger, OutsideImages& images,
                                                           Clock& clock, absl::Duration min_age = kOrphanAge);
 

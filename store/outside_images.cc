@@ -12,8 +12,12 @@ namespace {
 constexpr int kThreads = 8;
 constexpr size_t kMaxQueued = 1024;
 
+// Names of the stores whose results refer to a place, an object each.
+constexpr absl::string_view kOwners = "stores/";
+
 struct Opened {
   std::shared_ptr<BlobStore> store;
+  std::string images;
   std::string key;
 };
 
@@ -26,7 +30,7 @@ absl::StatusOr<Opened> Open(BlobStores& stores, const std::string& uri) {
   PS_ASSIGN_OR_RETURN(sweep::ImagePlace place, sweep::ParseImageUri(uri));
   auto store = stores.Get(place.images);
   if (!store.ok()) return NotNow(store.status());
-  return Opened{*std::move(store), std::move(place.key)};
+  return Opened{*std::move(store), std::move(place.images), std::move(place.key)};
 }
 
 }  // namespace
@@ -50,8 +54,36 @@ absl::StatusOr<std::shared_ptr<BlobStore>> OutsideImages::OpenDefault(const std:
   return BlobStore::Open(uri, options);
 }
 
+void OutsideImages::set_owner(absl::string_view uuid) { owner_ = ToHex(uuid); }
+
+absl::Status OutsideImages::SignAt(const std::string& images, BlobStore& place) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (signed_.contains(images)) return absl::OkStatus();
+  }
+  PS_RETURN_IF_ERROR(NotNow(place.Put(absl::StrCat(kOwners, owner_), owner_, Sha256Of(owner_))));
+  absl::MutexLock lock(&mu_);
+  signed_.insert(images);
+  return absl::OkStatus();
+}
+
+absl::Status OutsideImages::CheckSoleOwner(BlobStore& place) {
+  std::string cursor;
+  do {
+    PS_ASSIGN_OR_RETURN(BlobPage page, place.List(kOwners, cursor));
+    for (const BlobEntry& entry : page.entries) {
+      if (entry.key == absl::StrCat(kOwners, owner_)) continue;
+      return absl::FailedPreconditionError(
+          absl::StrCat("another store keeps images there too, or did: remove ", entry.key, " there if it is gone"));
+    }
+    cursor = std::move(page.next);
+  } while (!cursor.empty());
+  return absl::OkStatus();
+}
+
 absl::Status OutsideImages::Check(const OutsideImage& image) {
   PS_ASSIGN_OR_RETURN(const Opened opened, Open(stores_, image.uri));
+  PS_RETURN_IF_ERROR(SignAt(opened.images, *opened.store));
   const absl::StatusOr<BlobInfo> info = opened.store->Stat(opened.key);
   if (absl::IsNotFound(info.status())) return info.status();
   if (!info.ok() && !absl::IsDataLoss(info.status())) return NotNow(info.status());

@@ -32,9 +32,12 @@ class OutsideImages {
   // Null: BlobStore::Open, with less patience than a client of the store has.
   explicit OutsideImages(BlobOpener open);
   ~OutsideImages();
+  // The store's uuid: before the first Check.
+  void set_owner(absl::string_view uuid);
   // What is under way ends soon with UNAVAILABLE; for good.
   void GiveUp() { given_up_ = true; }
 
+  // Before its first answer about a place it leaves the store's name there, so that other stores know whose images these are.
   // OK: an object of that size and digest is there. NOT_FOUND: none is. INVALID_ARGUMENT: another one is. UNAVAILABLE: nobody can
   // say now. Blocks.
   [[nodiscard]] absl::Status Check(const OutsideImage& image);
@@ -54,6 +57,8 @@ class OutsideImages {
   [[nodiscard]] std::shared_ptr<Pending> Start(OutsideImage image);
 
   BlobStores& stores() { return stores_; }
+  // FAILED_PRECONDITION where another store has left its name: what looks like an orphan may be its image.
+  [[nodiscard]] absl::Status CheckSoleOwner(BlobStore& place);
 
   // Admission: from before Check until the row is durable or given up. False while that image is being removed.
   [[nodiscard]] bool Hold(const std::string& digest) ABSL_LOCKS_EXCLUDED(mu_);
@@ -70,10 +75,14 @@ class OutsideImages {
  private:
   absl::StatusOr<std::shared_ptr<BlobStore>> OpenDefault(const std::string& uri);
 
+  absl::Status SignAt(const std::string& images, BlobStore& place) ABSL_LOCKS_EXCLUDED(mu_);
+
+  std::string owner_;  // hex
   std::atomic<bool> given_up_{false};
   BlobStores stores_;
   Executor threads_;
   absl::Mutex mu_;
+  absl::flat_hash_set<std::string> signed_ ABSL_GUARDED_BY(mu_);  // places
   absl::flat_hash_map<std::string, int> held_ ABSL_GUARDED_BY(mu_);
   bool removing_ ABSL_GUARDED_BY(mu_) = false;
   absl::flat_hash_set<std::string> held_since_ ABSL_GUARDED_BY(mu_);

@@ -48,6 +48,7 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(Options options) {
   database_options.low_water_bytes = opts.low_water_bytes;
   database_options.on_background_error = [raw = store.get()](absl::Status status) { raw->OnBackgroundError(std::move(status)); };
   PS_ASSIGN_OR_RETURN(store->database_, Database::Open(std::move(database_options)));
+  store->outside_.set_owner(store->database_->uuid());
   auto ledger = Ledger::Load(*store->database_);
   if (!ledger.ok()) return Annotate(ledger.status(), absl::StrCat("cannot open store ", opts.folder));
   store->ledger_ = *std::move(ledger);

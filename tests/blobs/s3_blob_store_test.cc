@@ -97,8 +97,7 @@ TEST(S3BlobStore, TriesAgainWithGrowingPauses) {
                                                                              {502, ""},
                                                                              {504, ""},
                                                                              {429, ""},
-                                                                             {409, "ConditionalRequestConflict"},
-                                                                             {400, "RequestTimeout"}}) {
+                                                                             {409, "ConditionalRequestConflict"}}) {
     Rig rig;
     rig.server.FailNext(3, status, code);
     EXPECT_TRUE(PutBytes(rig.store(), "k", "bytes").ok()) << status;
@@ -118,6 +117,20 @@ TEST(S3BlobStore, TriesAgainWithGrowingPauses) {
     EXPECT_TRUE(absl::IsUnavailable(rig.store().Delete("k")));
     EXPECT_TRUE(absl::IsUnavailable(rig.store().List("", "").status()));
   }
+}
+
+TEST(S3BlobStore, AKeyThatIsTakenButNotThereYetIsTriedAgain) {
+  Rig rig;
+  rig.server.FailNext(1, 412, "PreconditionFailed");
+  EXPECT_TRUE(PutBytes(rig.store(), "k", "bytes").ok());
+  EXPECT_EQ(rig.pauses.size(), 1u);
+}
+
+TEST(S3BlobStore, ASlowUploadIsTriedAgain) {
+  Rig rig;
+  rig.server.FailNext(2, 400, "RequestTimeout");
+  EXPECT_TRUE(PutBytes(rig.store(), "k", "bytes").ok());
+  EXPECT_EQ(rig.pauses.size(), 2u);
 }
 
 TEST(S3BlobStore, SurvivesBrokenConnections) {

@@ -74,7 +74,7 @@ class ImagesCase(Case):
         self.assertEqual(len(problems), len(lost), problems)
         self.assertTrue(all("gone" in problem for problem in problems), problems)
         self.assertTrue(any("cell 7:" in problem for problem in problems), problems)
-        _, err = self.cli("export", "t", *store, "--out", self.path("again"), code=1)
+        _, err = self.cli("export", "t", *store, "--out", self.path("again"), code=2)
         self.assertIn("cell", err)
         self.assertIn("gone", err)
 
@@ -93,7 +93,7 @@ class FolderTest(ImagesCase):
     def test_a_folder_that_comes_back(self):
         # Nobody may write: workers wait, nobody is blamed, and it goes on once the place is there.
         self.write("images", "a file stands where the folder should")
-        run = self.run_in_background(self.spec("file://" + self.path("images")), "--no-motifs")
+        run = self.run_in_background(self.spec("file://" + self.path("images")), "--no-motifs", "--verbose")
         run.wait_for_line("putting images|trying again")
         self.assertEqual(self.json("status", 1, "--server", run.address)["failed"], 0)
         os.remove(self.path("images"))
@@ -158,7 +158,7 @@ class ServerTest(ImagesCase):
                 self.assertNotIn(self.key.encode(), content, name)
 
     def test_a_server_that_goes_and_comes(self):
-        run = self.run_in_background(self.spec("s3://bucket/x", delay_ms="[20]"), "--no-motifs")
+        run = self.run_in_background(self.spec("s3://bucket/x", delay_ms="[20]"), "--no-motifs", "--verbose")
         self.wait_for_done(run.address, 10)
         self.stop_server()
         run.wait_for_line("putting images|images are out of reach")

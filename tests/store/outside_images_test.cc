@@ -325,12 +325,36 @@ TEST_F(OutsideImagesTest, OrphansGoAndNothingElse) {
   EXPECT_EQ(removed->objects, 2u);
   EXPECT_EQ(removed->bytes, 2 * young.image().size());
   for (const std::string& key : foreign) kept.insert(key);
+  kept.insert("stores/" + ToHex(store_->uuid()));
   kept.insert(KeyOf(young));
   std::set<std::string> left;
   for (const auto& [key, bytes] : blobs_->objects()) left.insert(key);
   EXPECT_EQ(left, kept);
-  EXPECT_THAT(other_->objects(), SizeIs(1));
+  EXPECT_THAT(other_->objects(), SizeIs(2));
   EXPECT_THAT(Problems(VerifyAll(*store_, /*deep=*/true)), IsEmpty());
+}
+
+TEST_F(OutsideImagesTest, APlaceThatAnotherStoreUsesIsLeftAlone) {
+  ASSERT_TRUE(Create(*store_, manifest_).ok());
+  ASSERT_EQ(PutOne(*store_, 1, Refer(MakeResult(plan_, 0), blobs_.get())).code(), v1::PutOutcome::CODE_STORED);
+  Store::Options options;
+  options.folder = folder_.path("another");
+  options.ballast_bytes = 0;
+  options.clock = &clock_;
+  options.open_blobs = [this](const std::string&) { return blobs_; };
+  const std::unique_ptr<Store> another = OpenStore(std::move(options));
+  ASSERT_TRUE(Create(*another, manifest_).ok());
+  ASSERT_EQ(PutOne(*another, 1, Refer(MakeResult(plan_, 1), blobs_.get())).code(), v1::PutOutcome::CODE_STORED);
+  Refer(MakeResult(plan_, 2), blobs_.get());
+  const auto before = blobs_->objects();
+  for (Store* store : {store_.get(), another.get()}) {
+    const absl::Status status = store->RemoveOrphans(absl::ZeroDuration()).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
+    EXPECT_THAT(status.ToString(), HasSubstr("another store"));
+  }
+  EXPECT_EQ(blobs_->objects(), before);
+  ASSERT_TRUE(blobs_->Delete("stores/" + ToHex(another->uuid())).ok());
+  EXPECT_EQ(store_->RemoveOrphans(absl::ZeroDuration())->objects, 2u) << "its operator says that it is gone";
 }
 
 TEST_F(OutsideImagesTest, ADeadPlaceDoesNotKeepOthersFromBeingCleaned) {
