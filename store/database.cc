@@ -199,7 +199,11 @@ absl::Status Database::LockFolder() {
 absl::Status Database::OpenRocks() {
   env_ = rocksdb::NewCompositeEnv(options_.file_system ? options_.file_system : rocksdb::FileSystem::Default());
   cache_ = rocksdb::NewLRUCache(kCacheBytes);
-  const rocksdb::DBOptions db_options = DatabaseOptions(env_.get(), options_.on_background_error);
+  rocksdb::DBOptions db_options = DatabaseOptions(env_.get(), options_.on_background_error);
+  if (options_.write_buffer_bytes > 0) {
+    db_options.db_write_buffer_size = options_.write_buffer_bytes;
+    db_options.max_total_wal_size = 4 * options_.write_buffer_bytes;
+  }
 
   std::vector<std::string> names;
   for (size_t i = 0; i < kFamilies; ++i) names.push_back(FamilyName(static_cast<Family>(i)));
@@ -215,6 +219,7 @@ absl::Status Database::OpenRocks() {
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
   for (size_t i = 0; i < names.size(); ++i) {
     rocksdb::ColumnFamilyOptions family = FamilyOptions(names[i], cache_);
+    if (options_.write_buffer_bytes > 0) family.write_buffer_size = options_.write_buffer_bytes;
     if (i >= kFamilies) family.disable_auto_compactions = true;
     descriptors.emplace_back(names[i], family);
   }

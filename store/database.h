@@ -37,6 +37,9 @@ class Database {
     uint64_t ballast_bytes = 16 << 20;
     // The ballast is made only where this much stays free beside it.
     uint64_t low_water_bytes = 64 << 20;
+    // Memory that rows fill before they go to files, and a quarter of the log that may wait for that; 0: the store's defaults.
+    // For tests that want tables, blobs and compactions from little data.
+    size_t write_buffer_bytes = 0;
     // A flush or compaction failed. From a RocksDB thread; must not block or call back.
     std::function<void(absl::Status)> on_background_error;
   };
