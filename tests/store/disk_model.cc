@@ -72,6 +72,9 @@ DiskModel::Id DiskModel::Apply(const Change& change) {
     case Change::Kind::kDelete:
       if (now_.contains(change.path)) Move(change.path, "", 0);
       return 0;
+    case Change::Kind::kOutside:
+      outside_[change.path] = change.bytes;
+      return 0;
   }
   return 0;
 }
@@ -80,7 +83,7 @@ Files DiskModel::After(Cut cut, std::mt19937_64& random) const {
   Entries entries = durable_;
   const uint64_t changes = cut == Cut::kDurable ? 0 : Below(random, pending_.size() + 1);
   for (uint64_t i = 0; i < changes; ++i) Apply(pending_[i], entries);
-  Files left;
+  Files left = outside_;
   for (const auto& [path, id] : entries) {
     const File& file = files_.at(id);
     const uint64_t tail = file.bytes.size() - file.synced;

@@ -25,13 +25,14 @@ class DiskModel {
 
   // One change. Which members count depends on the kind.
   struct Change {
-    enum class Kind { kCreate, kAppend, kSync, kSyncFolder, kRename, kDelete, kTruncate };
+    // kOutside: a file that is written past the model now has these bytes, durably.
+    enum class Kind { kCreate, kAppend, kSync, kSyncFolder, kRename, kDelete, kTruncate, kOutside };
     Kind kind;
-    std::string path;     // kCreate, kDelete, kRename: from; kSyncFolder: the folder
-    std::string to;       // kRename
-    Id file = 0;          // kAppend, kSync, kTruncate
-    std::string bytes;    // kAppend
-    uint64_t size = 0;    // kTruncate
+    std::string path;   // kCreate, kDelete, kOutside; kRename: from; kSyncFolder: the folder
+    std::string to;     // kRename
+    Id file = 0;        // kAppend, kSync, kTruncate
+    std::string bytes;  // kAppend, kOutside
+    uint64_t size = 0;  // kTruncate
   };
 
   // What a cut leaves: only what is durable; also a random part of every unsynced tail and of the unsynced changes of folders;
@@ -72,6 +73,7 @@ class DiskModel {
 
   std::map<Id, File> files_;
   Id made_ = 0;
+  Files outside_;
   Entries now_;
   Entries durable_;
   std::vector<Pending> pending_;

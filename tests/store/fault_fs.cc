@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "tests/store/fault_files.h"
 
@@ -57,6 +58,8 @@ IOStatus FaultFs::UseSpace(const DiskModel::Change& change) {
 
 template <typename Call>
 IOStatus FaultFs::Change(DiskModel::Change change, Call call, DiskModel::Id* made) {
+  if (folder_.empty() && !change.path.empty()) folder_ = std::filesystem::path(change.path).parent_path();
+  LookOutside();
   IOStatus status = Refusal(change.kind);
   if (status.ok()) status = UseSpace(change);
   if (status.ok()) status = call();
@@ -65,6 +68,19 @@ IOStatus FaultFs::Change(DiskModel::Change change, Call call, DiskModel::Id* mad
   if (made) *made = id;
   trace_.push_back(std::move(change));
   return status;
+}
+
+void FaultFs::LookOutside() {
+  for (const char* name : kOutside) {
+    const std::string path = absl::StrCat(folder_, "/", name);
+    if (!std::filesystem::exists(path)) continue;
+    std::string bytes = ReadWhole(path);
+    if (bytes == outside_[path]) continue;
+    outside_[path] = bytes;
+    DiskModel::Change change{.kind = Op::kOutside, .path = path, .bytes = std::move(bytes)};
+    model_.Apply(change);
+    trace_.push_back(std::move(change));
+  }
 }
 
 void FaultFs::Adopt(const std::string& name) {
@@ -154,6 +170,7 @@ std::vector<DiskModel::Change> FaultFs::trace() const {
 void FaultFs::CopyDurable(const std::string& from, const std::string& to, Cut cut, uint64_t seed) {
   namespace fs = std::filesystem;
   absl::MutexLock lock(&mu_);
+  LookOutside();
   std::mt19937_64 random(seed);
   Files files;
   for (auto& [path, bytes] : model_.After(cut, random)) {

@@ -45,7 +45,7 @@ class FaultFs final : public rocksdb::FileSystemWrapper {
   void FlipOnRead(std::string ending, uint64_t at, int bit) ABSL_LOCKS_EXCLUDED(mu_);
 
   int count(Op op) const ABSL_LOCKS_EXCLUDED(mu_);
-  // Changes made so far, all kinds, without failed ones.
+  // Changes made so far, all kinds, files written past this object included, without failed ones.
   uint64_t changes() const ABSL_LOCKS_EXCLUDED(mu_);
   // Every change made so far.
   std::vector<DiskModel::Change> trace() const ABSL_LOCKS_EXCLUDED(mu_);
@@ -81,7 +81,10 @@ class FaultFs final : public rocksdb::FileSystemWrapper {
   friend class FaultFolder;
   friend class FlippedSequentialFile;
   friend class FlippedRandomAccessFile;
-  static constexpr size_t kOps = 7;
+  static constexpr size_t kOps = 8;
+  // Files of a store's folder that it writes past RocksDB's file system and that a crash must be shown with: the mark of what
+  // was acknowledged. They are looked at before every change.
+  static constexpr const char* kOutside[] = {"acknowledged"};
   struct Flip {
     std::string ending;
     uint64_t at = 0;
@@ -93,6 +96,8 @@ class FaultFs final : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus Change(DiskModel::Change change, Call call, DiskModel::Id* made = nullptr) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   rocksdb::IOStatus Refusal(Op op) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   rocksdb::IOStatus UseSpace(const DiskModel::Change& change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Takes the files written past this object into the trace where they changed.
+  void LookOutside() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Makes the model know a file that was there before.
   void Adopt(const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RunHook() ABSL_LOCKS_EXCLUDED(mu_);
@@ -113,6 +118,8 @@ class FaultFs final : public rocksdb::FileSystemWrapper {
   std::optional<uint64_t> free_space_ ABSL_GUARDED_BY(mu_);
   std::function<void()> before_sync_ ABSL_GUARDED_BY(mu_);
   std::vector<Flip> flips_ ABSL_GUARDED_BY(mu_);
+  Files outside_ ABSL_GUARDED_BY(mu_);
+  std::string folder_ ABSL_GUARDED_BY(mu_);  // of the first file made
 };
 
 // Writes each file of `files` into the new folder `to`, under its bare name.
