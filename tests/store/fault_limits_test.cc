@@ -174,12 +174,16 @@ TEST_F(Limits, F6ARealDiskThatIsFull) {
     ExpectWhole(*stub);
     // Full to the last byte: what is too small to be refused beforehand fails for good.
     disk.FillUpTo(0);
-    v1::SetSweepStateRequest state;
-    state.set_sweep(1);
+    v1::PutFailuresRequest failures;
+    failures.set_sweep(1);
+    for (uint64_t i = 0; i < 1000; ++i) {
+      failures.add_failures()->set_ordinal(150'000 + i);
+      failures.mutable_failures(static_cast<int>(i))->set_error(std::string(900, 'e'));
+    }
     absl::Status failed;
-    for (int i = 0; failed.ok() && i < 200'000; ++i) {
-      state.set_state(i % 2 ? v1::SWEEP_STATE_RUNNING : v1::SWEEP_STATE_PAUSED);
-      failed = CallStore(*stub, &Stub::SetSweepState, state).status();
+    for (uint32_t attempt = 1; failed.ok() && attempt < 400; ++attempt) {
+      for (v1::FailureRecord& failure : *failures.mutable_failures()) failure.set_attempts(attempt);
+      failed = CallStore(*stub, &Stub::PutFailures, failures).status();
     }
     EXPECT_TRUE(absl::IsResourceExhausted(failed) || absl::IsUnavailable(failed)) << failed;
     EXPECT_THAT(program->Errors(), HasSubstr("disk full"));
