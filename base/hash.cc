@@ -14,12 +14,24 @@
 
 namespace promptsweep {
 
+namespace {
+
+// Fetched once: EVP_sha256() looks the implementation up, under a lock, for every digest.
+const EVP_MD* Sha256Implementation() {
+  static EVP_MD* const implementation = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  return implementation;
+}
+
+}  // namespace
+
 struct Sha256::Impl {
   EVP_MD_CTX* context = EVP_MD_CTX_new();
   ~Impl() { EVP_MD_CTX_free(context); }
 };
 
-Sha256::Sha256() : impl_(std::make_unique<Impl>()) { PS_CHECK(EVP_DigestInit_ex(impl_->context, EVP_sha256(), nullptr) == 1); }
+Sha256::Sha256() : impl_(std::make_unique<Impl>()) {
+  PS_CHECK(EVP_DigestInit_ex2(impl_->context, Sha256Implementation(), nullptr) == 1);
+}
 Sha256::~Sha256() = default;
 
 void Sha256::Update(absl::string_view bytes) { PS_CHECK(EVP_DigestUpdate(impl_->context, bytes.data(), bytes.size()) == 1); }

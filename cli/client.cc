@@ -73,6 +73,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Open(Options options) {
     store::StoreHost::Options host;
     host.store.folder = source.store;
     host.store.create_if_missing = client->options_.create;
+    host.store.accept_loss = client->options_.accept_loss;
     if (client->options_.listen) {
       host.address = "127.0.0.1:0";
       host.security = InsecureRpc(false);

@@ -37,6 +37,8 @@ class Client {
     Source source;
     // Make the folder and an empty store where there is none.
     bool create = false;
+    // Open a folder that came back shorter than what it acknowledged. Ignored with a server.
+    bool accept_loss = false;
     // Also listen on a free loopback port, for child processes. Ignored with a server.
     bool listen = false;
   };

@@ -10,10 +10,19 @@ namespace {
 struct Options {
   std::string sweep;
   bool deep = false;
+  bool accept_loss = false;
 };
 
 absl::StatusOr<int> Verify(const Options& options, const Common& common) {
-  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
+  if (options.accept_loss) {
+    Source source = common.source;
+    source.Complete();
+    if (source.remote()) {
+      return absl::InvalidArgumentError(
+          "--accept-loss is for a store folder; a server is started with promptsweep-store --accept-loss");
+    }
+  }
+  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .accept_loss = options.accept_loss}));
   v1::VerifyRequest request;
   request.set_deep(options.deep);
   if (!options.sweep.empty()) {
@@ -70,6 +79,9 @@ void AddVerify(Commands& commands) {
                                Commands::Needs::kSource, [options](const Common& common) { return Verify(*options, common); });
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest; every sweep without it");
   app->add_flag("--deep", options->deep, "Also read every byte: file checksums, image and embedding digests");
+  app->add_flag(
+      "--accept-loss", options->accept_loss,
+      "First accept that the store folder came back shorter than what it acknowledged; what is there becomes the truth");
 }
 
 }  // namespace promptsweep::cli

@@ -7,6 +7,9 @@
 namespace promptsweep::store {
 namespace {
 
+// Between looks at the memtables that are on their way to the disk.
+constexpr absl::Duration kMemoryPoll = absl::Milliseconds(2);
+
 absl::Status Stopped() { return absl::UnavailableError("the store is shutting down"); }
 
 }  // namespace
@@ -77,18 +80,26 @@ std::deque<Committer::Write> Committer::NextGroup() {
   return group;
 }
 
+void Committer::AwaitMemory() {
+  // RocksDB's own stall waits for ever where a flush has failed.
+  absl::MutexLock lock(&mu_);
+  while (failed_.ok() && database_.memory_full()) wake_.WaitWithTimeout(&mu_, kMemoryPoll);
+}
+
 absl::Status Committer::Commit(std::deque<Write>& group) {
+  AwaitMemory();
   PS_RETURN_IF_ERROR([this] {
     absl::MutexLock lock(&mu_);
     return failed_;
   }());
-  rocksdb::WriteBatch batch(0, 0, /*protection_bytes_per_key=*/8, 0);
-  for (Write& write : group) write.prepare(batch);
-  if (options_.seal) options_.seal(batch);
-  if (batch.Count() > 0) {
+  batch_.Clear();
+  for (Write& write : group) write.prepare(batch_);
+  if (options_.seal) options_.seal(batch_);
+  if (batch_.Count() > 0) {
     rocksdb::WriteOptions options;
     options.sync = true;
-    PS_RETURN_IF_ERROR(Annotate(FromRocks(database_.db().Write(options, &batch)), "writing to the store failed"));
+    PS_RETURN_IF_ERROR(Annotate(FromRocks(database_.db().Write(options, &batch_)), "writing to the store failed"));
+    PS_RETURN_IF_ERROR(Annotate(database_.Acknowledge(), "writing to the store failed"));
     absl::MutexLock lock(&mu_);
     ++groups_;
   }

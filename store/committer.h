@@ -66,6 +66,8 @@ class Committer {
   void Run();
   std::deque<Write> NextGroup() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status Commit(std::deque<Write>& group);
+  // Until flushes have made room for more memtables, or the committer failed.
+  void AwaitMemory() ABSL_LOCKS_EXCLUDED(mu_);
 
   Database& database_;
   const Options options_;
@@ -76,7 +78,9 @@ class Committer {
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status failed_ ABSL_GUARDED_BY(mu_);
   uint64_t groups_ ABSL_GUARDED_BY(mu_) = 0;
-  size_t last_group_size_ = 0;  // committer's thread only
+  // The committer's thread only. The batch keeps its memory from group to group.
+  size_t last_group_size_ = 0;
+  rocksdb::WriteBatch batch_{0, 0, /*protection_bytes_per_key=*/8, 0};
   std::thread thread_;
 };
 

@@ -18,14 +18,15 @@
 #include "absl/strings/str_replace.h"
 #include "base/hash.h"
 #include "base/status.h"
+#include "store/high_water.h"
+#include "store/watched_fs.h"
 
 namespace promptsweep::store {
 namespace {
 
-// Memory: 96 MiB of memtables, 48 MiB of cache, and what open scans hold.
-constexpr size_t kMemtableBytes = 96 << 20;
-constexpr size_t kCacheBytes = 48 << 20;
 constexpr size_t kUuidSize = 16;
+// Writes of a store that holds nothing yet: see CheckMeta.
+constexpr uint64_t kCreationWrites = 2;
 
 class BackgroundErrors final : public rocksdb::EventListener {
  public:
@@ -40,7 +41,8 @@ class BackgroundErrors final : public rocksdb::EventListener {
   const std::function<void(absl::Status)> report_;
 };
 
-rocksdb::DBOptions DatabaseOptions(rocksdb::Env* env, const std::function<void(absl::Status)>& on_background_error) {
+rocksdb::DBOptions DatabaseOptions(rocksdb::Env* env, std::shared_ptr<rocksdb::WriteBufferManager> memtables,
+                                   const std::function<void(absl::Status)>& on_background_error) {
   rocksdb::DBOptions options;
   options.env = env;
   options.create_if_missing = true;
@@ -54,7 +56,7 @@ rocksdb::DBOptions DatabaseOptions(rocksdb::Env* env, const std::function<void(a
   options.max_bgerror_resume_count = 0;
   options.max_background_jobs = 2;
   options.max_open_files = 1024;
-  options.db_write_buffer_size = kMemtableBytes;
+  options.write_buffer_manager = std::move(memtables);
   options.max_total_wal_size = 256 << 20;
   options.bytes_per_sync = 1 << 20;
   options.wal_bytes_per_sync = 512 << 10;
@@ -65,7 +67,9 @@ rocksdb::DBOptions DatabaseOptions(rocksdb::Env* env, const std::function<void(a
   return options;
 }
 
-rocksdb::ColumnFamilyOptions FamilyOptions(const std::string& name, const std::shared_ptr<rocksdb::Cache>& cache) {
+// `memtable_bytes`: of all families together.
+rocksdb::ColumnFamilyOptions FamilyOptions(const std::string& name, const std::shared_ptr<rocksdb::Cache>& cache,
+                                           size_t memtable_bytes) {
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = cache;
   table.cache_index_and_filter_blocks = true;
@@ -85,15 +89,16 @@ rocksdb::ColumnFamilyOptions FamilyOptions(const std::string& name, const std::s
     options.compression = rocksdb::kNoCompression;
     options.enable_blob_files = true;
     options.min_blob_size = 4 << 10;
-    options.enable_blob_garbage_collection = true;
-    options.blob_garbage_collection_age_cutoff = 0.25;
-    options.blob_garbage_collection_force_threshold = 0.5;
+    // No image is ever overwritten: garbage comes with the deletion of a sweep, which collects it by compacting with kForce.
+    // Collection at every compaction would write live images a second time.
+    options.enable_blob_garbage_collection = false;
   } else if (name == FamilyName(Family::kEmbeddings)) {
     // Scans pay per block, vectors do not compress.
     options.write_buffer_size = 16 << 20;
     options.compression = rocksdb::kNoCompression;
     table.block_size = 64 << 10;
   }
+  options.write_buffer_size = std::min(options.write_buffer_size, memtable_bytes / 3);
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return options;
 }
@@ -152,7 +157,12 @@ absl::Status FromRocks(const rocksdb::Status& status) {
   return absl::InternalError(text);
 }
 
-Database::Database(Options options) : options_(std::move(options)) {}
+Database::Database(Options options) : options_(std::move(options)) {
+  HighWater::Options high_water;
+  high_water.folder = options_.folder;
+  high_water.on_error = options_.on_background_error;
+  high_water_ = std::make_unique<HighWater>(std::move(high_water));
+}
 
 Database::~Database() {
   if (db_) {
@@ -170,6 +180,7 @@ std::string Database::BallastPath() const { return options_.folder + "/ballast";
 
 absl::StatusOr<std::unique_ptr<Database>> Database::Open(Options options) {
   PS_RETURN_IF_ERROR(PrepareFolder(options.folder, options.create_if_missing));
+  options.memory_bytes = std::max(options.memory_bytes, kMinMemoryBytes);
   std::unique_ptr<Database> database(new Database(std::move(options)));
   PS_RETURN_IF_ERROR(database->LockFolder());
   PS_RETURN_IF_ERROR(database->OpenRocks());
@@ -197,13 +208,18 @@ absl::Status Database::LockFolder() {
 }
 
 absl::Status Database::OpenRocks() {
-  env_ = rocksdb::NewCompositeEnv(options_.file_system ? options_.file_system : rocksdb::FileSystem::Default());
-  cache_ = rocksdb::NewLRUCache(kCacheBytes);
-  rocksdb::DBOptions db_options = DatabaseOptions(env_.get(), options_.on_background_error);
-  if (options_.write_buffer_bytes > 0) {
-    db_options.db_write_buffer_size = options_.write_buffer_bytes;
-    db_options.max_total_wal_size = 4 * options_.write_buffer_bytes;
-  }
+  PS_RETURN_IF_ERROR(high_water_->Load(options_.accept_loss));
+  files_ =
+      std::make_shared<WatchedFs>(options_.file_system ? options_.file_system : rocksdb::FileSystem::Default(), *high_water_);
+  // RocksDB deletes what its manifest does not name, so harm is looked for before it opens.
+  PS_RETURN_IF_ERROR(high_water_->CheckFiles(*files_));
+  env_ = rocksdb::NewCompositeEnv(files_);
+  cache_ = rocksdb::NewLRUCache(options_.memory_bytes);
+  // Memtables take their room out of the cache's.
+  const size_t memtable_bytes = options_.memory_bytes / 3 * 2;
+  memtables_ = std::make_shared<rocksdb::WriteBufferManager>(memtable_bytes, cache_);
+  rocksdb::DBOptions db_options = DatabaseOptions(env_.get(), memtables_, options_.on_background_error);
+  if (options_.write_buffer_bytes > 0) db_options.max_total_wal_size = 4 * options_.write_buffer_bytes;
 
   std::vector<std::string> names;
   for (size_t i = 0; i < kFamilies; ++i) names.push_back(FamilyName(static_cast<Family>(i)));
@@ -218,7 +234,7 @@ absl::Status Database::OpenRocks() {
   }
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
   for (size_t i = 0; i < names.size(); ++i) {
-    rocksdb::ColumnFamilyOptions family = FamilyOptions(names[i], cache_);
+    rocksdb::ColumnFamilyOptions family = FamilyOptions(names[i], cache_, memtable_bytes);
     if (options_.write_buffer_bytes > 0) family.write_buffer_size = options_.write_buffer_bytes;
     if (i >= kFamilies) family.disable_auto_compactions = true;
     descriptors.emplace_back(names[i], family);
@@ -228,6 +244,11 @@ absl::Status Database::OpenRocks() {
   rocksdb::DB* db = nullptr;
   rocksdb::Status opened = rocksdb::DB::Open(db_options, options_.folder, descriptors, &handles, &db);
   if (opened.IsNoSpace() && ::unlink(BallastPath().c_str()) == 0) {
+    opened = rocksdb::DB::Open(db_options, options_.folder, descriptors, &handles, &db);
+  }
+  if (opened.IsCorruption() && high_water_->MayEndEarly()) {
+    // A power cut may leave a whole record of which only some pages were written, which the mode above takes for harm.
+    db_options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
     opened = rocksdb::DB::Open(db_options, options_.folder, descriptors, &handles, &db);
   }
   if (!opened.ok()) return Annotate(FromRocks(opened), absl::StrCat("cannot open store ", options_.folder));
@@ -242,6 +263,7 @@ absl::Status Database::CheckMeta() {
   auto version = Get(Family::kMeta, kSchemaVersionKey);
   if (absl::IsNotFound(version.status())) {
     // A new store, or one whose making was interrupted: this is its first write.
+    PS_RETURN_IF_ERROR(high_water_->CheckNothing());
     if (!unknown_.empty()) return absl::FailedPreconditionError(absl::StrCat(folder, " is a database of another program"));
     rocksdb::WriteBatch batch;
     (void)batch.Put(family(Family::kMeta), ToSlice(kSchemaVersionKey), ToSlice(EncodeU32(kSchemaVersion)));
@@ -257,16 +279,64 @@ absl::Status Database::CheckMeta() {
     return absl::FailedPreconditionError(absl::StrCat("store ", folder, " has schema version ", number, ", this program knows ",
                                                       kSchemaVersion, ": use a newer program"));
   }
+  PS_ASSIGN_OR_RETURN(uuid_, Get(Family::kMeta, kStoreUuidKey));
+  const uint64_t sequence = db_->GetLatestSequenceNumber();
+  PS_RETURN_IF_ERROR(high_water_->CheckStore(uuid_, sequence, kCreationWrites, /*had_mark=*/number >= 2));
+  // What the log gave back may have been written but never synced, and from here on it counts as acknowledged.
+  PS_RETURN_IF_ERROR(Annotate(SyncLogs(), absl::StrCat("cannot open store ", folder)));
+  PS_RETURN_IF_ERROR(Annotate(high_water_->Start(uuid_, sequence), absl::StrCat("cannot open store ", folder)));
   if (number < kSchemaVersion) {
     // Every version so far only added families, which opening made; rows of earlier versions are read as they are.
     rocksdb::WriteOptions options;
     options.sync = true;
-    PS_RETURN_IF_ERROR(Annotate(FromRocks(db_->Put(options, family(Family::kMeta), ToSlice(kSchemaVersionKey),
-                                                   ToSlice(EncodeU32(kSchemaVersion)))),
-                                absl::StrCat("cannot migrate store ", folder)));
+    PS_RETURN_IF_ERROR(Annotate(
+        FromRocks(db_->Put(options, family(Family::kMeta), ToSlice(kSchemaVersionKey), ToSlice(EncodeU32(kSchemaVersion)))),
+        absl::StrCat("cannot migrate store ", folder)));
   }
-  PS_ASSIGN_OR_RETURN(uuid_, Get(Family::kMeta, kStoreUuidKey));
   return absl::OkStatus();
+}
+
+absl::Status Database::SyncLogs() {
+  rocksdb::FileSystem& files = *env_->GetFileSystem();
+  std::vector<std::string> names;
+  PS_RETURN_IF_ERROR(FromRocks(files.GetChildren(options_.folder, rocksdb::IOOptions(), &names, nullptr)));
+  for (const std::string& name : names) {
+    if (!IsDataFile(name) || !absl::EndsWith(name, ".log")) continue;
+    std::unique_ptr<rocksdb::FSWritableFile> log;
+    PS_RETURN_IF_ERROR(FromRocks(files.ReopenWritableFile(options_.folder + "/" + name, rocksdb::FileOptions(), &log, nullptr)));
+    PS_RETURN_IF_ERROR(FromRocks(log->Fsync(rocksdb::IOOptions(), nullptr)));
+    PS_RETURN_IF_ERROR(FromRocks(log->Close(rocksdb::IOOptions(), nullptr)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Database::Acknowledge() { return high_water_->Acknowledge(db_->GetLatestSequenceNumber()); }
+
+uint64_t Database::acknowledged() const { return high_water_->acknowledged(); }
+
+size_t Database::memory_used() const {
+  // The memtables' share of the cache is charged in steps, so it may lag by one.
+  const size_t memtables = memtables_->memory_usage();
+  const size_t reserved = memtables_->dummy_entries_in_cache_usage();
+  return cache_->GetUsage() - std::min(cache_->GetUsage(), reserved) + std::max(memtables, reserved);
+}
+
+bool Database::memory_full() const {
+  const size_t used = memtables_->memory_usage();
+  const size_t limit = memtables_->buffer_size();
+  if (used < limit || used - std::min(used, memtables_->mutable_memtable_memory_usage()) < limit / 2) return false;
+  // What an open scan holds on to frees itself when the scan ends, not when a flush does.
+  uint64_t unflushed = 0;
+  return db_->GetAggregatedIntProperty(rocksdb::DB::Properties::kNumImmutableMemTable, &unflushed) && unflushed > 0;
+}
+
+WrittenBytes Database::written() const {
+  WrittenBytes bytes;
+  bytes.log = files_->written(WatchedFs::Kind::kLog);
+  bytes.tables = files_->written(WatchedFs::Kind::kTable);
+  bytes.blobs = files_->written(WatchedFs::Kind::kBlob);
+  bytes.other = files_->written(WatchedFs::Kind::kManifest) + files_->written(WatchedFs::Kind::kOther);
+  return bytes;
 }
 
 void Database::RestoreBallast() {

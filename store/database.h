@@ -5,6 +5,7 @@
 #include <rocksdb/env.h>
 #include <rocksdb/file_system.h>
 #include <rocksdb/listener.h>
+#include <rocksdb/write_buffer_manager.h>
 
 #include <array>
 #include <functional>
@@ -18,34 +19,56 @@
 
 namespace promptsweep::store {
 
+class HighWater;
+class WatchedFs;
+
 inline rocksdb::Slice ToSlice(absl::string_view bytes) { return {bytes.data(), bytes.size()}; }
 inline absl::string_view ToView(const rocksdb::Slice& slice) { return {slice.data(), slice.size()}; }
 
 // One line. No space left: RESOURCE_EXHAUSTED "disk full: ..."; corruption: DATA_LOSS; other I/O errors: UNAVAILABLE.
 [[nodiscard]] absl::Status FromRocks(const rocksdb::Status& status);
 
-// An open store folder. Thread-safe. Holds the folder's lock until destroyed.
+// Bytes written to the disk since the store was opened.
+struct WrittenBytes {
+  uint64_t log = 0;
+  uint64_t tables = 0;
+  uint64_t blobs = 0;
+  uint64_t other = 0;
+  uint64_t total() const { return log + tables + blobs + other; }
+};
+
+// An open store folder. Thread-safe. Holds the folder's lock until destroyed. Every write is synced: GetLatestSequenceNumber()
+// must never run ahead of the disk.
 class Database {
  public:
+  static constexpr size_t kDefaultMemoryBytes = 144 << 20;
+  static constexpr size_t kMinMemoryBytes = 64 << 20;  // a few groups of writes
+
   struct Options {
     std::string folder;
     // Make the folder and an empty store where there is none. Never over data files that lost their CURRENT file.
     bool create_if_missing = false;
-    // Where RocksDB's files go; null: the machine's. The folder lock and the ballast always go to the machine's.
+    // Open even where acknowledged writes are missing; what is there becomes what counts as acknowledged.
+    bool accept_loss = false;
+    // Where RocksDB's files go; null: the machine's. The folder lock, the ballast and the high-water mark always go to the
+    // machine's.
     std::shared_ptr<rocksdb::FileSystem> file_system;
     // Size of a file that is kept so that a full disk can be opened again by deleting it; 0: none.
     uint64_t ballast_bytes = 16 << 20;
     // The ballast is made only where this much stays free beside it.
     uint64_t low_water_bytes = 64 << 20;
-    // Memory that rows fill before they go to files, and a quarter of the log that may wait for that; 0: the store's defaults.
-    // For tests that want tables, blobs and compactions from little data.
+    // Bytes that a family's memtable takes before it goes to a file, and a quarter of the log that may wait for that; 0: the
+    // store's own. For tests that want tables, blobs and compactions from little data.
     size_t write_buffer_bytes = 0;
-    // A flush or compaction failed. From a RocksDB thread; must not block or call back.
+    // What the block cache and the memtables may take together; two thirds of it are for memtables. At least kMinMemoryBytes.
+    size_t memory_bytes = kDefaultMemoryBytes;
+    // A flush or compaction failed. From a thread of its own; must not block or call back.
     std::function<void(absl::Status)> on_background_error;
   };
 
   // NOT_FOUND: no folder, or no store in it. FAILED_PRECONDITION: in use by another process, of a newer schema version, or
-  // damaged. RESOURCE_EXHAUSTED: disk full even without the ballast. DATA_LOSS: RocksDB found corruption.
+  // damaged. RESOURCE_EXHAUSTED: disk full even without the ballast. DATA_LOSS: RocksDB found corruption, or acknowledged writes
+  // are missing (see high_water.h).
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<Database>> Open(Options options);
   ~Database();
 
@@ -56,6 +79,16 @@ class Database {
                                                 const rocksdb::Snapshot* snapshot = nullptr);
   // Free bytes of the folder's file system for this user.
   [[nodiscard]] absl::StatusOr<uint64_t> FreeBytes();
+  // Raises the high-water mark to what is synced. Before anyone is told OK; after an error nobody may be.
+  [[nodiscard]] absl::Status Acknowledge();
+  // Number of the last acknowledged write.
+  uint64_t acknowledged() const;
+  // What the block cache and the memtables hold, and what they may.
+  size_t memory_used() const;
+  size_t memory_limit() const { return options_.memory_bytes; }
+  // True while memtables on their way to the disk take what new ones need: a writer waits.
+  bool memory_full() const;
+  [[nodiscard]] WrittenBytes written() const;
   // 16 random bytes, made with the store.
   const std::string& uuid() const { return uuid_; }
   const std::string& folder() const { return options_.folder; }
@@ -65,13 +98,17 @@ class Database {
   absl::Status LockFolder();
   absl::Status OpenRocks();
   absl::Status CheckMeta();
+  absl::Status SyncLogs();
   void RestoreBallast();
   std::string BallastPath() const;
 
   const Options options_;
   int lock_fd_ = -1;
+  std::unique_ptr<HighWater> high_water_;  // outlives files_
+  std::shared_ptr<WatchedFs> files_;
   std::unique_ptr<rocksdb::Env> env_;
   std::shared_ptr<rocksdb::Cache> cache_;
+  std::shared_ptr<rocksdb::WriteBufferManager> memtables_;
   std::unique_ptr<rocksdb::DB> db_;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};
   // Families a newer version made; opened only because RocksDB demands it.

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <iostream>
 
+#include "absl/strings/str_cat.h"
 #include "base/command_line.h"
 #include "store/host.h"
 
@@ -23,11 +24,24 @@ int main(int argc, char** argv) {
   std::string listen = "127.0.0.1:7070";
   bool init = false;
   bool insecure = false;
+  bool accept_loss = false;
+  uint64_t memory = promptsweep::store::Database::kDefaultMemoryBytes;
   app.add_option("--folder", folder, "Folder of the store")->required();
   app.add_option("--listen", listen, "Address to serve on; port 0 takes any free one")->capture_default_str();
   app.add_flag("--init", init, "Make the store where there is none; without it an empty folder is an error");
   app.add_flag("--insecure", insecure, "Serve without encryption beyond this machine");
+  app.add_option("--memory", memory, "Memory of the block cache and the memtables, as bytes or with a unit: 512MiB")
+      ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
+      ->capture_default_str();
+  app.add_flag("--accept-loss", accept_loss,
+               "Open a store that came back shorter than what it acknowledged; what is there becomes the truth");
   if (const auto code = promptsweep::ParseCommandLine(app, argc, argv)) return *code;
+
+  if (memory < promptsweep::store::Database::kMinMemoryBytes) {
+    promptsweep::SayError(kProgram,
+                          absl::StrCat("--memory must be at least ", promptsweep::store::Database::kMinMemoryBytes >> 20, "MiB"));
+    return promptsweep::kExitBadInput;
+  }
 
   // What goes wrong is said here, once; gRPC's own log would say it again in its way.
   ::setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
@@ -38,6 +52,8 @@ int main(int argc, char** argv) {
   promptsweep::store::StoreHost::Options options;
   options.store.folder = folder;
   options.store.create_if_missing = init;
+  options.store.accept_loss = accept_loss;
+  options.store.memory_bytes = memory;
   options.store.on_fatal = [](const absl::Status& status) {
     promptsweep::SayError(kProgram, status.message());
     // What is on disk is decided by the write-ahead log at the next start; nothing here may touch it any more.

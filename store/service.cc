@@ -135,11 +135,6 @@ grpc::ServerUnaryReactor* StoreService::ListSweeps(grpc::CallbackServerContext* 
   return Read(context, reply, [](Store* store) { return store->ListSweeps(); });
 }
 
-grpc::ServerUnaryReactor* StoreService::PutResults(grpc::CallbackServerContext* context, const v1::PutResultsRequest* request,
-                                                   v1::PutResultsResponse* reply) {
-  return Write(context, request, reply, &Store::PutResults);
-}
-
 grpc::ServerUnaryReactor* StoreService::GetCoverage(grpc::CallbackServerContext* context, const v1::GetCoverageRequest* request,
                                                     v1::GetCoverageResponse* reply) {
   return Read(context, reply, [request](Store* store) { return store->GetCoverage(*request); });

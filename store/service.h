@@ -18,6 +18,7 @@ class StoreService final : public v1::StoreService::CallbackService {
   // Rows may be streamed to this many readers at once; a further one gets RESOURCE_EXHAUSTED.
   static constexpr int kMaxStreams = 64;
 
+  StoreService();
   // The store must outlive the server.
   void Serve(Store* store) { store_ = store; }
   // Refuses new calls and ends open streams with UNAVAILABLE at their next message.
@@ -30,8 +31,6 @@ class StoreService final : public v1::StoreService::CallbackService {
   grpc::ServerUnaryReactor* GetSweep(grpc::CallbackServerContext*, const v1::GetSweepRequest*, v1::GetSweepResponse*) override;
   grpc::ServerUnaryReactor* ListSweeps(grpc::CallbackServerContext*, const v1::ListSweepsRequest*,
                                        v1::ListSweepsResponse*) override;
-  grpc::ServerUnaryReactor* PutResults(grpc::CallbackServerContext*, const v1::PutResultsRequest*,
-                                       v1::PutResultsResponse*) override;
   grpc::ServerUnaryReactor* GetCoverage(grpc::CallbackServerContext*, const v1::GetCoverageRequest*,
                                         v1::GetCoverageResponse*) override;
   grpc::ServerUnaryReactor* PutFailures(grpc::CallbackServerContext*, const v1::PutFailuresRequest*,
@@ -53,6 +52,7 @@ class StoreService final : public v1::StoreService::CallbackService {
  private:
   template <typename Reader, typename Message>
   class Stream;
+  class PutCall;
   absl::StatusOr<Store*> Ready() const;
   template <typename Reply, typename Request, typename Method>
   grpc::ServerUnaryReactor* Write(grpc::CallbackServerContext* context, const Request* request, Reply* reply, Method method);

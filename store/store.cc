@@ -25,6 +25,7 @@ std::string OneLine(absl::string_view text) {
 
 Store::Store(Options options)
     : options_(std::move(options)),
+      admission_(options_.clock, options_.max_queued_bytes),
       admit_(options_.admit_threads, kMaxQueuedReads * 16),
       reads_(options_.read_threads, kMaxQueuedReads) {}
 
@@ -34,6 +35,8 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(Options options) {
   Database::Options database_options;
   database_options.folder = opts.folder;
   database_options.create_if_missing = opts.create_if_missing;
+  database_options.accept_loss = opts.accept_loss;
+  database_options.memory_bytes = opts.memory_bytes;
   database_options.file_system = opts.file_system;
   database_options.ballast_bytes = opts.ballast_bytes;
   database_options.low_water_bytes = opts.low_water_bytes;
@@ -87,15 +90,6 @@ absl::Status Store::CheckFreeSpace() {
   if (free >= options_.low_water_bytes) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrCat("disk full: ", free >> 20, " MiB are free in ", options_.folder, ", ",
                                                    options_.low_water_bytes >> 20, " MiB must stay free"));
-}
-
-bool Store::Reserve(size_t bytes) {
-  size_t queued = queued_bytes_.load();
-  do {
-    // An empty queue takes anything that a message can hold.
-    if (queued > 0 && queued + bytes > options_.max_queued_bytes) return false;
-  } while (!queued_bytes_.compare_exchange_weak(queued, queued + bytes));
-  return true;
 }
 
 void Store::Put(rocksdb::WriteBatch& batch, Family family, absl::string_view key, absl::string_view value) {

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "promptsweep/v1/store.pb.h"
+#include "store/admission.h"
 #include "store/committer.h"
 #include "store/database.h"
 #include "store/executor.h"
@@ -31,6 +32,9 @@ class Store {
   struct Options {
     std::string folder;
     bool create_if_missing = false;
+    // See Database::Options.
+    bool accept_loss = false;
+    size_t memory_bytes = Database::kDefaultMemoryBytes;
     Clock* clock = &Clock::Real();
     // A group of writes closes at either limit.
     size_t max_group_bytes = 8 << 20;
@@ -69,6 +73,9 @@ class Store {
   // Outcomes in request order. RESOURCE_EXHAUSTED: too much is queued, or the disk is nearly full; nothing was stored, try
   // again later. INVALID_ARGUMENT: the request as a whole is malformed or too large.
   void PutResults(const v1::PutResultsRequest* request, Callback<v1::PutResultsResponse> done);
+  // The same with room that was reserved before the request was there; it is fitted to the request's size.
+  void PutAdmitted(const v1::PutResultsRequest* request, std::shared_ptr<Admission::Room> room,
+                   Callback<v1::PutResultsResponse> done);
   void PutFailures(const v1::PutFailuresRequest* request, Callback<v1::PutFailuresResponse> done);
   void ClearFailures(const v1::ClearFailuresRequest* request, Callback<v1::ClearFailuresResponse> done);
   void PutLabels(const v1::PutLabelsRequest* request, Callback<v1::PutLabelsResponse> done);
@@ -90,20 +97,24 @@ class Store {
   [[nodiscard]] absl::Status health() const;
   // OK, or RESOURCE_EXHAUSTED "disk full: ..." below low_water_bytes, where writes that grow the store are refused.
   [[nodiscard]] absl::Status CheckFreeSpace();
+  // Room for requests that were not read yet: what a request takes beside its bytes is kWriteOverhead.
+  static constexpr size_t kWriteOverhead = 512;
+  Admission& admission() { return admission_; }
   // Where reads are meant to run.
   Executor& reads() { return reads_; }
   // 16 random bytes, made with the store.
   const std::string& uuid() const { return database_->uuid(); }
   // Synced writes since it was opened.
   uint64_t groups() const { return committer_->groups(); }
+  // Bytes of PutResults requests that were answered OK since it was opened.
+  uint64_t accepted_bytes() const { return accepted_bytes_; }
+  const Database& database() const { return *database_; }
 
  private:
   struct PutJob;
   explicit Store(Options options);
 
   void OnBackgroundError(absl::Status status) ABSL_LOCKS_EXCLUDED(background_mu_);
-  // Reserves room in the queue, or says that there is none.
-  bool Reserve(size_t bytes);
   void Admit(const std::shared_ptr<PutJob>& job);
   void PreparePut(PutJob& job, rocksdb::WriteBatch& batch);
   absl::Status PrepareResult(PutJob& job, int index, rocksdb::WriteBatch& batch);
@@ -119,6 +130,7 @@ class Store {
                       std::function<absl::StatusOr<Reply>(rocksdb::WriteBatch&)> prepare, Callback<Reply> done);
 
   const Options options_;
+  Admission admission_;  // outlives every queued write
   std::unique_ptr<Database> database_;
   std::unique_ptr<Ledger> ledger_;
   absl::Mutex background_mu_;
@@ -126,7 +138,7 @@ class Store {
   std::unique_ptr<Committer> committer_;
   Executor admit_;
   Executor reads_;
-  std::atomic<size_t> queued_bytes_{0};
+  std::atomic<uint64_t> accepted_bytes_{0};
   std::atomic<bool> verifying_{false};
   std::atomic<bool> closed_{false};
 };

@@ -23,16 +23,24 @@ struct Store::PutJob {
 
 void Store::PutResults(const v1::PutResultsRequest* request, Callback<v1::PutResultsResponse> done) {
   if (absl::Status status = health(); !status.ok()) return done(status);
+  auto room = admission_.Reserve(request->ByteSizeLong() + kWriteOverhead);
+  if (!room) return done(TooMuchQueued());
+  PutAdmitted(request, std::move(room), std::move(done));
+}
+
+void Store::PutAdmitted(const v1::PutResultsRequest* request, std::shared_ptr<Admission::Room> room,
+                        Callback<v1::PutResultsResponse> done) {
+  if (absl::Status status = health(); !status.ok()) return done(status);
+  const size_t bytes = request->ByteSizeLong();
+  if (bytes > kMaxPutBytes) {
+    return done(absl::InvalidArgumentError(absl::StrCat("request has ", bytes, " bytes, at most ", kMaxPutBytes, " are taken")));
+  }
+  if (!room->Resize(bytes + kWriteOverhead)) return done(TooMuchQueued());
   auto job = std::make_shared<PutJob>();
   job->request = request;
-  job->bytes = request->ByteSizeLong() + kWriteOverhead;
-  if (request->ByteSizeLong() > kMaxPutBytes) {
-    return done(absl::InvalidArgumentError(
-        absl::StrCat("request has ", request->ByteSizeLong(), " bytes, at most ", kMaxPutBytes, " are taken")));
-  }
-  if (!Reserve(job->bytes)) return done(absl::ResourceExhaustedError("the store is busy: too much is waiting to be written"));
-  job->done = [this, bytes = job->bytes, done = std::move(done)](absl::StatusOr<v1::PutResultsResponse> response) {
-    queued_bytes_ -= bytes;
+  job->bytes = bytes + kWriteOverhead;
+  job->done = [room = std::move(room), done = std::move(done)](absl::StatusOr<v1::PutResultsResponse> response) mutable {
+    room.reset();
     done(std::move(response));
   };
   if (!admit_.Post([this, job] { Admit(job); })) job->done(absl::UnavailableError("the store is busy or shutting down"));
@@ -63,9 +71,10 @@ void Store::Admit(const std::shared_ptr<PutJob>& job) {
   Committer::Write write;
   write.bytes = job->bytes;
   write.prepare = [this, job](rocksdb::WriteBatch& batch) { PreparePut(*job, batch); };
-  write.done = [job](const absl::Status& status) {
+  write.done = [this, job](const absl::Status& status) {
     if (!status.ok()) return job->done(status);
     if (!job->status.ok()) return job->done(job->status);
+    accepted_bytes_ += job->bytes - kWriteOverhead;
     job->done(std::move(job->response));
   };
   committer_->Enqueue(std::move(write));

@@ -12,8 +12,9 @@
 
 namespace promptsweep::store {
 
-// What a queued write costs beside its payload.
-inline constexpr size_t kWriteOverhead = 512;
+[[nodiscard]] inline absl::Status TooMuchQueued() {
+  return absl::ResourceExhaustedError("the store is busy: too much is waiting to be written");
+}
 
 // One line of valid UTF-8 of bounded length.
 [[nodiscard]] std::string OneLine(absl::string_view text);
@@ -46,11 +47,9 @@ template <typename Reply>
 void Store::CheckAndCommit(size_t bytes, std::function<absl::Status()> check,
                            std::function<absl::StatusOr<Reply>(rocksdb::WriteBatch&)> prepare, Callback<Reply> done) {
   if (absl::Status status = health(); !status.ok()) return done(status);
-  if (!Reserve(bytes)) return done(absl::ResourceExhaustedError("the store is busy: too much is waiting to be written"));
-  Callback<Reply> release = [this, bytes, done](absl::StatusOr<Reply> reply) {
-    queued_bytes_ -= bytes;
-    done(std::move(reply));
-  };
+  auto room = admission_.Reserve(bytes);
+  if (!room) return done(TooMuchQueued());
+  Callback<Reply> release = [room = std::move(room), done](absl::StatusOr<Reply> reply) { done(std::move(reply)); };
   const bool posted = admit_.Post([this, bytes, check = std::move(check), prepare = std::move(prepare), release] {
     if (absl::Status status = check(); !status.ok()) return release(status);
     Commit<Reply>(bytes, prepare, release);

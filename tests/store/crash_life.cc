@@ -17,7 +17,7 @@ Store::Options SmallStore(const std::string& folder, std::shared_ptr<FaultFs> fs
   options.folder = folder;
   options.create_if_missing = true;
   options.ballast_bytes = 0;
-  options.write_buffer_bytes = 128 << 10;
+  options.write_buffer_bytes = 64 << 10;
   options.admit_threads = 1;
   options.read_threads = 1;
   options.file_system = std::move(fs);

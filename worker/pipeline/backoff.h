@@ -10,13 +10,14 @@
 namespace promptsweep::worker {
 
 // Exponential with full jitter: the n-th wait is uniform in [d/2, d], d = min(longest, first * 2^n), so that a thousand workers
-// do not come back in step. Not thread-safe.
+// do not come back in step. A wait that the server asked for is exceeded by up to a half, for the same reason. Not thread-safe.
 class Backoff {
  public:
   Backoff(absl::Duration first, absl::Duration longest, uint64_t seed) : first_(first), longest_(longest), rng_(seed) {}
-  absl::Duration Next() {
+  absl::Duration Next(absl::Duration asked = absl::ZeroDuration()) {
     const absl::Duration ceiling = std::min(longest_, first_ * static_cast<double>(uint64_t{1} << std::min(step_++, 20)));
-    return ceiling * std::uniform_real_distribution<double>(0.5, 1.0)(rng_);
+    const double jitter = std::uniform_real_distribution<double>(0.5, 1.0)(rng_);
+    return std::max(ceiling * jitter, asked * (0.5 + jitter));
   }
   void Reset() { step_ = 0; }
 

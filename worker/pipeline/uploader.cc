@@ -4,6 +4,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "base/backpressure.h"
 #include "base/status.h"
 #include "worker/pipeline/backoff.h"
 
@@ -124,12 +125,13 @@ void Uploader::Send(std::vector<Upload> batch) {
   Backoff backoff(options_.first_backoff, options_.longest_backoff, options_.jitter_seed);
   int server_errors = 0;
   while (!batch.empty()) {
-    const absl::Status status = SendOnce(batch);
+    absl::Duration retry_after;
+    const absl::Status status = SendOnce(batch, retry_after);
     if (status.ok()) continue;
     const bool retry = IsTransient(status) || (IsServerError(status) && ++server_errors < kServerErrors);
     if (retry) {
       spdlog::warn("the store took none of {} results, trying again: {}", batch.size(), std::string(status.message()));
-      if (stop_.WaitForNotificationWithTimeout(backoff.Next())) return;
+      if (stop_.WaitForNotificationWithTimeout(backoff.Next(retry_after))) return;
       continue;
     }
     if (batch.size() == 1) {
@@ -147,7 +149,7 @@ void Uploader::Send(std::vector<Upload> batch) {
   }
 }
 
-absl::Status Uploader::SendOnce(std::vector<Upload>& batch) {
+absl::Status Uploader::SendOnce(std::vector<Upload>& batch, absl::Duration& retry_after) {
   v1::PutResultsRequest request;
   request.set_sweep(batch.front().lease->sweep());
   *request.mutable_provenance() = *batch.front().provenance;
@@ -156,7 +158,9 @@ absl::Status Uploader::SendOnce(std::vector<Upload>& batch) {
   v1::PutResultsResponse response;
   grpc::ClientContext context;
   SetTimeout(context, options_.rpc_timeout);
+  SetRequestBytes(context, request.ByteSizeLong());
   absl::Status status = FromGrpc(options_.store->PutResults(&context, request, &response));
+  retry_after = RetryAfter(context);
   while (request.results_size() > 0) request.mutable_results()->UnsafeArenaReleaseLast();
   PS_RETURN_IF_ERROR(status);
   if (response.outcomes_size() != static_cast<int>(batch.size())) {

@@ -1,8 +1,9 @@
 // The worker's spool: holds every result until the store has acknowledged it, and sends again for as long as that takes.
 //
 // PutResults is idempotent, so a batch whose reply was lost is simply sent again. Transient errors (the store is away, starting
-// or full) keep the batch and back off; an error that names the request splits it until the culprit stands alone and fails. What
-// limits memory is the ByteBudget that the device thread takes from before results get here: this class only gives back.
+// or full) keep the batch and back off, at least for as long as the store asks; an error that names the request splits it until
+// the culprit stands alone and fails. What limits memory is the ByteBudget that the device thread takes from before results get
+// here: this class only gives back.
 #pragma once
 
 #include <deque>
@@ -67,8 +68,9 @@ class Uploader {
   void SendLabels(const v1::PutLabelsRequest& labels);
   // Sends until every result has ended, or Stop.
   void Send(std::vector<Upload> batch);
-  // One call; ends the results it can. OK where all have ended; what has not stays in `batch`.
-  absl::Status SendOnce(std::vector<Upload>& batch);
+  // One call; ends the results it can. OK where all have ended; what has not stays in `batch`. `retry_after`: how long the
+  // store asked to wait, or zero.
+  absl::Status SendOnce(std::vector<Upload>& batch, absl::Duration& retry_after);
   void Stored(Upload& upload);
   void Failed(Upload& upload, const std::string& error, bool final);
 
