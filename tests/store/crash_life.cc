@@ -31,8 +31,8 @@ FastFolder::FastFolder() {
   path_ = name;
 }
 
-Life::Life(uint64_t seed, int steps, std::string folder, std::shared_ptr<FaultFs> fs)
-    : seed_(seed), folder_(std::move(folder)), fs_(std::move(fs)), journal_(*fs_), random_(seed) {
+Life::Life(uint64_t seed, int steps, bool dies, std::string folder, std::shared_ptr<FaultFs> fs)
+    : seed_(seed), dies_(dies), folder_(std::move(folder)), fs_(std::move(fs)), journal_(*fs_), random_(seed) {
   Open();
   if (failure_.ok()) NewSweep();
   for (int i = 0; i < steps && failure_.ok(); ++i) Step();
@@ -65,24 +65,26 @@ void Life::Step() {
   const uint64_t dice = Pick(100);
   if (dice < 50) {
     const int count = 1 + static_cast<int>(Pick(4));
-    PutNew(random_, next_, count);
+    PutNew(next_, count);
     next_ += count;
-  } else if (dice < 62) {
+  } else if (dice < 60) {
     PutAgain();
-  } else if (dice < 70) {
+  } else if (dice < 67) {
     Fail();
-  } else if (dice < 74) {
+  } else if (dice < 71) {
     Clear();
-  } else if (dice < 80) {
+  } else if (dice < 77) {
     ChangeState();
-  } else if (dice < 85) {
+  } else if (dice < 81) {
     Label();
-  } else if (dice < 90) {
+  } else if (dice < 85) {
     Report();
-  } else if (dice < 94) {
+  } else if (dice < 90) {
     seed_ % 2 ? Storm() : Open();
-  } else if (dice < 97) {
+  } else if (dice < 92) {
     Open();
+  } else if (dice < 97) {
+    dies_ ? Die() : Open();
   } else {
     NewSweep();
   }
@@ -106,12 +108,12 @@ void Life::NewSweep() {
        &Store::CreateSweep, request);
 }
 
-void Life::PutNew(std::mt19937_64& random, uint64_t first, int count) {
+void Life::PutNew(uint64_t first, int count) {
   static constexpr size_t kSizes[] = {300, 2000, 5000, 9000};
   std::vector<v1::Result> results;
   Journal::Sets sets;
   for (int i = 0; i < count; ++i) {
-    results.push_back(Make(first + i, kSizes[random() % 4], 0));
+    results.push_back(Make(first + i, kSizes[Xxh3(absl::StrCat(first + i)) % 4], 0));
     sets.emplace_back(CellName(sweep_, first + i), ContentName(results.back()));
     if (!journal_.Last(FailureName(sweep_, first + i)).empty()) sets.emplace_back(FailureName(sweep_, first + i), "");
   }
@@ -180,13 +182,21 @@ void Life::Storm() {
   static constexpr int kThreads = 3, kEach = 4;
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
-    threads.emplace_back([this, t, first = next_ + t * kEach, seed = random_()] {
-      std::mt19937_64 random(seed);
-      for (int i = 0; i < kEach; ++i) PutNew(random, first + i, 1);
+    threads.emplace_back([this, first = next_ + t * kEach] {
+      for (int i = 0; i < kEach; ++i) PutNew(first + i, 1);
     });
   }
   for (std::thread& thread : threads) thread.join();
   next_ += kThreads * kEach;
+}
+
+// The cells of the write under way are put again later, whether it came through or not.
+void Life::Die() {
+  fs_->FailFromChange(1 + Pick(3), rocksdb::IOStatus::IOError("the process dies"));
+  PutNew(next_, 1 + static_cast<int>(Pick(3)));
+  store_.reset();
+  fs_->Heal();
+  Open();
 }
 
 }  // namespace promptsweep::store

@@ -28,9 +28,9 @@ class FastFolder {
 
 class Life {
  public:
-  // Lives `steps` steps in the new folder; even seeds write from one thread, odd ones also from several at once. Stops early
-  // where the disk fails.
-  Life(uint64_t seed, int steps, std::string folder, std::shared_ptr<FaultFs> fs);
+  // Lives `steps` steps in the new folder; even seeds write from one thread, odd ones also from several at once. `dies`: its
+  // process also dies now and then, and starts again on what the machine still has in memory. Stops early where the disk fails.
+  Life(uint64_t seed, int steps, bool dies, std::string folder, std::shared_ptr<FaultFs> fs);
   const Journal& journal() const { return journal_; }
   // What the disk did, from an empty folder on.
   std::vector<DiskModel::Change> trace() const { return fs_->trace(); }
@@ -42,7 +42,7 @@ class Life {
   void Open();
   void Step();
   void NewSweep();
-  void PutNew(std::mt19937_64& random, uint64_t first, int count);
+  void PutNew(uint64_t first, int count);
   void PutAgain();
   void ChangeState();
   void Fail();
@@ -50,6 +50,7 @@ class Life {
   void Label();
   void Report();
   void Storm();
+  void Die();
   v1::Result Make(uint64_t ordinal, size_t bytes, uint64_t salt) const;
   // Asks, calls, and writes down the acknowledgement. False where it was not given.
   template <typename Request, typename Reply>
@@ -58,6 +59,7 @@ class Life {
   uint64_t Pick(uint64_t below) { return random_() % below; }
 
   const uint64_t seed_;
+  const bool dies_;
   const std::string folder_;
   const std::shared_ptr<FaultFs> fs_;
   Journal journal_;

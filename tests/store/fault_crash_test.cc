@@ -115,7 +115,7 @@ class Enumeration {
   // Lives `seed` and crashes it everywhere.
   void Run(uint64_t seed) {
     FastFolder scratch;
-    const Life life(seed, kSteps, scratch.path("life"), std::make_shared<FaultFs>());
+    const Life life(seed, kSteps, /*dies=*/true, scratch.path("life"), std::make_shared<FaultFs>());
     EXPECT_TRUE(life.failure().ok()) << "seed " << seed << ": " << life.failure();
     const std::vector<DiskModel::Change> trace = life.trace();
     Count(trace);
@@ -139,7 +139,7 @@ class Enumeration {
 
   void Replay(const Crash& crash) {
     FastFolder scratch;
-    const Life life(crash.seed, kSteps, scratch.path("life"), std::make_shared<FaultFs>());
+    const Life life(crash.seed, kSteps, /*dies=*/true, scratch.path("life"), std::make_shared<FaultFs>());
     const std::vector<DiskModel::Change> trace = life.trace();
     DiskModel disk;
     for (uint64_t point = 0; point < crash.point && point < trace.size(); ++point) disk.Apply(trace[point]);
@@ -233,7 +233,7 @@ TEST(F2PowerCut, NothingIsAcknowledgedOnceTheDiskFails) {
     FastFolder scratch;
     auto fs = std::make_shared<FaultFs>();
     fs->FailFromChange(1 + Xxh3(absl::StrCat(seed)) % 200, rocksdb::IOStatus::IOError("injected"));
-    const Life life(seed, kSteps, scratch.path("life"), fs);
+    const Life life(seed, kSteps, /*dies=*/false, scratch.path("life"), fs);
     ASSERT_FALSE(life.failure().ok()) << "seed " << seed << ": the fault never fired";
     const Crash crash{seed, fs->changes()};
     DiskModel disk;

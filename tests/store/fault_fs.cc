@@ -63,6 +63,8 @@ IOStatus FaultFs::Change(DiskModel::Change change, Call call, DiskModel::Id* mad
   IOStatus status = Refusal(change.kind);
   if (status.ok()) status = UseSpace(change);
   if (status.ok()) status = call();
+  if (change.kind == Op::kSync && unsynced_.contains(change.file)) ++retried_syncs_;
+  if (change.kind == Op::kSync && !status.ok()) unsynced_.insert(change.file);
   if (!status.ok()) return status;
   const DiskModel::Id id = model_.Apply(change);
   if (made) *made = id;
@@ -155,6 +157,11 @@ void FaultFs::Harm(const std::string& name, uint64_t offset, char* scratch, rock
 int FaultFs::count(Op op) const {
   absl::MutexLock lock(&mu_);
   return counts_[static_cast<size_t>(op)];
+}
+
+int FaultFs::retried_syncs() const {
+  absl::MutexLock lock(&mu_);
+  return retried_syncs_;
 }
 
 uint64_t FaultFs::changes() const {

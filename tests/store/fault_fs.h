@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -45,6 +46,8 @@ class FaultFs final : public rocksdb::FileSystemWrapper {
   void FlipOnRead(std::string ending, uint64_t at, int bit) ABSL_LOCKS_EXCLUDED(mu_);
 
   int count(Op op) const ABSL_LOCKS_EXCLUDED(mu_);
+  // Syncs of a file that were asked for after one of it had failed.
+  int retried_syncs() const ABSL_LOCKS_EXCLUDED(mu_);
   // Changes made so far, all kinds, files written past this object included, without failed ones.
   uint64_t changes() const ABSL_LOCKS_EXCLUDED(mu_);
   // Every change made so far.
@@ -111,6 +114,8 @@ class FaultFs final : public rocksdb::FileSystemWrapper {
   std::array<int, kOps> counts_ ABSL_GUARDED_BY(mu_){};
   std::array<int, kOps> fail_from_ ABSL_GUARDED_BY(mu_){};
   std::array<int, kOps> fail_once_ ABSL_GUARDED_BY(mu_){};
+  std::set<DiskModel::Id> unsynced_ ABSL_GUARDED_BY(mu_);  // a sync of these failed
+  int retried_syncs_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t asked_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t fail_from_change_ ABSL_GUARDED_BY(mu_) = 0;
   bool failing_ ABSL_GUARDED_BY(mu_) = false;
