@@ -1,5 +1,5 @@
-// Any bytes as a PutResults request to a small sweep: every result is refused with a reason in one line, or is all that an admitted
-// result must be.
+// Any bytes as a PutResults request to a small sweep: every result is refused with a reason in one line, or is all that an
+// admitted result must be.
 #include "base/hash.h"
 #include "store/checks.h"
 #include "tests/fuzz/fuzz.h"

@@ -1,4 +1,5 @@
-// Any bytes as a sweep's manifest: refused with a reason, or a plan whose first and last cells exist and whose bytes are canonical.
+// Any bytes as a sweep's manifest: refused with a reason, or a plan whose first and last cells exist and whose bytes are
+// canonical.
 #include "store/checks.h"
 #include "tests/fuzz/fuzz.h"
 

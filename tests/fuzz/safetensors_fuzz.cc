@@ -1,5 +1,5 @@
-// Any bytes as the head of a safetensors file: refused, or tensors back to back to the end of the file. The first two bytes say how
-// much data follows the head.
+// Any bytes as the head of a safetensors file: refused, or tensors back to back to the end of the file. The first two bytes say
+// how much data follows the head.
 #include "jobs/sweep/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 

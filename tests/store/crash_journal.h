@@ -28,8 +28,8 @@ class Journal {
   size_t Promised(uint64_t point) const ABSL_LOCKS_EXCLUDED(mu_);
   // The last value asked for a key; empty without one.
   std::string Last(const std::string& key) const ABSL_LOCKS_EXCLUDED(mu_);
-  // What is wrong with a view of the store after a crash at `point`: everything acknowledged must be there, what was asked may be,
-  // nothing else. Empty where nothing is.
+  // What is wrong with a view of the store after a crash at `point`: everything acknowledged must be there, what was asked may
+  // be, nothing else. Empty where nothing is.
   std::string Disagreement(const View& view, uint64_t point) const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:

@@ -70,7 +70,7 @@ class Life {
   v1::SweepManifest manifest_;
   std::unique_ptr<sweep::Plan> plan_;
   uint32_t sweep_ = 0;
-  uint64_t next_ = 0;     // first ordinal of the sweep that was not put
+  uint64_t next_ = 0;  // first ordinal of the sweep that was not put
   uint64_t divergent_ = 0;
   uint64_t counter_ = 0;
 };

@@ -1,5 +1,5 @@
-// F3, F4, F5: proves that a torn or noisy tail of the log costs nothing acknowledged, that harm before it is refused, and that harmed,
-// cut and missing files are never read as if they were whole. (fault_flip_test.cc does the same for every byte.)
+// F3, F4, F5: proves that a torn or noisy tail of the log costs nothing acknowledged, that harm before it is refused, and that
+// harmed, cut and missing files are never read as if they were whole. (fault_flip_test.cc does the same for every byte.)
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

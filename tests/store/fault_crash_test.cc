@@ -159,7 +159,8 @@ class Enumeration {
   std::string Summary() const {
     return absl::StrCat(done_.load(), " crashes, ", in_recovery_.load(), " of them while recovering from another, of ",
                         lives_.load(), " lives with ", changes_.load(), " changes of the disk, ", tables_.load(), " tables, ",
-                        blobs_.load(), " blob files and ", dropped_.load(), " dropped by compactions: ", failed_.load(), " failed");
+                        blobs_.load(), " blob files and ", dropped_.load(), " dropped by compactions: ", failed_.load(),
+                        " failed");
   }
   bool LivedWell() const { return tables_ > 0 && blobs_ > 0 && dropped_ > 0; }
 

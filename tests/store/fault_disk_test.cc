@@ -1,5 +1,5 @@
-// F6, F7, F12: proves what a full, a failing and a slow disk do: nothing is acknowledged that is not there, nothing acknowledged is
-// lost, reads go on where they can, and service returns.
+// F6, F7, F12: proves what a full, a failing and a slow disk do: nothing is acknowledged that is not there, nothing acknowledged
+// is lost, reads go on where they can, and service returns.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -12,7 +12,8 @@ class FaultFile final : public rocksdb::FSWritableFileOwnerWrapper {
  public:
   FaultFile(FaultFs& fs, DiskModel::Id id, std::unique_ptr<rocksdb::FSWritableFile> file)
       : rocksdb::FSWritableFileOwnerWrapper(std::move(file)), fs_(fs), id_(id) {}
-  rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options, rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
+                           rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options, const rocksdb::DataVerificationInfo&,
                            rocksdb::IODebugContext* debug) override {
     return Append(data, options, debug);

@@ -1,8 +1,9 @@
 // F4, F5: proves that no flipped bit in any file of a store is served as if nothing were: for every byte of every file, the store
-// with that bit flipped is refused, or its reads or its verification say so, or it shows exactly what it showed before and goes on.
+// with that bit flipped is refused, or its reads or its verification say so, or it shows exactly what it showed before and goes
+// on.
 //
-// PROMPTSWEEP_FLIP_STRIDE: one byte in so many; 1 is every byte, which the long run (label bench) does. PROMPTSWEEP_FLIP=FILE/AT/BIT:
-// only that one.
+// PROMPTSWEEP_FLIP_STRIDE: one byte in so many; 1 is every byte, which the long run (label bench) does.
+// PROMPTSWEEP_FLIP=FILE/AT/BIT: only that one.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -21,7 +22,7 @@
 namespace promptsweep::store {
 namespace {
 
-constexpr uint64_t kStride = 8;
+constexpr uint64_t kStride = 4;
 // For files that nobody reads: RocksDB's copies of the options and its log of what it does.
 constexpr uint64_t kUnreadStride = 4000;
 // Of the bytes that are tried, one in so many with all its bits.

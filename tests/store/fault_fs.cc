@@ -210,8 +210,8 @@ IOStatus FaultFs::NewWritableFile(const std::string& name, const rocksdb::FileOp
   Adopt(name);
   std::unique_ptr<rocksdb::FSWritableFile> inner;
   DiskModel::Id id = 0;
-  IOStatus status = Change({.kind = Op::kCreate, .path = name},
-                           [&] { return FileSystemWrapper::NewWritableFile(name, options, &inner, debug); }, &id);
+  IOStatus status = Change(
+      {.kind = Op::kCreate, .path = name}, [&] { return FileSystemWrapper::NewWritableFile(name, options, &inner, debug); }, &id);
   if (status.ok()) *file = std::make_unique<FaultFile>(*this, id, std::move(inner));
   return status;
 }
@@ -231,8 +231,8 @@ IOStatus FaultFs::ReopenWritableFile(const std::string& name, const rocksdb::Fil
   return NewWritableFile(name, options, file, debug);
 }
 
-IOStatus FaultFs::NewDirectory(const std::string& name, const IOOptions& options, std::unique_ptr<rocksdb::FSDirectory>* directory,
-                               IODebugContext* debug) {
+IOStatus FaultFs::NewDirectory(const std::string& name, const IOOptions& options,
+                               std::unique_ptr<rocksdb::FSDirectory>* directory, IODebugContext* debug) {
   std::unique_ptr<rocksdb::FSDirectory> inner;
   IOStatus status = FileSystemWrapper::NewDirectory(name, options, &inner, debug);
   if (status.ok()) *directory = std::make_unique<FaultFolder>(*this, name, std::move(inner));
@@ -297,8 +297,7 @@ IOStatus FaultFile::Sync(const IOOptions& options, IODebugContext* debug) {
 
 IOStatus FaultFolder::Fsync(const IOOptions& options, IODebugContext* debug) {
   absl::MutexLock lock(&fs_.mu_);
-  return fs_.Change({.kind = FaultFs::Op::kSyncFolder, .path = name_},
-                    [&] { return FSDirectoryWrapper::Fsync(options, debug); });
+  return fs_.Change({.kind = FaultFs::Op::kSyncFolder, .path = name_}, [&] { return FSDirectoryWrapper::Fsync(options, debug); });
 }
 
 IOStatus FlippedSequentialFile::Read(size_t n, const IOOptions& options, rocksdb::Slice* result, char* scratch,

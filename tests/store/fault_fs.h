@@ -74,8 +74,8 @@ class FaultFs final : public rocksdb::FileSystemWrapper {
                                rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus Truncate(const std::string& name, size_t size, const rocksdb::IOOptions& options,
                              rocksdb::IODebugContext* debug) override;
-  rocksdb::IOStatus NewLogger(const std::string& name, const rocksdb::IOOptions& options, std::shared_ptr<rocksdb::Logger>* logger,
-                              rocksdb::IODebugContext* debug) override;
+  rocksdb::IOStatus NewLogger(const std::string& name, const rocksdb::IOOptions& options,
+                              std::shared_ptr<rocksdb::Logger>* logger, rocksdb::IODebugContext* debug) override;
   rocksdb::IOStatus GetFreeSpace(const std::string& path, const rocksdb::IOOptions& options, uint64_t* free,
                                  rocksdb::IODebugContext* debug) override;
 

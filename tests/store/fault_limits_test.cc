@@ -114,9 +114,9 @@ class SmallDisk {
  public:
   SmallDisk(const std::string& folder, int megabytes)
       : folder_(folder),
-        holder_("/usr/bin/unshare", {"-m", "sh", "-c",
-                                     absl::StrCat("mount -t tmpfs -o size=", megabytes, "m none '", folder,
-                                                  "' && echo mounted && exec sleep 600")}) {
+        holder_("/usr/bin/unshare",
+                {"-m", "sh", "-c",
+                 absl::StrCat("mount -t tmpfs -o size=", megabytes, "m none '", folder, "' && echo mounted && exec sleep 600")}) {
     mounted_ = holder_.Line() == "mounted";
   }
   bool mounted() const { return mounted_; }
@@ -125,7 +125,8 @@ class SmallDisk {
   std::string outside() const { return absl::StrCat("/proc/", holder_.pid(), "/root", folder_); }
   // A program that sees the disk.
   std::unique_ptr<Program> Run(std::vector<std::string> arguments) {
-    std::vector<std::string> all = {"-t", absl::StrCat(holder_.pid()), "-m", std::string(PROMPTSWEEP_BIN_DIR) + "/promptsweep-store"};
+    std::vector<std::string> all = {"-t", absl::StrCat(holder_.pid()), "-m",
+                                    std::string(PROMPTSWEEP_BIN_DIR) + "/promptsweep-store"};
     all.insert(all.end(), arguments.begin(), arguments.end());
     return std::make_unique<Program>("/usr/bin/nsenter", std::move(all));
   }

@@ -1,5 +1,6 @@
-// F11: proves that a client which sends again what was not answered stores every cell exactly once over a network that cuts, resets
-// in the middle of messages, goes silent, delays and dribbles bytes, and that the server holds nothing for connections gone.
+// F11: proves that a client which sends again what was not answered stores every cell exactly once over a network that cuts,
+// resets in the middle of messages, goes silent, delays and dribbles bytes, and that the server holds nothing for connections
+// gone.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -27,8 +28,8 @@ class Network : public testing::Test {
     arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 20);
     arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 20);
     arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
-    stub_ = v1::StoreService::NewStub(grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", proxy_->port()),
-                                                                grpc::InsecureChannelCredentials(), arguments));
+    stub_ = v1::StoreService::NewStub(
+        grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", proxy_->port()), grpc::InsecureChannelCredentials(), arguments));
   }
 
   // Sends until it is answered, as a worker does. How often it was sent.

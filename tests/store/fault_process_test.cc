@@ -64,7 +64,8 @@ class Client {
     auto stub = Dial(line);
     while (true) {
       std::vector<v1::Result> results;
-      for (uint64_t i = 0; i <= next_ / kClients % 3; ++i) results.push_back(MakeResult(plan_, next_ + i * kClients, kImageBytes));
+      for (uint64_t i = 0; i <= next_ / kClients % 3; ++i)
+        results.push_back(MakeResult(plan_, next_ + i * kClients, kImageBytes));
       const auto reply = CallStore(*stub, &Stub::PutResults, MakePut(1, results));
       if (!reply.ok()) {
         EXPECT_EQ(reply.status().code(), absl::StatusCode::kUnavailable) << reply.status();

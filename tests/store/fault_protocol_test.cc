@@ -1,5 +1,5 @@
-// F9, F13, F14: proves that delivery in any order, from several clients, over restarts and as often as anyone likes stores every cell
-// once and counts exactly; that the wall clock decides nothing; and that large and many messages are refused within limits.
+// F9, F13, F14: proves that delivery in any order, from several clients, over restarts and as often as anyone likes stores every
+// cell once and counts exactly; that the wall clock decides nothing; and that large and many messages are refused within limits.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
