@@ -247,6 +247,7 @@ absl::Status Database::OpenRocks() {
   const size_t memtable_bytes = options_.memory_bytes / 3 * 2;
   memtables_ = std::make_shared<rocksdb::WriteBufferManager>(memtable_bytes, cache_);
   rocksdb::DBOptions db_options = DatabaseOptions(env_.get(), memtables_, options_.on_background_error);
+  if (options_.write_buffer_bytes > 0) db_options.max_total_wal_size = 4 * options_.write_buffer_bytes;
 
   std::vector<std::string> names;
   for (size_t i = 0; i < kFamilies; ++i) names.push_back(FamilyName(static_cast<Family>(i)));
@@ -262,6 +263,7 @@ absl::Status Database::OpenRocks() {
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
   for (size_t i = 0; i < names.size(); ++i) {
     rocksdb::ColumnFamilyOptions family = FamilyOptions(names[i], cache_, memtable_bytes);
+    if (options_.write_buffer_bytes > 0) family.write_buffer_size = options_.write_buffer_bytes;
     if (i >= kFamilies) family.disable_auto_compactions = true;
     descriptors.emplace_back(names[i], family);
   }

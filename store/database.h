@@ -58,6 +58,9 @@ class Database {
     uint64_t ballast_bytes = 16 << 20;
     // The ballast is made only where this much stays free beside it.
     uint64_t low_water_bytes = 64 << 20;
+    // Bytes that a family's memtable takes before it goes to a file, and a quarter of the log that may wait for that; 0: the
+    // store's own. For tests that want tables, blobs and compactions from little data.
+    size_t write_buffer_bytes = 0;
     // What the block cache and the memtables may take together; two thirds of it are for memtables. At least kMinMemoryBytes.
     size_t memory_bytes = kDefaultMemoryBytes;
     // A flush or compaction failed. From a thread of its own; must not block or call back.

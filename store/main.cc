@@ -1,4 +1,5 @@
 // promptsweep-store: one store folder behind one address.
+#include <signal.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -48,6 +49,8 @@ int main(int argc, char** argv) {
   // What goes wrong is said here, once; gRPC's own log would say it again in its way.
   ::setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   promptsweep::BlockStopSignals();
+  // A limit on file sizes is a failed write like any other, not the end without a word.
+  ::signal(SIGXFSZ, SIG_IGN);
 
   promptsweep::store::StoreHost::Options options;
   options.store.folder = folder;

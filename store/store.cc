@@ -46,6 +46,7 @@ absl::StatusOr<std::unique_ptr<Store>> Store::Open(Options options) {
   database_options.file_system = opts.file_system;
   database_options.ballast_bytes = opts.ballast_bytes;
   database_options.low_water_bytes = opts.low_water_bytes;
+  database_options.write_buffer_bytes = opts.write_buffer_bytes;
   database_options.on_background_error = [raw = store.get()](absl::Status status) { raw->OnBackgroundError(std::move(status)); };
   PS_ASSIGN_OR_RETURN(store->database_, Database::Open(std::move(database_options)));
   store->outside_.set_owner(store->database_->uuid());

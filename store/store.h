@@ -51,6 +51,8 @@ class Store {
     // Below this many free bytes nothing that grows the store is admitted.
     uint64_t low_water_bytes = 64 << 20;
     uint64_t ballast_bytes = 16 << 20;
+    // See Database::Options.
+    size_t write_buffer_bytes = 0;
     // Threads that check incoming results, and threads that serve reads (see reads()).
     int admit_threads = 2;
     int read_threads = 2;

@@ -16,11 +16,11 @@ namespace promptsweep {
 // Killed when destroyed.
 class Program {
  public:
-  // `name` is a program in bin/.
+  // `name` is a program in bin/, or an absolute path.
   Program(const std::string& name, std::vector<std::string> arguments) {
     int out[2], err[2];
     PS_CHECK(::pipe2(out, O_CLOEXEC) == 0 && ::pipe2(err, O_CLOEXEC) == 0);
-    arguments.insert(arguments.begin(), std::string(PROMPTSWEEP_BIN_DIR) + "/" + name);
+    arguments.insert(arguments.begin(), name[0] == '/' ? name : std::string(PROMPTSWEEP_BIN_DIR) + "/" + name);
     std::vector<char*> argv;
     for (std::string& argument : arguments) argv.push_back(argument.data());
     argv.push_back(nullptr);
@@ -60,6 +60,8 @@ class Program {
     return text;
   }
   void Signal(int number) { ::kill(pid_, number); }
+  // Until Exit.
+  pid_t pid() const { return pid_; }
   // Waits for its end. The exit code, or 128 + the signal that ended it.
   int Exit() {
     int status = 0;

@@ -7,38 +7,13 @@
 #include <set>
 #include <thread>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
-#include "base/rpc.h"
-#include "promptsweep/v1/store.grpc.pb.h"
-#include "tests/program.h"
-#include "tests/store/fixture.h"
+#include "tests/store/store_process.h"
 
 namespace promptsweep::store {
 namespace {
 
 using testing::HasSubstr;
-
-class StoreProcess : public Program {
- public:
-  explicit StoreProcess(std::vector<std::string> arguments) : Program("promptsweep-store", std::move(arguments)) {}
-};
-
-std::unique_ptr<v1::StoreService::Stub> Dial(const std::string& line) {
-  PS_CHECK(absl::StartsWith(line, "listening on ")) << line;
-  auto channel = Connect(line.substr(13), *InsecureRpc(false));
-  PS_CHECK(channel.ok());
-  return v1::StoreService::NewStub(*channel);
-}
-
-absl::StatusOr<v1::PutOutcome::Code> Put(v1::StoreService::Stub& stub, uint32_t sweep, v1::Result result) {
-  grpc::ClientContext context;
-  SetTimeout(context, absl::Seconds(30));
-  v1::PutResultsResponse response;
-  const grpc::Status status = stub.PutResults(&context, MakePut(sweep, {std::move(result)}), &response);
-  if (!status.ok()) return FromGrpc(status);
-  return response.outcomes(0).code();
-}
 
 TEST(StoreProgram, ListensAndEndsOnSigterm) {
   TempFolder folder;
@@ -90,7 +65,7 @@ TEST(StoreProgram, KillNineLosesNothingAcknowledged) {
     ASSERT_EQ(created.sweep(), 1u);
     for (const uint64_t ordinal : acknowledged) {
       if (ordinal % 7 != static_cast<uint64_t>(round)) continue;
-      EXPECT_EQ(Put(*stub, 1, MakeResult(plan, ordinal, 5000)).value(), v1::PutOutcome::CODE_DUPLICATE_SAME);
+      EXPECT_EQ(PutOver(*stub, 1, MakeResult(plan, ordinal, 5000)).value(), v1::PutOutcome::CODE_DUPLICATE_SAME);
     }
     // Three writers until the kill, which comes once enough was acknowledged, with writes under way.
     absl::Mutex mu;
@@ -104,7 +79,7 @@ TEST(StoreProgram, KillNineLosesNothingAcknowledged) {
             absl::MutexLock lock(&mu);
             ordinal = next++;
           }
-          if (!Put(*stub, 1, MakeResult(plan, ordinal, 5000)).ok()) return;
+          if (!PutOver(*stub, 1, MakeResult(plan, ordinal, 5000)).ok()) return;
           absl::MutexLock lock(&mu);
           acknowledged.insert(ordinal);
         }
