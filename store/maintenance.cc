@@ -207,7 +207,8 @@ absl::Status FillStats(Database& database, v1::GetStatsResponse& stats) {
   stats.set_memory_bytes(database.memory_used());
   stats.set_memory_limit_bytes(database.memory_limit());
   stats.set_acknowledged(database.acknowledged());
-  stats.set_written_bytes(database.written().total());
+  const WrittenBytes written = database.written();
+  stats.set_written_bytes(written.log + written.tables + written.blobs);
   return absl::OkStatus();
 }
 

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <random>
 #include <sstream>
 #include <thread>
 
@@ -296,6 +297,7 @@ TEST_F(DeletionTest, ImagesThatOtherSweepsShowMoveToThem) {
       row.rest = rest.SerializeAsString();
       Put(*database, Family::kResults, key, Encode(row));
       Put(*database, Family::kLinks, LinkKey(owner, 3, linker, 3), "");
+      Put(*database, Family::kCounters, SweepKey(linker), Versioned(EncodeU64(1)));
       ASSERT_TRUE(database->db().Delete(rocksdb::WriteOptions(), database->family(Family::kImages), key).ok());
     }
   }
@@ -423,43 +425,56 @@ TEST_F(DeletionTest, GoesOnWhenTheStoreIsOpenedAgain) {
   ExpectGone(folder_.path("store"));
 }
 
-// Breaks a deletion off at the nth sync or append, as a power cut would, and opens what is left: at each of the first, which
-// are the groups of the committer, then at some of those that compaction makes.
-TEST_F(DeletionTest, SurvivesAPowerCutAtAnyWrite) {
-  {
-    auto store = OpenStore(folder_.path("base"));
-    Fill(*store);
+Files FilesOf(const fs::path& folder) {
+  Files files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    std::ifstream in(entry.path(), std::ios::binary);
+    files[entry.path()] = std::string(std::istreambuf_iterator<char>(in), {});
   }
-  for (const auto& [op, stride] : {std::pair(FaultFs::Op::kSync, 5), std::pair(FaultFs::Op::kAppend, 13)}) {
-    int cuts = 0;
-    for (int nth = 1;; nth += nth < 10 ? 1 : stride) {
-      fs::remove_all(folder_.path("store"));
-      fs::copy(folder_.path("base"), folder_.path("store"));
-      auto fault = std::make_shared<FaultFs>();
-      Store::Options options;
-      options.folder = folder_.path("store");
-      options.ballast_bytes = 0;
-      options.file_system = fault;
-      auto store = OpenStore(std::move(options));
-      fault->FailFrom(op, nth, rocksdb::IOStatus::IOError("power cut"));
-      const auto deleted = Delete(*store, planted_);
-      fault->CopyDurable(folder_.path("store"), folder_.path("left"));
-      store.reset();
-      store = OpenStore(folder_.path("left"));
-      auto again = Delete(*store, planted_);
-      EXPECT_TRUE(again.ok() || absl::IsNotFound(again.status())) << nth << " " << again.status();
-      if (deleted.ok()) {
-        EXPECT_TRUE(absl::IsNotFound(again.status())) << nth << " " << again.status();
-      }
-      EXPECT_THAT(Grep(folder_.path("left")), testing::IsEmpty()) << nth;
-      ExpectOthersIntact(*store);
-      store.reset();
-      EXPECT_EQ(RowsOf(*OpenDatabase(folder_.path("left")), planted_), 0) << nth;
-      if (deleted.ok()) break;
-      ++cuts;
+  return files;
+}
+
+// Breaks a deletion off after its nth change of the disk, as a power cut would, and opens what is left: at each of the first,
+// which are the groups of the committer, then at some of those that compaction makes.
+TEST_F(DeletionTest, SurvivesAPowerCutAtAnyChange) {
+  const std::string folder = folder_.path("store");
+  auto store = OpenStore(folder);
+  Fill(*store);
+  store.reset();
+  DiskModel disk(FilesOf(folder));
+  auto fault = std::make_shared<FaultFs>();
+  Store::Options options;
+  options.folder = folder;
+  options.ballast_bytes = 0;
+  options.file_system = fault;
+  store = OpenStore(std::move(options));
+  const uint64_t begun = fault->changes();
+  ASSERT_TRUE(Delete(*store, planted_).ok());
+  const uint64_t deleted = fault->changes();
+  store.reset();
+  const std::vector<DiskModel::Change> trace = fault->trace();
+  std::mt19937_64 random(7);
+  int cuts = 0;
+  for (uint64_t change = 1; change <= deleted; ++change) {
+    disk.Apply(trace[change - 1]);
+    if (change < begun || (change > begun + 40 && change % 13 != 0 && change != deleted)) continue;
+    const auto cut = cuts++ % 2 == 0 ? DiskModel::Cut::kDurable : DiskModel::Cut::kTorn;
+    const std::string left = folder_.path("left");
+    fs::remove_all(left);
+    fs::create_directories(left);
+    for (const auto& [path, bytes] : disk.After(cut, random)) {
+      std::ofstream(left + "/" + fs::path(path).filename().string(), std::ios::binary) << bytes;
     }
-    EXPECT_GT(cuts, 15);
+    store = OpenStore(left);
+    const auto again = Delete(*store, planted_);
+    EXPECT_TRUE(again.ok() || absl::IsNotFound(again.status())) << change << " " << again.status();
+    if (change == deleted) EXPECT_TRUE(absl::IsNotFound(again.status())) << again.status();
+    EXPECT_THAT(Grep(left), testing::IsEmpty()) << change;
+    ExpectOthersIntact(*store);
+    store.reset();
+    EXPECT_EQ(RowsOf(*OpenDatabase(left), planted_), 0) << change;
   }
+  EXPECT_GT(cuts, 40);
 }
 
 }  // namespace
