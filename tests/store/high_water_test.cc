@@ -182,15 +182,14 @@ TEST_F(HighWaterTest, AnUnacknowledgedTailOfAnyKindIsDropped) {
   Fill(0, 3);
   const std::string name = std::filesystem::path(OnlyLog()).filename();
   const std::string whole = ReadFile(OnlyLog());
-  // A record as RocksDB writes them: checksum, length, type, batch; parts of it, zeros for pages that were not written, noise.
-  const std::string record = whole.substr(0, 7) + whole.substr(7, whole.size() / 2);
-  std::string holes = record;
-  holes.replace(20, holes.size() - 40, holes.size() - 40, '\0');
-  std::string zeros(5000, '\0');
   std::string noise;
   for (int i = 0; noise.size() < 3000; ++i) noise += Sha256Of(absl::StrCat(i));
-  for (const std::string& tail :
-       {record.substr(0, 3), record.substr(0, 7), record.substr(0, record.size() - 1), holes, zeros, noise}) {
+  // RocksDB's records: checksum (4), length (2, little-endian), type (1 for a whole one), batch. Parts of one, one of which only
+  // the length is right, zeros for pages that were never written, and noise.
+  const std::string header("\x01\x02\x03\x04\xe8\x03\x01", 7);
+  const std::string whole_record = header + noise.substr(0, 1000);
+  for (const std::string& tail : {header.substr(0, 3), header, header + noise.substr(0, 500), whole_record,
+                                  whole_record + whole_record, std::string(5000, '\0'), noise}) {
     Copy("copy");
     WriteFile(folder_.path("copy/") + name, whole + tail);
     // Twice, with a write in between: the log with the bad tail is then no longer the last.
