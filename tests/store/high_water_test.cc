@@ -2,6 +2,7 @@
 // its end, a flipped bit that RocksDB would forgive, the whole folder's newer half; and that nothing else is refused.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <rocksdb/utilities/checkpoint.h>
 
 #include <filesystem>
 #include <fstream>
@@ -414,6 +415,37 @@ TEST_F(HighWaterTest, ACopyCarriesItsOwnMark) {
   EXPECT_EQ(Done(folder_.path("copy")), 3u);
   ASSERT_TRUE(WriteHighWaterMark(folder_.path("copy"), mark->uuid, mark->sequence + 1000).ok());
   ExpectRefused(folder_.path("copy"), "was acknowledged");
+}
+
+// RocksDB copies logs and manifests into a checkpoint under the names they have in the store.
+TEST_F(HighWaterTest, ACheckpointBesideItChangesNothing) {
+  Fill(0, 3);
+  std::string uuid;
+  uint64_t sequence = 0;
+  {
+    Database::Options options;
+    options.folder = store() + "/";
+    options.ballast_bytes = 0;
+    auto database = Database::Open(options);
+    ASSERT_TRUE(database.ok()) << database.status();
+    uuid = (*database)->uuid();
+    sequence = (*database)->acknowledged();
+    rocksdb::Checkpoint* raw = nullptr;
+    ASSERT_TRUE(rocksdb::Checkpoint::Create(&(*database)->db(), &raw).ok());
+    std::unique_ptr<rocksdb::Checkpoint> checkpoint(raw);
+    ASSERT_TRUE(checkpoint->CreateCheckpoint(folder_.path("checkpoint"), /*log_size_for_flush=*/uint64_t{1} << 40).ok());
+  }
+  const auto mark = ReadHighWaterMark(store());
+  ASSERT_TRUE(mark.ok());
+  for (const FileMark& file : mark->files) {
+    if (file.kind != FileMark::Kind::kLog) continue;
+    const std::string log = absl::StrCat(store(), "/", absl::Dec(file.number, absl::kZeroPad6), ".log");
+    EXPECT_EQ(file.bytes, std::filesystem::file_size(log));
+  }
+  EXPECT_EQ(Done(store()), 3u);
+  EXPECT_EQ(Opens(folder_.path("checkpoint")).code(), absl::StatusCode::kDataLoss) << "a copy needs its own mark";
+  ASSERT_TRUE(WriteHighWaterMark(folder_.path("checkpoint"), uuid, sequence).ok());
+  EXPECT_EQ(Done(folder_.path("checkpoint")), 3u);
 }
 
 // Logs come and go while families are flushed; the mark follows, so that no opening sees a deletion as a loss.
