@@ -237,8 +237,8 @@ absl::Status Database::CheckVersion() {
 
 absl::Status Database::OpenRocks() {
   PS_RETURN_IF_ERROR(high_water_->Load(options_.accept_loss));
-  files_ =
-      std::make_shared<WatchedFs>(options_.file_system ? options_.file_system : rocksdb::FileSystem::Default(), *high_water_);
+  files_ = std::make_shared<WatchedFs>(options_.file_system ? options_.file_system : rocksdb::FileSystem::Default(),
+                                       options_.folder, *high_water_);
   // RocksDB deletes what its manifest does not name, so harm is looked for before it opens.
   PS_RETURN_IF_ERROR(high_water_->CheckFiles(*files_));
   env_ = rocksdb::NewCompositeEnv(files_);
