@@ -46,13 +46,9 @@ class EmbeddingChunk {
   // Vectors of ordinals below `ordinal`.
   uint32_t Rank(uint64_t ordinal) const;
   // `count` vectors from the `rank`-th on. Precondition: they are there.
-  absl::string_view Vectors(uint32_t rank, uint32_t count) const {
-    return vectors_.substr(rank * stride(), count * stride());
-  }
+  absl::string_view Vectors(uint32_t rank, uint32_t count) const { return vectors_.substr(rank * stride(), count * stride()); }
   // The vector of an ordinal; empty where it has none.
-  absl::string_view Find(uint64_t ordinal) const {
-    return Has(ordinal) ? Vectors(Rank(ordinal), 1) : absl::string_view();
-  }
+  absl::string_view Find(uint64_t ordinal) const { return Has(ordinal) ? Vectors(Rank(ordinal), 1) : absl::string_view(); }
 
  private:
   size_t stride() const { return size_t{2} * dim_; }

@@ -146,7 +146,7 @@ absl::StatusOr<std::unique_ptr<ResultReader>> Store::ReadResults(const v1::GetRe
 }
 
 absl::StatusOr<std::unique_ptr<EmbeddingReader>> Store::ScanEmbeddings(const v1::ScanEmbeddingsRequest& request,
-                                                                         SharedSnapshot snapshot) {
+                                                                       SharedSnapshot snapshot) {
   PS_RETURN_IF_ERROR(health());
   PS_ASSIGN_OR_RETURN(auto sweep, ledger_->Find(request.sweep()));
   const auto embedder = sweep->EmbedderIndex(request.embedder());

@@ -55,7 +55,7 @@ uint64_t InParallel(int parts, const std::function<uint64_t(int)>& work) {
   return all;
 }
 
-uint64_t ReadFile(const std::string& path, uint64_t begin, uint64_t end) {
+uint64_t ReadFile(const std::string& path, uint64_t begin, uint64_t end, bool checked = false) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   PS_CHECK(fd >= 0);
   std::string buffer(kCopyBytes, '\0');
@@ -63,6 +63,7 @@ uint64_t ReadFile(const std::string& path, uint64_t begin, uint64_t end) {
     const ssize_t got = ::pread(fd, buffer.data(), std::min<uint64_t>(buffer.size(), end - at), static_cast<off_t>(at));
     PS_CHECK(got > 0);
     at += static_cast<uint64_t>(got);
+    if (checked) PS_CHECK(Xxh3(absl::string_view(buffer).substr(0, static_cast<size_t>(got)), at) != 1);
   }
   ::close(fd);
   return end - begin;
@@ -202,9 +203,8 @@ void BenchDim(const std::string& folder, uint32_t dim) {
   const std::vector<std::pair<const char*, std::function<uint64_t()>>> ways = {
       {"page cache, 1 thread", [&] { return ReadFile(flat, 0, bytes); }},
       {"page cache, 2 threads",
-       [&] {
-         return InParallel(2, [&](int part) { return ReadFile(flat, bytes / 2 * part, bytes / 2 * (part + 1)); });
-       }},
+       [&] { return InParallel(2, [&](int part) { return ReadFile(flat, bytes / 2 * part, bytes / 2 * (part + 1)); }); }},
+      {"page cache and one XXH3", [&] { return ReadFile(flat, 0, bytes, /*checked=*/true); }},
       {"chunks, 1 thread", [&] { return ScanRuns(*packed, *sweep, 0, kVectors); }},
       {"chunks, 2 threads",
        [&] {

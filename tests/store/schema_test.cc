@@ -113,10 +113,21 @@ TEST(Golden, EmbeddingChunks) {
   presence[0] = '\x01';
   presence[1] = '\x02';
   presence[127] = '\x80';
-  EXPECT_EQ(ToHex(builder.Finish()), "50534543" "01" "01" "0a0b" "01020304" "00000003" "0000000000000800" "00000003"
-                                     "00000000" "0000000000000000" "0000000000000000" "0000000000000000"
-                                     "7bdc0b1836dca45d" +
-                                         ToHex(presence) + ToHex("abcdefghijklmnopqr"));
+  EXPECT_EQ(ToHex(builder.Finish()),
+            "50534543"
+            "01"
+            "01"
+            "0a0b"
+            "01020304"
+            "00000003"
+            "0000000000000800"
+            "00000003"
+            "00000000"
+            "0000000000000000"
+            "0000000000000000"
+            "0000000000000000"
+            "7bdc0b1836dca45d" +
+                ToHex(presence) + ToHex("abcdefghijklmnopqr"));
 }
 
 TEST(Golden, ContentDigests) {
