@@ -9,7 +9,6 @@ namespace {
 
 constexpr size_t kMaxQueuedReads = 1024;
 constexpr size_t kMaxErrorBytes = 1000;
-constexpr int kOutsideThreads = 4;
 
 }  // namespace
 
@@ -28,7 +27,6 @@ Store::Store(Options options)
     : options_(std::move(options)),
       outside_(options_.open_blobs),
       admit_(options_.admit_threads, kMaxQueuedReads * 16),
-      admit_outside_(kOutsideThreads, kMaxQueuedReads * 16),
       reads_(options_.read_threads, kMaxQueuedReads) {}
 
 absl::StatusOr<std::unique_ptr<Store>> Store::Open(Options options) {
@@ -75,9 +73,8 @@ Store::~Store() {
 
 void Store::Close() {
   closed_ = true;
-  outside_.GiveUp();
   admit_.Stop();
-  admit_outside_.Stop();
+  outside_.Stop();
   if (committer_) committer_->Stop();
   reads_.Stop();
 }

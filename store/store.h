@@ -136,8 +136,6 @@ class Store {
   std::unique_ptr<Committer> committer_;
   OutsideImages outside_;
   Executor admit_;
-  // Admission that waits for a network, apart so that it holds up nothing else.
-  Executor admit_outside_;
   Executor reads_;
   std::atomic<size_t> queued_bytes_{0};
   std::atomic<bool> verifying_{false};
