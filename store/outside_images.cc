@@ -9,8 +9,10 @@
 namespace promptsweep::store {
 namespace {
 
-constexpr int kThreads = 8;
-constexpr size_t kMaxQueued = 1024;
+constexpr int kFetchThreads = 8;
+constexpr size_t kMaxFetches = 1024;
+constexpr int kAdmissionThreads = 4;
+constexpr size_t kMaxAdmissions = 16 << 10;
 
 // Names of the stores whose results refer to a place, an object each.
 constexpr absl::string_view kOwners = "stores/";
@@ -36,12 +38,32 @@ absl::StatusOr<Opened> Open(BlobStores& stores, const std::string& uri) {
 }  // namespace
 
 OutsideImages::OutsideImages(BlobOpener open)
-    : stores_(open ? std::move(open) : [this](const std::string& uri) { return OpenDefault(uri); }),
-      threads_(kThreads, kMaxQueued) {}
+    : stores_(open ? std::move(open) : [this](const std::string& uri) { return OpenDefault(uri); }) {}
 
 OutsideImages::~OutsideImages() {
-  GiveUp();
-  threads_.Stop();
+  Stop();
+  std::unique_ptr<Executor> fetches;
+  {
+    absl::MutexLock lock(&mu_);
+    fetches = std::move(fetches_);
+  }
+}
+
+void OutsideImages::Stop() {
+  stopped_ = true;
+  Executor* admissions;
+  {
+    absl::MutexLock lock(&mu_);
+    admissions = admissions_.get();
+  }
+  if (admissions) admissions->Stop();
+}
+
+bool OutsideImages::Post(std::function<void()> task) {
+  absl::MutexLock lock(&mu_);
+  if (stopped_) return false;
+  if (!admissions_) admissions_ = std::make_unique<Executor>(kAdmissionThreads, kMaxAdmissions);
+  return admissions_->Post(std::move(task));
 }
 
 absl::StatusOr<std::shared_ptr<BlobStore>> OutsideImages::OpenDefault(const std::string& uri) {
@@ -49,7 +71,7 @@ absl::StatusOr<std::shared_ptr<BlobStore>> OutsideImages::OpenDefault(const std:
   options.attempts = 3;
   options.connect_timeout = absl::Seconds(3);
   options.request_timeout = absl::Seconds(8);
-  options.cancelled = [this] { return given_up_.load(); };
+  options.cancelled = [this] { return stopped_.load(); };
   options.jitter_seed = Xxh3(uri);
   return BlobStore::Open(uri, options);
 }
@@ -116,7 +138,13 @@ std::shared_ptr<OutsideImages::Pending> OutsideImages::Start(OutsideImage image)
     pending->bytes_ = Fetch(image);
     pending->done_.Notify();
   };
-  if (!threads_.Post(work)) work();
+  bool posted;
+  {
+    absl::MutexLock lock(&mu_);
+    if (!fetches_) fetches_ = std::make_unique<Executor>(kFetchThreads, kMaxFetches);
+    posted = fetches_->Post(work);
+  }
+  if (!posted) work();
   return pending;
 }
 

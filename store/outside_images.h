@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,8 +35,11 @@ class OutsideImages {
   ~OutsideImages();
   // The store's uuid: before the first Check.
   void set_owner(absl::string_view uuid);
-  // What is under way ends soon with UNAVAILABLE; for good.
-  void GiveUp() { given_up_ = true; }
+  // Ends the threads of Post: what waits for a place ends soon with UNAVAILABLE, and nothing is posted any more. Idempotent.
+  void Stop() ABSL_LOCKS_EXCLUDED(mu_);
+  // Runs a task of admission, which may wait for a place, on threads that do nothing else. False where too many wait, or after
+  // Stop.
+  [[nodiscard]] bool Post(std::function<void()> task) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Before its first answer about a place it leaves the store's name there, so that other stores know whose images these are.
   // OK: an object of that size and digest is there. NOT_FOUND: none is. INVALID_ARGUMENT: another one is. UNAVAILABLE: nobody can
@@ -78,10 +82,12 @@ class OutsideImages {
   absl::Status SignAt(const std::string& images, BlobStore& place) ABSL_LOCKS_EXCLUDED(mu_);
 
   std::string owner_;  // hex
-  std::atomic<bool> given_up_{false};
+  std::atomic<bool> stopped_{false};
   BlobStores stores_;
-  Executor threads_;
   absl::Mutex mu_;
+  // Made when first needed: most stores never do.
+  std::unique_ptr<Executor> fetches_ ABSL_GUARDED_BY(mu_);
+  std::unique_ptr<Executor> admissions_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_set<std::string> signed_ ABSL_GUARDED_BY(mu_);  // places
   absl::flat_hash_map<std::string, int> held_ ABSL_GUARDED_BY(mu_);
   bool removing_ ABSL_GUARDED_BY(mu_) = false;

@@ -10,7 +10,6 @@ namespace {
 constexpr size_t kMaxQueuedReads = 1024;
 constexpr size_t kMaxQueuedMaintenance = 1024;
 constexpr size_t kMaxErrorBytes = 1000;
-constexpr int kOutsideThreads = 4;
 
 }  // namespace
 
@@ -30,7 +29,6 @@ Store::Store(Options options)
       admission_(options_.clock, options_.max_queued_bytes),
       outside_(options_.open_blobs),
       admit_(options_.admit_threads, kMaxQueuedReads * 16),
-      admit_outside_(kOutsideThreads, kMaxQueuedReads * 16),
       reuse_(1, kMaxQueuedReads),
       reads_(options_.read_threads, kMaxQueuedReads),
       maintenance_(1, kMaxQueuedMaintenance) {}
@@ -93,10 +91,9 @@ Store::~Store() {
 void Store::Close() {
   closed_ = true;
   CancelMaintenance();
-  outside_.GiveUp();
-  maintenance_.Stop();
   admit_.Stop();
-  admit_outside_.Stop();
+  outside_.Stop();
+  maintenance_.Stop();
   reuse_.Stop();
   if (packer_) packer_->Stop();
   if (committer_) committer_->Stop();

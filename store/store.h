@@ -206,8 +206,6 @@ class Store {
   std::unique_ptr<Packer> packer_;
   OutsideImages outside_;
   Executor admit_;
-  // Admission that waits for a network, apart so that it holds up nothing else.
-  Executor admit_outside_;
   Executor reuse_;
   Executor reads_;
   Executor maintenance_;

@@ -88,7 +88,7 @@ void Store::Admit(const std::shared_ptr<PutJob>& job) {
   }
   const auto outside = [](const v1::Result& result) { return !result.image_uri().empty(); };
   if (std::none_of(request.results().begin(), request.results().end(), outside)) return EnqueuePut(job);
-  const bool posted = admit_outside_.Post([this, job] {
+  const bool posted = outside_.Post([this, job] {
     absl::Status status = CheckOutsideImages(*job);
     if (status.ok()) return EnqueuePut(job);
     job->done(std::move(status));
