@@ -305,7 +305,8 @@ absl::StatusOr<v1::BackupResponse> MakeBackup(const SnapshotSource& source, cons
   return response;
 }
 
-absl::StatusOr<Restored> RestoreStore(RestoreOptions options) {
+absl::StatusOr<Restored> RestoreStore(const RestoreOptions& given) {
+  RestoreOptions options = given;
   options.backup = Normal(options.backup);
   std::error_code error;
   if (!fs::is_directory(options.backup + "/meta", error)) {

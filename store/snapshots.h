@@ -58,7 +58,7 @@ struct Restored {
 // Makes a store out of a backup, in this process. Verified before the folder gets its name: it is there whole or not at all.
 // NOT_FOUND: no such backup. ALREADY_EXISTS: something is in the folder. DATA_LOSS: the backup is damaged, or newer ones are and
 // none was named.
-[[nodiscard]] absl::StatusOr<Restored> RestoreStore(RestoreOptions options);
+[[nodiscard]] absl::StatusOr<Restored> RestoreStore(const RestoreOptions& options);
 
 // A name for a folder of this store's making beside others: letters, digits, '.', '_' and '-', no "..". INVALID_ARGUMENT.
 [[nodiscard]] absl::Status CheckSnapshotName(const std::string& name);
