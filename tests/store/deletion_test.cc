@@ -4,7 +4,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -423,6 +425,29 @@ TEST_F(DeletionTest, GoesOnWhenTheStoreIsOpenedAgain) {
   ExpectGone(folder_.path("store"));
 }
 
+// What runs in a process of its own: RocksDB's own checks end it where a compaction cannot write. Exit code 0: deleted.
+TEST(DeletionProcess, DISABLED_DeletesUntilTheDiskFails) {
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    PS_CHECK(value != nullptr) << name;
+    return std::string(value);
+  };
+  const std::string folder = variable("DELETION_STORE");
+  auto fault = std::make_shared<FaultFs>();
+  Store::Options options;
+  options.folder = folder;
+  options.ballast_bytes = 0;
+  options.file_system = fault;
+  auto store = OpenStore(std::move(options));
+  fault->FailFrom(variable("DELETION_OP") == "sync" ? FaultFs::Op::kSync : FaultFs::Op::kAppend,
+                  std::atoi(variable("DELETION_NTH").c_str()), rocksdb::IOStatus::IOError("power cut"));
+  const auto deleted = Delete(*store, static_cast<uint32_t>(std::atoi(variable("DELETION_SWEEP").c_str())));
+  const std::string left = variable("DELETION_LEFT");
+  fault->CopyDurable(folder, left + ".part");
+  fs::rename(left + ".part", left);
+  ::_exit(deleted.ok() ? 0 : 3);
+}
+
 // Breaks a deletion off at the nth sync or append, as a power cut would, and opens what is left: at each of the first, which
 // are the groups of the committer, then at some of those that compaction makes.
 TEST_F(DeletionTest, SurvivesAPowerCutAtAnyWrite) {
@@ -430,32 +455,31 @@ TEST_F(DeletionTest, SurvivesAPowerCutAtAnyWrite) {
     auto store = OpenStore(folder_.path("base"));
     Fill(*store);
   }
-  for (const auto& [op, stride] : {std::pair(FaultFs::Op::kSync, 5), std::pair(FaultFs::Op::kAppend, 13)}) {
+  const std::string program = fs::read_symlink("/proc/self/exe");
+  for (const auto& [op, stride] : {std::pair("sync", 5), std::pair("append", 13)}) {
     int cuts = 0;
     for (int nth = 1;; nth += nth < 10 ? 1 : stride) {
       fs::remove_all(folder_.path("store"));
+      fs::remove_all(folder_.path("left"));
       fs::copy(folder_.path("base"), folder_.path("store"));
-      auto fault = std::make_shared<FaultFs>();
-      Store::Options options;
-      options.folder = folder_.path("store");
-      options.ballast_bytes = 0;
-      options.file_system = fault;
-      auto store = OpenStore(std::move(options));
-      fault->FailFrom(op, nth, rocksdb::IOStatus::IOError("power cut"));
-      const auto deleted = Delete(*store, planted_);
-      fault->CopyDurable(folder_.path("store"), folder_.path("left"));
-      store.reset();
-      store = OpenStore(folder_.path("left"));
-      auto again = Delete(*store, planted_);
+      const std::string command = absl::StrCat(
+          "DELETION_STORE=", folder_.path("store"), " DELETION_LEFT=", folder_.path("left"), " DELETION_OP=", op,
+          " DELETION_NTH=", nth, " DELETION_SWEEP=", planted_, " ", program,
+          " --gtest_also_run_disabled_tests --gtest_filter=DeletionProcess.* >/dev/null 2>&1");
+      const bool deleted = std::system(command.c_str()) == 0;
+      // One that was ended leaves what a killed process does.
+      if (!fs::exists(folder_.path("left"))) fs::copy(folder_.path("store"), folder_.path("left"));
+      auto store = OpenStore(folder_.path("left"));
+      const auto again = Delete(*store, planted_);
       EXPECT_TRUE(again.ok() || absl::IsNotFound(again.status())) << nth << " " << again.status();
-      if (deleted.ok()) {
+      if (deleted) {
         EXPECT_TRUE(absl::IsNotFound(again.status())) << nth << " " << again.status();
       }
       EXPECT_THAT(Grep(folder_.path("left")), testing::IsEmpty()) << nth;
       ExpectOthersIntact(*store);
       store.reset();
       EXPECT_EQ(RowsOf(*OpenDatabase(folder_.path("left")), planted_), 0) << nth;
-      if (deleted.ok()) break;
+      if (deleted) break;
       ++cuts;
     }
     EXPECT_GT(cuts, 15);
