@@ -86,7 +86,7 @@ absl::Status Confirm(const v1::SweepInfo& info) {
   if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
     return absl::FailedPreconditionError(absl::StrCat("deleting ", what, " cannot be undone: say --yes"));
   }
-  std::cerr << "Delete " << what << " for good? [y/N] " << std::flush;
+  std::cerr << absl::StrCat("Delete ", what, " for good? [y/N] ") << std::flush;
   std::string answer;
   std::getline(std::cin, answer);
   answer = absl::AsciiStrToLower(absl::StripAsciiWhitespace(answer));

@@ -17,6 +17,8 @@ namespace {
 
 constexpr absl::Duration kPoll = absl::Milliseconds(20);
 constexpr int kMaxBlobRounds = 4;
+// Stays free whatever is rewritten.
+constexpr uint64_t kSpareBytes = 64 << 20;
 
 using Property = rocksdb::DB::Properties;
 
@@ -78,7 +80,32 @@ absl::Status AwaitRemoval(Database& database, const std::set<std::string>& befor
   }
 }
 
+// A disk that fills up under RocksDB ends the process, and the same work would end the next one.
+absl::Status CheckRoom(Database& database, uint64_t bytes) {
+  PS_ASSIGN_OR_RETURN(const uint64_t free, database.FreeBytes());
+  if (free >= bytes + kSpareBytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("disk full: ", free >> 20, " MiB are free in ", database.folder(), ", ",
+                                                   (bytes + kSpareBytes) >> 20, " MiB are needed to rewrite what is there"));
+}
+
+// What a compaction of `range` that empties the oldest `blob_files` blob files may write.
+uint64_t BytesToRewrite(const rocksdb::ColumnFamilyMetaData& family, const KeyRange& range, size_t blob_files) {
+  uint64_t bytes = 0;
+  for (const auto& level : family.levels) {
+    for (const auto& table : level.files) {
+      if (table.smallestkey <= range.end && table.largestkey >= range.begin) bytes += table.size;
+    }
+  }
+  for (size_t i = 0; i < blob_files; ++i) {
+    bytes += family.blob_files[i].total_blob_bytes - family.blob_files[i].garbage_blob_bytes;
+  }
+  return bytes;
+}
+
 absl::Status FlushAll(Database& database) {
+  uint64_t memory = 0;
+  (void)database.db().GetAggregatedIntProperty(Property::kCurSizeAllMemTables, &memory);
+  PS_RETURN_IF_ERROR(CheckRoom(database, memory));
   std::vector<rocksdb::ColumnFamilyHandle*> families;
   for (size_t i = 0; i < kFamilies; ++i) families.push_back(database.family(static_cast<Family>(i)));
   rocksdb::FlushOptions options;
@@ -86,8 +113,10 @@ absl::Status FlushAll(Database& database) {
   return Annotate(FromRocks(database.db().Flush(options, families)), "writing out memory failed");
 }
 
-absl::Status CompactRange(Database& database, const KeyRange& range, double blob_cutoff, Cancellation& cancellation) {
+absl::Status CompactRange(Database& database, const KeyRange& range, double blob_cutoff, uint64_t bytes,
+                          Cancellation& cancellation) {
   PS_RETURN_IF_ERROR(cancellation.status());
+  PS_RETURN_IF_ERROR(CheckRoom(database, bytes));
   rocksdb::CompactRangeOptions options;
   options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForce;
   options.allow_write_stall = true;
@@ -129,7 +158,8 @@ absl::Status EmptyBlobFiles(Database& database, Cancellation& cancellation) {
     // RocksDB rounds the share of files down.
     const double share = (static_cast<double>(files) + 0.5) / static_cast<double>(family.blob_files.size());
     const double cutoff = round + 1 < kMaxBlobRounds ? std::min(share, 1.0) : 1.0;
-    PS_RETURN_IF_ERROR(CompactRange(database, range, cutoff, cancellation));
+    const size_t emptied = cutoff < 1 ? files : family.blob_files.size();
+    PS_RETURN_IF_ERROR(CompactRange(database, range, cutoff, BytesToRewrite(family, range, emptied), cancellation));
   }
   return absl::OkStatus();
 }
@@ -157,7 +187,10 @@ absl::Status Purge(Database& database, const std::vector<KeyRange>& ranges, Canc
   PS_RETURN_IF_ERROR(FlushAll(database));
   bool images = false;
   for (const KeyRange& range : ranges) {
-    PS_RETURN_IF_ERROR(CompactRange(database, range, /*blob_cutoff=*/0, cancellation));
+    rocksdb::ColumnFamilyMetaData family;
+    database.db().GetColumnFamilyMetaData(database.family(range.family), &family);
+    const uint64_t bytes = BytesToRewrite(family, range, /*blob_files=*/0);
+    PS_RETURN_IF_ERROR(CompactRange(database, range, /*blob_cutoff=*/0, bytes, cancellation));
     images = images || range.family == Family::kImages;
   }
   if (images) PS_RETURN_IF_ERROR(EmptyBlobFiles(database, cancellation));

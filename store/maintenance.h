@@ -47,6 +47,7 @@ struct KeyRange {
 // Rewrites what is on disk so that of keys that were deleted before, in these ranges, no byte is left in any file: waits for
 // snapshots older than the call, writes out memory (which ends the log), compacts the ranges down to the last level, moves live
 // blobs out of blob files that also hold dead ones, and waits until the old files are gone. Blocks for as long as that takes.
+// RESOURCE_EXHAUSTED before a step for which there may not be room on the disk.
 [[nodiscard]] absl::Status Purge(Database& database, const std::vector<KeyRange>& ranges, Cancellation& cancellation);
 
 // Every key of every family.

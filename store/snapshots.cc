@@ -28,11 +28,12 @@ namespace fs = std::filesystem;
 // What a folder is called until it is whole. No name that a client may choose ends like this.
 constexpr char kUnfinished[] = "~unfinished";
 
-// Without a trailing slash.
+// Absolute, as RocksDB's backups want it, and without a trailing slash.
 std::string Normal(const std::string& folder) {
-  fs::path path = fs::path(folder).lexically_normal();
+  std::error_code error;
+  fs::path path = fs::absolute(folder, error).lexically_normal();
   if (!path.has_filename()) path = path.parent_path();
-  return path.empty() ? "." : path.string();
+  return path.string();
 }
 
 absl::Status SyncPath(const std::string& path) {
@@ -305,7 +306,9 @@ absl::StatusOr<v1::BackupResponse> MakeBackup(const SnapshotSource& source, cons
   return response;
 }
 
-absl::StatusOr<Restored> RestoreStore(const RestoreOptions& options) {
+absl::StatusOr<Restored> RestoreStore(const RestoreOptions& given) {
+  RestoreOptions options = given;
+  options.backup = Normal(options.backup);
   std::error_code error;
   if (!fs::is_directory(options.backup + "/meta", error)) {
     return absl::NotFoundError(absl::StrCat("no folder of backups ", options.backup));

@@ -54,7 +54,9 @@ class StoreTest(ClusterCase):
         self.assertGreater(copy["files"], 3)
         self.cli("checkpoint", self.path("copies", "one"), *self.store, code=2)
         backups = self.path("backups")
-        first = self.json("backup", backups, *self.store)
+        # A path is taken from where the command runs.
+        first = self.json("backup", "backups", *self.store)
+        self.assertEqual(first["folder"], backups)
         self.assertEqual(first["backup"], 1)
         self.fill("second", 10, self.store)
         second = self.json("backup", backups, *self.store)
@@ -104,7 +106,10 @@ class StoreTest(ClusterCase):
             process = subprocess.Popen([program("promptsweep"), "delete", "gone", "--json", *self.store], env=environment(), stdin=side,
                                        stdout=subprocess.PIPE, stderr=side)
             os.close(side)
-            self.assertIn("Delete sweep 2 (gone) with 30 results", os.read(main, 1000).decode())
+            asked = b""
+            while b"[y/N] " not in asked:
+                asked += os.read(main, 1000)
+            self.assertIn("Delete sweep 2 (gone) with 30 results", asked.decode())
             os.write(main, f"{answer}\n".encode())
             out, _ = process.communicate(timeout=60)
             self.assertEqual(process.returncode, code, answer)

@@ -50,6 +50,7 @@ TEST(Golden, FamilyNames) {
   EXPECT_EQ(kSchemaVersion, 2u);
   EXPECT_EQ(kSchemaVersionKey, "schema_version");
   EXPECT_EQ(kStoreUuidKey, "store_uuid");
+  EXPECT_EQ(kLastSweepKey, "last_sweep");
   EXPECT_EQ(kChunkBits, 16);
 }
 
