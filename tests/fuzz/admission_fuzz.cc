@@ -1,5 +1,7 @@
 // Any bytes as a PutResults request to a small sweep: every result is refused with a reason in one line, or is all that an
 // admitted result must be.
+#include <google/protobuf/stubs/logging.h>
+
 #include "base/hash.h"
 #include "store/checks.h"
 #include "tests/fuzz/fuzz.h"
@@ -43,6 +45,8 @@ void Check(const Sweep& sweep, const v1::Result& result) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace promptsweep;
+  // Parsing says what it refuses on standard error.
+  static const google::protobuf::LogSilencer silence;
   v1::PutResultsRequest request;
   if (!request.ParseFromArray(data, static_cast<int>(size))) return 0;
   for (v1::Result& result : *request.mutable_results()) {

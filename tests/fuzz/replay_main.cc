@@ -72,7 +72,7 @@ int main(int argc, char** argv) {
   if (corpus.empty()) return std::fprintf(stderr, "%s has no files\n", argv[1]), 2;
   for (const std::string& input : corpus) Run(input);
   const char* text = std::getenv("PROMPTSWEEP_FUZZ_RUNS");
-  const uint64_t runs = text ? std::strtoull(text, nullptr, 10) : 20'000;
+  const uint64_t runs = text ? std::strtoull(text, nullptr, 10) : 100'000;
   std::mt19937_64 random(1);
   for (uint64_t i = 0; i < runs; ++i) Run(Mutate(corpus[random() % corpus.size()], corpus, random));
   std::printf("%d files and %d mutations of them\n", static_cast<int>(corpus.size()), static_cast<int>(runs));

@@ -190,13 +190,16 @@ void Life::Storm() {
   next_ += kThreads * kEach;
 }
 
-// The cells of the write under way are put again later, whether it came through or not.
+// The cells of the write under way are put again, whether it came through or not.
 void Life::Die() {
+  const int count = 1 + static_cast<int>(Pick(3));
   fs_->FailFromChange(1 + Pick(3), rocksdb::IOStatus::IOError("the process dies"));
-  PutNew(next_, 1 + static_cast<int>(Pick(3)));
+  PutNew(next_, count);
   store_.reset();
   fs_->Heal();
   Open();
+  if (failure_.ok()) PutNew(next_, count);
+  next_ += count;
 }
 
 }  // namespace promptsweep::store

@@ -83,7 +83,7 @@ Files DiskModel::After(Cut cut, std::mt19937_64& random) const {
   Entries entries = durable_;
   const uint64_t changes = cut == Cut::kDurable ? 0 : Below(random, pending_.size() + 1);
   for (uint64_t i = 0; i < changes; ++i) Apply(pending_[i], entries);
-  Files left = outside_;
+  Files left;
   for (const auto& [path, id] : entries) {
     const File& file = files_.at(id);
     const uint64_t tail = file.bytes.size() - file.synced;
@@ -99,6 +99,7 @@ Files DiskModel::After(Cut cut, std::mt19937_64& random) const {
     }
     left[path] = file.bytes.substr(0, file.synced + kept) + noise;
   }
+  for (const auto& [path, bytes] : outside_) left[path] = bytes;
   return left;
 }
 

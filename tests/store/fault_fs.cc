@@ -58,7 +58,7 @@ IOStatus FaultFs::UseSpace(const DiskModel::Change& change) {
 
 template <typename Call>
 IOStatus FaultFs::Change(DiskModel::Change change, Call call, DiskModel::Id* made) {
-  if (folder_.empty() && !change.path.empty()) folder_ = std::filesystem::path(change.path).parent_path();
+  if (folder_.empty() && change.kind == Op::kCreate) folder_ = std::filesystem::path(change.path).parent_path();
   LookOutside();
   IOStatus status = Refusal(change.kind);
   if (status.ok()) status = UseSpace(change);

@@ -113,7 +113,7 @@ void CheckAll(Stub& stub, AckJournal& journal, const sweep::Plan& plan) {
 TEST(F1KillNine, UnderLoadLosesNothingAcknowledged) {
   const uint64_t kills = Number("PROMPTSWEEP_KILLS", 200);
   const uint64_t seed = Number("PROMPTSWEEP_SEED", std::random_device()());
-  std::printf("%d kills; the same moments again: PROMPTSWEEP_SEED=%d\n", static_cast<int>(kills), static_cast<int>(seed));
+  std::printf("%s\n", absl::StrCat(kills, " kills; the same moments again: PROMPTSWEEP_SEED=", seed).c_str());
   std::mt19937_64 random(seed);
   TempFolder folder;
   const v1::SweepManifest manifest = MakeManifest("kill", 1'000'000);
