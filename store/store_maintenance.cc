@@ -11,6 +11,9 @@ namespace {
 
 constexpr absl::string_view kDeletion = "a deletion";
 
+// Another store keeps its images in the same place: what looks like an orphan may be one of those, so none is removed.
+bool IsShared(const absl::Status& orphans) { return absl::IsFailedPrecondition(orphans); }
+
 }  // namespace
 
 template <typename Reply>
@@ -117,9 +120,11 @@ absl::StatusOr<v1::CompactResponse> Store::CompactAll() {
   response.set_packed(packed);
   PS_RETURN_IF_ERROR(Purge(*database_, AllKeys(), cancellation_));
   response.set_bytes_after(FolderBytes(options_.folder));
-  PS_ASSIGN_OR_RETURN(const Orphans orphans, RemoveOrphans());
-  response.set_orphans(orphans.objects);
-  response.set_orphan_bytes(orphans.bytes);
+  const auto orphans = RemoveOrphans();
+  if (IsShared(orphans.status())) return response;
+  PS_RETURN_IF_ERROR(orphans.status());
+  response.set_orphans(orphans->objects);
+  response.set_orphan_bytes(orphans->bytes);
   return response;
 }
 
@@ -136,8 +141,7 @@ absl::StatusOr<v1::DeleteSweepResponse> Store::Delete(uint32_t sweep) {
   v1::DeleteSweepResponse response;
   const auto remove_objects = [this, &response]() -> absl::Status {
     const auto orphans = RemoveOrphans(absl::ZeroDuration());
-    // Another store keeps its images there, too: what looks like an orphan may be one of those.
-    if (absl::IsFailedPrecondition(orphans.status())) return absl::OkStatus();
+    if (IsShared(orphans.status())) return absl::OkStatus();
     PS_RETURN_IF_ERROR(orphans.status());
     response.set_objects(orphans->objects);
     return absl::OkStatus();
