@@ -314,9 +314,9 @@ absl::Status Database::CheckMeta() {
     // Every version so far only added families, which opening made; rows of earlier versions are read as they are.
     rocksdb::WriteOptions options;
     options.sync = true;
-    PS_RETURN_IF_ERROR(Annotate(
-        FromRocks(db_->Put(options, family(Family::kMeta), ToSlice(kSchemaVersionKey), ToSlice(EncodeU32(kSchemaVersion)))),
-        absl::StrCat("cannot migrate store ", folder)));
+    PS_RETURN_IF_ERROR(Annotate(FromRocks(db_->Put(options, family(Family::kMeta), ToSlice(kSchemaVersionKey),
+                                                   ToSlice(EncodeU32(kSchemaVersion)))),
+                                absl::StrCat("cannot migrate store ", folder)));
   }
   return absl::OkStatus();
 }

@@ -15,8 +15,9 @@ namespace {
 
 // After a chunk that could not be packed for now: the disk is full, or could not be read.
 constexpr absl::Duration kRetryRest = absl::Seconds(2);
-// The longest rest between two chunks.
-constexpr absl::Duration kMaxRest = absl::Seconds(1);
+// Where others write: how much longer than packing a chunk took the rest after it is, and the longest rest.
+constexpr int kRestFactor = 4;
+constexpr absl::Duration kMaxRest = absl::Seconds(2);
 
 absl::Status Stopped() { return absl::UnavailableError("the store is shutting down"); }
 
@@ -163,7 +164,7 @@ void Packer::Run() {
     if (!committer_.status().ok()) return;
     if (!packed.ok() && !absl::IsDataLoss(packed)) Rest(kRetryRest);
     const bool others_wrote = committer_.groups() - groups > writes_ - writes;
-    if (others_wrote) Rest(std::min(absl::Now() - start, kMaxRest));
+    if (others_wrote) Rest(std::min((absl::Now() - start) * kRestFactor, kMaxRest));
   }
 }
 

@@ -28,9 +28,9 @@ namespace promptsweep::store {
 // of exactly these rows are one write of the committer: after a crash at any moment every vector is in exactly one place.
 // Nobody else removes or changes a staged row but the deletion of its sweep, so a write is valid for as long as its sweep is.
 //
-// One chunk of one embedder is under way at a time. Where others write, the thread rests after each for as long as it took.
-// Nothing is packed while there is no room on the disk. A chunk that cannot be read is left as it is, for readers and
-// verification to report. Thread-safe but for Stage, StageState and Apply, which belong to the committer's thread.
+// One chunk of one embedder is under way at a time. Where others write, the thread rests after each for several times as long
+// as it took. Nothing is packed while there is no room on the disk. A chunk that cannot be read is left as it is, for readers
+// and verification to report. Thread-safe but for Stage, StageState and Apply, which belong to the committer's thread.
 class Packer {
  public:
   struct Options {
