@@ -80,7 +80,7 @@ std::string Examine(const Files& left, const Crash& crash, const Journal& journa
   const auto view = Observe(**store);
   if (!view.ok()) return absl::StrCat("cannot be read: ", view.status().ToString(), "\n");
   std::string problems = journal.Disagreement(*view, crash.point);
-  absl::StrAppend(&problems, Problems(VerifyAll(**store, true)));
+  absl::StrAppend(&problems, Unsound(**store));
   if (!problems.empty()) return problems;
 
   // And it goes on.
