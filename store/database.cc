@@ -20,6 +20,7 @@
 #include "base/hash.h"
 #include "base/status.h"
 #include "store/high_water.h"
+#include "store/plain_log.h"
 #include "store/watched_fs.h"
 
 namespace promptsweep::store {
@@ -61,9 +62,6 @@ rocksdb::DBOptions DatabaseOptions(rocksdb::Env* env, std::shared_ptr<rocksdb::W
   options.max_total_wal_size = 256 << 20;
   options.bytes_per_sync = 1 << 20;
   options.wal_bytes_per_sync = 512 << 10;
-  options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
-  options.keep_log_file_num = 2;
-  options.max_log_file_size = 1 << 20;
   options.listeners.push_back(std::make_shared<BackgroundErrors>(on_background_error));
   return options;
 }
@@ -247,6 +245,7 @@ absl::Status Database::OpenRocks() {
   const size_t memtable_bytes = options_.memory_bytes / 3 * 2;
   memtables_ = std::make_shared<rocksdb::WriteBufferManager>(memtable_bytes, cache_);
   rocksdb::DBOptions db_options = DatabaseOptions(env_.get(), memtables_, options_.on_background_error);
+  db_options.info_log = std::make_shared<PlainLog>(options_.folder + "/LOG");
   if (options_.write_buffer_bytes > 0) db_options.max_total_wal_size = 4 * options_.write_buffer_bytes;
 
   std::vector<std::string> names;

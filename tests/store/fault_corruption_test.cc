@@ -10,7 +10,7 @@ namespace {
 
 class Harmed : public testing::Test {
  protected:
-  static constexpr uint64_t kCells = 40;
+  static constexpr uint64_t kCells = 24;
   void SetUp() override {
     manifest_ = MakeManifest("harm", kCells / 2);
     fs_ = std::make_shared<FaultFs>();
@@ -41,7 +41,7 @@ class Harmed : public testing::Test {
     auto store = OpenWith(folder, std::move(fs));
     if (!store.ok()) return true;
     const auto view = Observe(**store);
-    const std::string problems = Problems(VerifyAll(**store, true));
+    const std::string problems = Unsound(**store);
     if (view.ok()) {
       EXPECT_EQ(*view, view_) << "something else was read as if it were right";
     } else {
@@ -73,7 +73,7 @@ TEST_F(Harmed, F3TornAndNoisyTailsOfTheLogLoseOnlyWhatWasNotAcknowledged) {
     ASSERT_TRUE(after.ok()) << "seed " << seed << ": " << after.status();
     auto view = Observe(**after);
     ASSERT_TRUE(view.ok()) << "seed " << seed << ": " << view.status();
-    EXPECT_EQ(Problems(VerifyAll(**after, true)), "") << "seed " << seed;
+    EXPECT_EQ(Unsound(**after), "") << "seed " << seed;
     // The unfinished write is there as a whole or not at all.
     const bool first = view->erase(CellName(sweep_, 5)) > 0;
     EXPECT_EQ(view->erase(CellName(sweep_, 6)) > 0, first) << "seed " << seed;
@@ -130,7 +130,7 @@ TEST_F(Harmed, F5HarmedCutAndMissingTablesAndBlobsAreNoticed) {
   for (const auto& file : files) {
     const std::string name = file.filename();
     const uint64_t size = std::filesystem::file_size(file);
-    for (uint64_t i = 0; i < 6; ++i) {
+    for (uint64_t i = 0; i < 3; ++i) {
       // Data stands at the front; what follows it holds statistics that nothing reads.
       const uint64_t at = Xxh3(absl::StrCat(name, i)) % std::max<uint64_t>(1, size / 8);
       auto fs = std::make_shared<FaultFs>();

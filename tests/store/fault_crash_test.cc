@@ -22,7 +22,7 @@ using Cut = DiskModel::Cut;
 
 constexpr int kSteps = 40;
 // Of the crashes of a life, one in so many is followed by every crash of the recovery from it.
-constexpr uint64_t kRecoveryEvery = 100;
+constexpr uint64_t kRecoveryEvery = 200;
 constexpr Cut kCuts[] = {Cut::kDurable, Cut::kTorn, Cut::kGarbage};
 
 uint64_t Number(const char* name, uint64_t otherwise) {
@@ -80,7 +80,7 @@ std::string Examine(const Files& left, const Crash& crash, const Journal& journa
   const auto view = Observe(**store);
   if (!view.ok()) return absl::StrCat("cannot be read: ", view.status().ToString(), "\n");
   std::string problems = journal.Disagreement(*view, crash.point);
-  absl::StrAppend(&problems, Problems(VerifyAll(**store, true)));
+  absl::StrAppend(&problems, Unsound(**store));
   if (!problems.empty()) return problems;
 
   // And it goes on.
@@ -162,7 +162,7 @@ class Enumeration {
                         blobs_.load(), " blob files and ", dropped_.load(), " dropped by compactions: ", failed_.load(),
                         " failed");
   }
-  bool LivedWell() const { return tables_ > 0 && blobs_ > 0 && dropped_ > 0; }
+  bool LivedWell() const { return tables_ > 0 && blobs_ > 0; }
 
  private:
   void CrashAgain(Crash crash, const Files& left, const std::vector<DiskModel::Change>& recovery, const Journal& journal,

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <fstream>
 #include <thread>
 
 #include "store/host.h"
@@ -144,7 +143,7 @@ TEST(F13ClockJumps, ADayBackOrForthChangesTimesAndNothingElse) {
         EXPECT_EQ(PutOne(*store, 1, MakeResult(plan, ordinal - 1)).code(), v1::PutOutcome::CODE_DUPLICATE_SAME);
       }
     }
-    EXPECT_EQ(Problems(VerifyAll(*store, true)), "");
+    EXPECT_EQ(Unsound(*store), "");
   }
   auto store = OpenStore(options);
   v1::GetResultsRequest request;
@@ -153,13 +152,6 @@ TEST(F13ClockJumps, ADayBackOrForthChangesTimesAndNothingElse) {
   ASSERT_TRUE(rows.ok());
   ASSERT_EQ(rows->size(), times.size());
   for (size_t i = 0; i < times.size(); ++i) EXPECT_EQ((*rows)[i].stored_at_ms(), times[i]);
-}
-
-uint64_t ResidentBytes() {
-  std::ifstream statm("/proc/self/statm");
-  uint64_t size = 0, resident = 0;
-  statm >> size >> resident;
-  return resident * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
 // A server whose disk stands still, so that everything it accepts must wait in memory.
@@ -203,7 +195,6 @@ TEST_F(Stalled, F14ManyConcurrentMessagesAreRefusedWithinLimits) {
   absl::Notification go_on;
   fs_->BeforeSync([&] { go_on.WaitForNotification(); });
   static constexpr int kCalls = 96;
-  const uint64_t before = ResidentBytes();
   std::atomic<int> stored{0}, busy{0};
   absl::Mutex mu;
   int answered = 0;
@@ -229,15 +220,12 @@ TEST_F(Stalled, F14ManyConcurrentMessagesAreRefusedWithinLimits) {
     mu.Await(absl::Condition(&refused));
   }
   EXPECT_EQ(stored, 0);
-  // 240 MB were sent; what was refused is given back.
-  const uint64_t grown = ResidentBytes() - std::min(before, ResidentBytes());
   EXPECT_TRUE(ListedOver()) << "reads are served meanwhile";
   go_on.Notify();
   for (std::thread& thread : threads) thread.join();
   EXPECT_GT(stored, 0);
   EXPECT_LE(static_cast<size_t>(stored), kQueue / 2'500'000 + 1);
-  std::printf("%d accepted, %d refused, resident memory grew by %d MB\n", stored.load(), busy.load(),
-              static_cast<int>(grown >> 20));
+  std::printf("%d accepted, %d refused\n", stored.load(), busy.load());
   EXPECT_EQ(ProblemsOver(*stub_, true), "");
   // Refused is not lost: sent again, they are stored.
   EXPECT_EQ(PutOver(*stub_, 1, MakeResult(plan_, 500, 2'500'000)).value(), v1::PutOutcome::CODE_STORED);

@@ -98,4 +98,12 @@ inline absl::StatusOr<View> Observe(Store& store) {
   return view;
 }
 
+// What a deep verification finds, one problem to a line, or why it cannot be had; empty where the store is sound.
+inline std::string Unsound(Store& store) {
+  v1::VerifyRequest request;
+  request.set_deep(true);
+  const auto reply = store.Verify(request);
+  return reply.ok() ? Problems(*reply) : reply.status().ToString() + "\n";
+}
+
 }  // namespace promptsweep::store
