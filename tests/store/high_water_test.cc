@@ -202,6 +202,15 @@ TEST_F(HighWaterTest, AnUnacknowledgedTailOfAnyKindIsDropped) {
       EXPECT_EQ((*store)->GetSweep(request)->info().counts().done(), 3 + round);
       EXPECT_EQ(PutOne(**store, sweep_, MakeResult(plan_, 10 + round)).code(), v1::PutOutcome::CODE_STORED);
       EXPECT_EQ(Problems(VerifyAll(**store, true)), "");
+      store->reset();
+      // One family moves past the bad record, the others do not.
+      Database::Options options;
+      options.folder = folder_.path("copy");
+      options.ballast_bytes = 0;
+      auto database = Database::Open(options);
+      ASSERT_TRUE(database.ok()) << database.status() << " with a tail of " << tail.size();
+      const Family family = round == 0 ? Family::kMeta : Family::kResults;
+      ASSERT_TRUE((*database)->db().Flush(rocksdb::FlushOptions(), (*database)->family(family)).ok());
     }
   }
 }
