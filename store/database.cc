@@ -207,8 +207,8 @@ absl::Status Database::LockFolder() {
 
 absl::Status Database::OpenRocks() {
   PS_RETURN_IF_ERROR(high_water_->Load(options_.accept_loss));
-  files_ =
-      std::make_shared<WatchedFs>(options_.file_system ? options_.file_system : rocksdb::FileSystem::Default(), *high_water_);
+  files_ = std::make_shared<WatchedFs>(options_.file_system ? options_.file_system : rocksdb::FileSystem::Default(),
+                                       options_.folder, *high_water_);
   // RocksDB deletes what its manifest does not name, so harm is looked for before it opens.
   PS_RETURN_IF_ERROR(high_water_->CheckFiles(*files_));
   env_ = rocksdb::NewCompositeEnv(files_);
@@ -249,6 +249,7 @@ absl::Status Database::OpenRocks() {
     // A power cut may leave a whole record of which only some pages were written, which the mode above takes for harm.
     db_options.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
     opened = rocksdb::DB::Open(db_options, options_.folder, descriptors, &handles, &db);
+    high_water_->set_ended_early();
   }
   if (!opened.ok()) return Annotate(FromRocks(opened), absl::StrCat("cannot open store ", options_.folder));
   db_.reset(db);
@@ -284,8 +285,9 @@ absl::Status Database::CheckMeta() {
   // What the log gave back may have been written but never synced, and from here on it counts as acknowledged.
   PS_RETURN_IF_ERROR(Annotate(SyncLogs(), absl::StrCat("cannot open store ", folder)));
   PS_RETURN_IF_ERROR(Annotate(high_water_->Start(uuid_, sequence), absl::StrCat("cannot open store ", folder)));
-  if (number < kSchemaVersion) {
-    // Every version so far only added families, which opening made; rows of earlier versions are read as they are.
+  if (number < kSchemaVersion || high_water_->ended_early()) {
+    // Every version so far only added families, which opening made; rows of earlier versions are read as they are. And a write
+    // whose number follows the bad record tells later openings that nothing is missing there.
     rocksdb::WriteOptions options;
     options.sync = true;
     PS_RETURN_IF_ERROR(Annotate(

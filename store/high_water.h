@@ -74,6 +74,8 @@ class HighWater {
   [[nodiscard]] absl::Status CheckFiles(rocksdb::FileSystem& files);
   // True where logs may be read up to the first bad record: what was acknowledged is known to stand before it, or is given up.
   [[nodiscard]] bool MayEndEarly() const { return accept_loss_ || found_.ok(); }
+  void set_ended_early() { ended_early_ = true; }
+  bool ended_early() const { return ended_early_; }
   // What was recovered: no store at all, or the uuid and last write of one. DATA_LOSS where more was acknowledged, or where the
   // mark is missing (but for a store of version 1, which had none, and one that was never written to), unreadable or another's.
   [[nodiscard]] absl::Status CheckNothing() const;
@@ -104,6 +106,7 @@ class HighWater {
   // What Load found.
   absl::StatusOr<Mark> found_ = absl::NotFoundError("");
   bool accept_loss_ = false;
+  bool ended_early_ = false;
   int fd_ = -1;  // set before anything is concurrent
 
   absl::Mutex sync_mu_ ABSL_ACQUIRED_BEFORE(mu_);  // held while a slot is on its way to the disk

@@ -30,12 +30,17 @@ void Store::PutResults(const v1::PutResultsRequest* request, Callback<v1::PutRes
 
 void Store::PutAdmitted(const v1::PutResultsRequest* request, std::shared_ptr<Admission::Room> room,
                         Callback<v1::PutResultsResponse> done) {
-  if (absl::Status status = health(); !status.ok()) return done(status);
   const size_t bytes = request->ByteSizeLong();
-  if (bytes > kMaxPutBytes) {
-    return done(absl::InvalidArgumentError(absl::StrCat("request has ", bytes, " bytes, at most ", kMaxPutBytes, " are taken")));
+  absl::Status refused = health();
+  if (refused.ok() && bytes > kMaxPutBytes) {
+    refused = absl::InvalidArgumentError(absl::StrCat("request has ", bytes, " bytes, at most ", kMaxPutBytes, " are taken"));
   }
-  if (!room->Resize(bytes + kWriteOverhead)) return done(TooMuchQueued());
+  if (refused.ok() && !room->Resize(bytes + kWriteOverhead)) refused = TooMuchQueued();
+  if (!refused.ok()) {
+    // Whoever hears of it finds the room free.
+    room.reset();
+    return done(refused);
+  }
   auto job = std::make_shared<PutJob>();
   job->request = request;
   job->bytes = bytes + kWriteOverhead;

@@ -17,7 +17,6 @@ using rocksdb::IOOptions;
 using rocksdb::IOStatus;
 using rocksdb::Slice;
 
-// `number` is set for logs and manifests.
 WatchedFs::Kind KindOf(const std::string& path, uint64_t& number) {
   absl::string_view name = path;
   name.remove_prefix(name.rfind('/') + 1);
@@ -26,6 +25,11 @@ WatchedFs::Kind KindOf(const std::string& path, uint64_t& number) {
   if (absl::ConsumeSuffix(&name, ".log") && absl::SimpleAtoi(name, &number)) return WatchedFs::Kind::kLog;
   if (absl::ConsumePrefix(&name, "MANIFEST-") && absl::SimpleAtoi(name, &number)) return WatchedFs::Kind::kManifest;
   return WatchedFs::Kind::kOther;
+}
+
+absl::string_view WithoutSlashes(absl::string_view folder) {
+  while (folder.size() > 1 && folder.back() == '/') folder.remove_suffix(1);
+  return folder;
 }
 
 class CountedFile : public rocksdb::FSWritableFileOwnerWrapper {
@@ -56,11 +60,8 @@ class CountedFile : public rocksdb::FSWritableFileOwnerWrapper {
 // A log or a manifest. RocksDB writes and syncs one from one thread at a time.
 class MarkedFile final : public CountedFile {
  public:
-  MarkedFile(std::unique_ptr<rocksdb::FSWritableFile> file, std::atomic<uint64_t>& written, HighWater& high_water,
-             FileMark::Kind kind, uint64_t number)
-      : CountedFile(std::move(file), written), high_water_(high_water), hash_(XXH3_createState(), XXH3_freeState) {
-    mark_.kind = kind;
-    mark_.number = number;
+  MarkedFile(std::unique_ptr<rocksdb::FSWritableFile> file, std::atomic<uint64_t>& written, HighWater& high_water, FileMark mark)
+      : CountedFile(std::move(file), written), high_water_(high_water), mark_(mark), hash_(XXH3_createState(), XXH3_freeState) {
     XXH3_64bits_reset(hash_.get());
   }
   IOStatus Sync(const IOOptions& options, IODebugContext* debug) override { return Tell(CountedFile::Sync(options, debug)); }
@@ -86,17 +87,23 @@ class MarkedFile final : public CountedFile {
 
 }  // namespace
 
+bool WatchedFs::IsMarked(const std::string& path, FileMark& mark) const {
+  const Kind kind = KindOf(path, mark.number);
+  if (kind != Kind::kLog && kind != Kind::kManifest) return false;
+  mark.kind = kind == Kind::kLog ? FileMark::Kind::kLog : FileMark::Kind::kManifest;
+  const size_t slash = path.rfind('/');
+  return slash != std::string::npos && WithoutSlashes(absl::string_view(path).substr(0, slash + 1)) == WithoutSlashes(folder_);
+}
+
 IOStatus WatchedFs::NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
                                     std::unique_ptr<rocksdb::FSWritableFile>* file, IODebugContext* debug) {
   std::unique_ptr<rocksdb::FSWritableFile> inner;
   IOStatus status = FileSystemWrapper::NewWritableFile(name, options, &inner, debug);
   if (!status.ok()) return status;
-  uint64_t number = 0;
-  const Kind kind = KindOf(name, number);
-  std::atomic<uint64_t>& written = written_[static_cast<size_t>(kind)];
-  if (kind == Kind::kLog || kind == Kind::kManifest) {
-    const FileMark::Kind mark = kind == Kind::kLog ? FileMark::Kind::kLog : FileMark::Kind::kManifest;
-    *file = std::make_unique<MarkedFile>(std::move(inner), written, high_water_, mark, number);
+  FileMark mark;
+  std::atomic<uint64_t>& written = written_[static_cast<size_t>(KindOf(name, mark.number))];
+  if (IsMarked(name, mark)) {
+    *file = std::make_unique<MarkedFile>(std::move(inner), written, high_water_, mark);
   } else {
     *file = std::make_unique<CountedFile>(std::move(inner), written);
   }
@@ -104,11 +111,9 @@ IOStatus WatchedFs::NewWritableFile(const std::string& name, const rocksdb::File
 }
 
 IOStatus WatchedFs::DeleteFile(const std::string& name, const IOOptions& options, IODebugContext* debug) {
-  uint64_t number = 0;
-  const Kind kind = KindOf(name, number);
-  if (kind == Kind::kLog || kind == Kind::kManifest) {
-    const absl::Status status =
-        high_water_.Deleting(kind == Kind::kLog ? FileMark::Kind::kLog : FileMark::Kind::kManifest, number);
+  FileMark mark;
+  if (IsMarked(name, mark)) {
+    const absl::Status status = high_water_.Deleting(mark.kind, mark.number);
     if (!status.ok()) return IOStatus::IOError(std::string(status.message()));
   }
   return FileSystemWrapper::DeleteFile(name, options, debug);

@@ -12,13 +12,14 @@
 
 namespace promptsweep::store {
 
-// Thread-safe. `high_water` must outlive every file.
+// Thread-safe. `high_water` must outlive every file; it hears of the logs and manifests of `folder` only, not of copies
+// elsewhere.
 class WatchedFs final : public rocksdb::FileSystemWrapper {
  public:
   enum class Kind { kLog, kTable, kBlob, kManifest, kOther };
 
-  WatchedFs(std::shared_ptr<rocksdb::FileSystem> target, HighWater& high_water)
-      : rocksdb::FileSystemWrapper(std::move(target)), high_water_(high_water) {}
+  WatchedFs(std::shared_ptr<rocksdb::FileSystem> target, std::string folder, HighWater& high_water)
+      : rocksdb::FileSystemWrapper(std::move(target)), folder_(std::move(folder)), high_water_(high_water) {}
   static const char* kClassName() { return "WatchedFs"; }
   const char* Name() const override { return kClassName(); }
 
@@ -31,6 +32,10 @@ class WatchedFs final : public rocksdb::FileSystemWrapper {
                                rocksdb::IODebugContext* debug) override;
 
  private:
+  // A log or a manifest of the folder. Sets the mark's kind and number.
+  bool IsMarked(const std::string& path, FileMark& mark) const;
+
+  const std::string folder_;
   HighWater& high_water_;
   std::atomic<uint64_t> written_[5] = {};
 };

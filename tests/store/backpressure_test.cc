@@ -22,7 +22,7 @@ using testing::HasSubstr;
 
 constexpr char kPut[] = "/promptsweep.v1.StoreService/PutResults";
 constexpr size_t kLimit = 8 << 20;
-constexpr size_t kLarge = 3 << 20;
+constexpr size_t kLarge = kMaxImageBytes - 4096;
 
 TEST(Admission, HasRoomUpToItsLimit) {
   SimulatedClock clock;

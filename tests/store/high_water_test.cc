@@ -2,6 +2,7 @@
 // its end, a flipped bit that RocksDB would forgive, the whole folder's newer half; and that nothing else is refused.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <rocksdb/utilities/checkpoint.h>
 
 #include <filesystem>
 #include <fstream>
@@ -182,15 +183,14 @@ TEST_F(HighWaterTest, AnUnacknowledgedTailOfAnyKindIsDropped) {
   Fill(0, 3);
   const std::string name = std::filesystem::path(OnlyLog()).filename();
   const std::string whole = ReadFile(OnlyLog());
-  // A record as RocksDB writes them: checksum, length, type, batch; parts of it, zeros for pages that were not written, noise.
-  const std::string record = whole.substr(0, 7) + whole.substr(7, whole.size() / 2);
-  std::string holes = record;
-  holes.replace(20, holes.size() - 40, holes.size() - 40, '\0');
-  std::string zeros(5000, '\0');
   std::string noise;
   for (int i = 0; noise.size() < 3000; ++i) noise += Sha256Of(absl::StrCat(i));
-  for (const std::string& tail :
-       {record.substr(0, 3), record.substr(0, 7), record.substr(0, record.size() - 1), holes, zeros, noise}) {
+  // RocksDB's records: checksum (4), length (2, little-endian), type (1 for a whole one), batch. Parts of one, one of which only
+  // the length is right, zeros for pages that were never written, and noise.
+  const std::string header("\x01\x02\x03\x04\xe8\x03\x01", 7);
+  const std::string whole_record = header + noise.substr(0, 1000);
+  for (const std::string& tail : {header.substr(0, 3), header, header + noise.substr(0, 500), whole_record,
+                                  whole_record + whole_record, std::string(5000, '\0'), noise}) {
     Copy("copy");
     WriteFile(folder_.path("copy/") + name, whole + tail);
     // Twice, with a write in between: the log with the bad tail is then no longer the last.
@@ -202,6 +202,15 @@ TEST_F(HighWaterTest, AnUnacknowledgedTailOfAnyKindIsDropped) {
       EXPECT_EQ((*store)->GetSweep(request)->info().counts().done(), 3 + round);
       EXPECT_EQ(PutOne(**store, sweep_, MakeResult(plan_, 10 + round)).code(), v1::PutOutcome::CODE_STORED);
       EXPECT_EQ(Problems(VerifyAll(**store, true)), "");
+      store->reset();
+      // One family moves past the bad record, the others do not.
+      Database::Options options;
+      options.folder = folder_.path("copy");
+      options.ballast_bytes = 0;
+      auto database = Database::Open(options);
+      ASSERT_TRUE(database.ok()) << database.status() << " with a tail of " << tail.size();
+      const Family family = round == 0 ? Family::kMeta : Family::kResults;
+      ASSERT_TRUE((*database)->db().Flush(rocksdb::FlushOptions(), (*database)->family(family)).ok());
     }
   }
 }
@@ -415,6 +424,37 @@ TEST_F(HighWaterTest, ACopyCarriesItsOwnMark) {
   EXPECT_EQ(Done(folder_.path("copy")), 3u);
   ASSERT_TRUE(WriteHighWaterMark(folder_.path("copy"), mark->uuid, mark->sequence + 1000).ok());
   ExpectRefused(folder_.path("copy"), "was acknowledged");
+}
+
+// RocksDB copies logs and manifests into a checkpoint under the names they have in the store.
+TEST_F(HighWaterTest, ACheckpointBesideItChangesNothing) {
+  Fill(0, 3);
+  std::string uuid;
+  uint64_t sequence = 0;
+  {
+    Database::Options options;
+    options.folder = store() + "/";
+    options.ballast_bytes = 0;
+    auto database = Database::Open(options);
+    ASSERT_TRUE(database.ok()) << database.status();
+    uuid = (*database)->uuid();
+    sequence = (*database)->acknowledged();
+    rocksdb::Checkpoint* raw = nullptr;
+    ASSERT_TRUE(rocksdb::Checkpoint::Create(&(*database)->db(), &raw).ok());
+    std::unique_ptr<rocksdb::Checkpoint> checkpoint(raw);
+    ASSERT_TRUE(checkpoint->CreateCheckpoint(folder_.path("checkpoint"), /*log_size_for_flush=*/uint64_t{1} << 40).ok());
+  }
+  const auto mark = ReadHighWaterMark(store());
+  ASSERT_TRUE(mark.ok());
+  for (const FileMark& file : mark->files) {
+    if (file.kind != FileMark::Kind::kLog) continue;
+    const std::string log = absl::StrCat(store(), "/", absl::Dec(file.number, absl::kZeroPad6), ".log");
+    EXPECT_EQ(file.bytes, std::filesystem::file_size(log));
+  }
+  EXPECT_EQ(Done(store()), 3u);
+  EXPECT_EQ(Opens(folder_.path("checkpoint")).code(), absl::StatusCode::kDataLoss) << "a copy needs its own mark";
+  ASSERT_TRUE(WriteHighWaterMark(folder_.path("checkpoint"), uuid, sequence).ok());
+  EXPECT_EQ(Done(folder_.path("checkpoint")), 3u);
 }
 
 // Logs come and go while families are flushed; the mark follows, so that no opening sees a deletion as a loss.

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "absl/time/clock.h"
+#include "base/rpc.h"
 #include "tests/store/fixture.h"
 #include "tests/store/gated_fs.h"
 
@@ -22,7 +23,7 @@ TEST(Memory, StaysInItsBudgetWhileAFlushIsHeld) {
   options.file_system = disk;
   auto store = OpenStore(options);
   const uint32_t sweep = Create(*store, manifest).value();
-  const v1::Result large = MakeResult(plan, 0, 3 << 20);
+  const v1::Result large = MakeResult(plan, 0, kMaxImageBytes - 4096);
   disk->Close();
   std::atomic<int> stored{0};
   std::atomic<int> running{4};
@@ -62,7 +63,7 @@ TEST(Memory, AnOpenScanHoldsNoWriterUp) {
   options.memory_bytes = Database::kMinMemoryBytes;
   auto store = OpenStore(options);
   const uint32_t sweep = Create(*store, manifest).value();
-  const v1::Result large = MakeResult(plan, 0, 3 << 20);
+  const v1::Result large = MakeResult(plan, 0, kMaxImageBytes - 4096);
   v1::GetResultsRequest request;
   request.set_sweep(sweep);
   request.set_with_images(true);
