@@ -468,7 +468,9 @@ TEST_F(DeletionTest, SurvivesAPowerCutAtAnyChange) {
     store = OpenStore(left);
     const auto again = Delete(*store, planted_);
     EXPECT_TRUE(again.ok() || absl::IsNotFound(again.status())) << change << " " << again.status();
-    if (change == deleted) EXPECT_TRUE(absl::IsNotFound(again.status())) << again.status();
+    if (change == deleted) {
+      EXPECT_TRUE(absl::IsNotFound(again.status())) << again.status();
+    }
     EXPECT_THAT(Grep(left), testing::IsEmpty()) << change;
     ExpectOthersIntact(*store);
     store.reset();

@@ -9,9 +9,11 @@
 namespace promptsweep::store::golden {
 
 // Sweep 1: 6 cells, two embedders. Cells 0..4 have results, the image of cell 0 stands in a blob file; cell 5 failed; cell 1
-// came a second time with other content. Sweep 2: 4 cells, of which 0 and 1 are done.
+// came a second time with other content. Sweep 2: 4 cells, of which 0 and 1 are done. From version 2 on, the vectors of sweep 1
+// are packed, and sweep 3 asks what sweep 2 asks and took over its results.
 inline v1::SweepManifest First() { return MakeManifest("golden", 3, {"eye", "ear"}); }
 inline v1::SweepManifest Second() { return MakeManifest("golden-two", 2); }
+inline v1::SweepManifest Third() { return MakeManifest("golden-three", 2); }
 inline constexpr uint64_t kFirstDone = 5;
 inline constexpr uint64_t kSecondDone = 2;
 inline constexpr uint64_t kFailed = 5;

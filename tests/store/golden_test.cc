@@ -81,6 +81,13 @@ TEST_P(GoldenTest, HoldsWhatWasWrittenIntoItAndIsWrittenOn) {
     Store& store = **opened;
     ExpectResults(store, 1, golden::First(), golden::kFirstDone);
     ExpectResults(store, 2, golden::Second(), golden::kSecondDone + opening);
+    const uint32_t sweeps = GetParam() == 1 ? 2 : 3;
+    if (sweeps == 3) {
+      ExpectResults(store, 3, golden::Third(), golden::kSecondDone);
+      v1::GetSweepRequest third;
+      third.set_sweep(3);
+      EXPECT_EQ(store.GetSweep(third)->info().counts().reused(), golden::kSecondDone);
+    }
 
     v1::GetSweepRequest by_name;
     by_name.set_name("golden");
@@ -118,7 +125,7 @@ TEST_P(GoldenTest, HoldsWhatWasWrittenIntoItAndIsWrittenOn) {
     EXPECT_EQ(store.GetSweep(by_name)->info().counts().divergent(), 1u);
     EXPECT_EQ(PutOne(store, 2, golden::ResultOf(golden::Second(), golden::kSecondDone + opening)).code(),
               v1::PutOutcome::CODE_STORED);
-    EXPECT_EQ(*Create(store, MakeManifest(absl::StrCat("new", opening), 1)), 3u + opening);
+    EXPECT_EQ(*Create(store, MakeManifest(absl::StrCat("new", opening), 1)), sweeps + 1 + opening);
     EXPECT_EQ(Problems(VerifyAll(store, true)), "");
   }
 }

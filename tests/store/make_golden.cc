@@ -51,8 +51,13 @@ void Make(const std::string& folder) {
     motifs.set_sweep(first);
     motifs.set_report(kMotifs);
     PS_CHECK(Await(*store, &Store::PutMotifs, motifs).ok());
+    PS_CHECK(store->packer().PackAll().value() == kFirstDone * 2);
     const uint32_t second = *Create(*store, Second());
     Put(*store, second, Second(), 0, kSecondDone);
+    v1::ReuseResultsRequest reuse;
+    reuse.set_sweep(*Create(*store, Third()));
+    reuse.add_ranges()->set_end(kSecondDone);
+    PS_CHECK(Await(*store, &Store::ReuseResults, reuse)->reused() == kSecondDone);
   }
   // Opening needs none of these, and they are most of the bytes.
   std::vector<std::filesystem::path> spare;
