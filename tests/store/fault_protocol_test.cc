@@ -192,8 +192,9 @@ TEST_F(Stalled, F14GiantMessagesAreRefused) {
 }
 
 TEST_F(Stalled, F14ManyConcurrentMessagesAreRefusedWithinLimits) {
-  absl::Notification go_on;
-  fs_->BeforeSync([&] { go_on.WaitForNotification(); });
+  // Shared: the store syncs once more when it closes, after this frame has gone.
+  const auto go_on = std::make_shared<absl::Notification>();
+  fs_->BeforeSync([go_on] { go_on->WaitForNotification(); });
   static constexpr int kCalls = 96;
   std::atomic<int> stored{0}, busy{0};
   absl::Mutex mu;
@@ -221,7 +222,7 @@ TEST_F(Stalled, F14ManyConcurrentMessagesAreRefusedWithinLimits) {
   }
   EXPECT_EQ(stored, 0);
   EXPECT_TRUE(ListedOver()) << "reads are served meanwhile";
-  go_on.Notify();
+  go_on->Notify();
   for (std::thread& thread : threads) thread.join();
   EXPECT_GT(stored, 0);
   EXPECT_LE(static_cast<size_t>(stored), kQueue / 2'500'000 + 1);

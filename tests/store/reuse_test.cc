@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "base/rpc.h"
+#include "jobs/sweep/image_location.h"
 #include "tests/store/fixture.h"
 
 namespace promptsweep::store {
@@ -319,10 +320,12 @@ TEST_F(ReuseTest, ImagesStayWhereTheSweepWantsThem) {
   manifest.mutable_spec()->set_images("s3://bucket/prefix");
   EXPECT_EQ(Linked(Add(manifest), 2), 0) << "the bucket would lack these images";
   // A result whose image is outside serves every sweep, without a link.
+  std::string uri;
   Plant([&](Database& database) {
     ResultRow row = RowOf(database, 1, 0);
     v1::Result rest;
-    rest.set_image_uri("s3://bucket/prefix/0.png");
+    uri = sweep::ImageUri("s3://bucket/prefix", row.image_digest, row.format);
+    rest.set_image_uri(uri);
     row.rest = rest.SerializeAsString();
     PutRow(database, Family::kResults, CellKey(1, 0), Encode(row));
     DeleteRow(database, Family::kImages, CellKey(1, 0));
@@ -334,7 +337,7 @@ TEST_F(ReuseTest, ImagesStayWhereTheSweepWantsThem) {
   request.set_sweep(inside);
   const auto rows = ReadAll(*store_, request);
   ASSERT_TRUE(rows.ok()) << rows.status();
-  EXPECT_EQ((*rows)[0].image_uri(), "s3://bucket/prefix/0.png");
+  EXPECT_EQ((*rows)[0].image_uri(), uri);
   EXPECT_EQ((*rows)[0].reused_from().sweep(), 1u);
   EXPECT_GT((*rows)[0].image_bytes(), 0u);
   EXPECT_EQ((*rows)[1].image_uri(), "");
@@ -357,9 +360,9 @@ TEST_F(ReuseTest, NothingIsTakenFromOrForASweepThatIsBeingDeleted) {
     SetState(database, 1, v1::SWEEP_STATE_DONE);
     SetState(database, second, v1::SWEEP_STATE_DELETING);
   });
-  EXPECT_EQ(Reuse(second, {Range(0, 6)}).status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(Counts(second).done(), 0u);
+  EXPECT_EQ(Reuse(second, {Range(0, 6)}).status().code(), absl::StatusCode::kNotFound);
   Plant([&](Database& database) { SetState(database, second, v1::SWEEP_STATE_RUNNING); });
+  EXPECT_EQ(Counts(second).done(), 0u);
   EXPECT_EQ(Linked(second, 6), 6);
   // The owner goes, the cell that by_fingerprint leads to stays: not now.
   const uint32_t third = Add(MakeManifest("third", 3));
