@@ -58,19 +58,16 @@ struct RestoreFlags {
 
 absl::StatusOr<int> Restore(const RestoreFlags& flags, const Common& common) {
   if (common.source.remote()) return absl::InvalidArgumentError("restore makes a folder on this machine: name it with --store");
-  PS_ASSIGN_OR_RETURN(const store::Restored restored, store::RestoreStore({.backup = flags.backup,
-                                                                           .folder = common.source.store,
-                                                                           .number = flags.number}));
+  PS_ASSIGN_OR_RETURN(const store::Restored restored,
+                      store::RestoreStore({.backup = flags.backup, .folder = common.source.store, .number = flags.number}));
   uint64_t results = 0;
   for (const auto& [sweep, done] : restored.facts.done) results += done;
   Table table({{"store", false, true, 0}, {"backup", true}, {"results", true}, {"bytes", true}});
   table.Add({common.source.store, absl::StrCat(restored.backup), absl::StrCat(results),
              common.output == OutputFormat::kTable ? Bytes(restored.bytes) : absl::StrCat(restored.bytes)});
-  PS_RETURN_IF_ERROR(Print(common.output, table,
-                           Json{{"store", common.source.store},
-                                {"backup", restored.backup},
-                                {"results", results},
-                                {"bytes", restored.bytes}}));
+  PS_RETURN_IF_ERROR(
+      Print(common.output, table,
+            Json{{"store", common.source.store}, {"backup", restored.backup}, {"results", results}, {"bytes", restored.bytes}}));
   return kOk;
 }
 
@@ -172,10 +169,10 @@ std::string StatsText(const v1::GetStatsResponse& stats) {
   line("memory", Bytes(stats.memory_bytes()), " of at most ", Bytes(stats.memory_limit_bytes()));
   line("to be packed", Grouped(stats.staged_vectors()), " vectors");
   line("written", Bytes(stats.written_bytes()), " since it was opened",
-       stats.accepted_bytes() == 0 ? ""
-                                   : absl::StrCat(", for ", Bytes(stats.accepted_bytes()), " of results: ",
-                                                  Times(static_cast<double>(stats.written_bytes()) /
-                                                        static_cast<double>(stats.accepted_bytes()))));
+       stats.accepted_bytes() == 0
+           ? ""
+           : absl::StrCat(", for ", Bytes(stats.accepted_bytes()), " of results: ",
+                          Times(static_cast<double>(stats.written_bytes()) / static_cast<double>(stats.accepted_bytes()))));
   return text;
 }
 

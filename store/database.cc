@@ -315,9 +315,9 @@ absl::Status Database::CheckMeta() {
     // whose number follows the bad record tells later openings that nothing is missing there.
     rocksdb::WriteOptions options;
     options.sync = true;
-    PS_RETURN_IF_ERROR(Annotate(FromRocks(db_->Put(options, family(Family::kMeta), ToSlice(kSchemaVersionKey),
-                                                   ToSlice(EncodeU32(kSchemaVersion)))),
-                                absl::StrCat("cannot migrate store ", folder)));
+    PS_RETURN_IF_ERROR(Annotate(
+        FromRocks(db_->Put(options, family(Family::kMeta), ToSlice(kSchemaVersionKey), ToSlice(EncodeU32(kSchemaVersion)))),
+        absl::StrCat("cannot migrate store ", folder)));
   }
   return absl::OkStatus();
 }

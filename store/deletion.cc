@@ -20,7 +20,7 @@ constexpr size_t kSliceCells = 1 << 20;
 // Rows read between two looks at the cancellation.
 constexpr size_t kRowsPerCheck = 4096;
 
-constexpr Family kBySweep[] = {Family::kResults,  Family::kImages, Family::kCoverage, Family::kFailures,
+constexpr Family kBySweep[] = {Family::kResults,    Family::kImages, Family::kCoverage, Family::kFailures,
                                Family::kDuplicates, Family::kMotifs, Family::kLinks,    Family::kCounters};
 
 struct Cell {

@@ -132,7 +132,7 @@ class Ledger {
     absl::flat_hash_map<std::string, uint32_t> divergent;  // duplicate key -> sweep
     std::optional<uint32_t> deletion;
     std::optional<uint32_t> deleted;
-    std::map<uint32_t, uint64_t> reused;                   // sweep -> results taken over in this group
+    std::map<uint32_t, uint64_t> reused;  // sweep -> results taken over in this group
   };
 
   Ledger() = default;

@@ -63,8 +63,8 @@ absl::StatusOr<std::string> ReadOnlyDatabase::Get(Family family, absl::string_vi
   return value;
 }
 
-absl::Status ReadOnlyDatabase::ForEach(
-    Family family, const std::function<absl::Status(absl::string_view key, absl::string_view value)>& row) {
+absl::Status ReadOnlyDatabase::ForEach(Family family,
+                                       const std::function<absl::Status(absl::string_view key, absl::string_view value)>& row) {
   rocksdb::ColumnFamilyHandle* handle = Find(family);
   if (!handle) return absl::OkStatus();
   const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(rocksdb::ReadOptions(), handle));

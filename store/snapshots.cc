@@ -196,8 +196,8 @@ absl::StatusOr<FolderFacts> InspectFolder(const std::string& folder, rocksdb::En
     PS_ASSIGN_OR_RETURN(const std::string version, copy->Get(Family::kMeta, kSchemaVersionKey));
     PS_ASSIGN_OR_RETURN(const uint32_t number, DecodeU32(version));
     if (number > kSchemaVersion) {
-      return absl::FailedPreconditionError(absl::StrCat("it has schema version ", number, ", this program knows ", kSchemaVersion,
-                                                        ": use a newer program"));
+      return absl::FailedPreconditionError(
+          absl::StrCat("it has schema version ", number, ", this program knows ", kSchemaVersion, ": use a newer program"));
     }
     PS_ASSIGN_OR_RETURN(facts.uuid, copy->Get(Family::kMeta, kStoreUuidKey));
     facts.sequence = copy->db().GetLatestSequenceNumber();
@@ -281,8 +281,8 @@ absl::StatusOr<v1::BackupResponse> MakeBackup(const SnapshotSource& source, cons
   rocksdb::CreateBackupOptions create;
   create.flush_before_backup = true;
   rocksdb::BackupID number = 0;
-  PS_RETURN_IF_ERROR(stopped(
-      engine->CreateNewBackupWithMetadata(create, &source.database.db(), ToHex(source.database.uuid()), &number)));
+  PS_RETURN_IF_ERROR(
+      stopped(engine->CreateNewBackupWithMetadata(create, &source.database.db(), ToHex(source.database.uuid()), &number)));
   rocksdb::BackupInfo info;
   const auto check = [&]() -> absl::Status {
     PS_RETURN_IF_ERROR(FromRocks(engine->VerifyBackup(number, /*verify_with_checksum=*/true)));

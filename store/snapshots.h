@@ -46,8 +46,8 @@ struct SnapshotSource {
 [[nodiscard]] absl::StatusOr<v1::BackupResponse> MakeBackup(const SnapshotSource& source, const std::string& folder);
 
 struct RestoreOptions {
-  std::string backup;  // folder
-  std::string folder;  // where the store is to be; absent or empty
+  std::string backup;   // folder
+  std::string folder;   // where the store is to be; absent or empty
   uint32_t number = 0;  // 0: the newest
 };
 struct Restored {

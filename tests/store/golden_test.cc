@@ -174,8 +174,8 @@ TEST(NewerStoreTest, IsRefusedAndNothingInItChanges) {
     options.create_if_missing = create;
     const auto opened = Store::Open(std::move(options));
     ASSERT_EQ(opened.status().code(), absl::StatusCode::kFailedPrecondition) << opened.status();
-    EXPECT_THAT(opened.status().message(), HasSubstr(absl::StrCat("has schema version 99, this program knows ", kSchemaVersion,
-                                                                  ": use a newer program")));
+    EXPECT_THAT(opened.status().message(),
+                HasSubstr(absl::StrCat("has schema version 99, this program knows ", kSchemaVersion, ": use a newer program")));
   }
   EXPECT_EQ(FilesOf(path), before);
 }
