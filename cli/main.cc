@@ -40,6 +40,7 @@ int Run(int argc, char** argv) {
   AddRun(commands);
   AddPlan(commands);
   AddSweepCommands(commands);
+  AddSteeringCommands(commands);
   AddQuery(commands);
   AddShow(commands);
   AddVerify(commands);

@@ -10,6 +10,7 @@
 #include "cli/cluster.h"
 #include "cli/command.h"
 #include "cli/headline.h"
+#include "cli/limits.h"
 #include "cli/mining.h"
 #include "cli/progress.h"
 #include "cli/report_command.h"
@@ -30,6 +31,7 @@ struct Options {
   bool no_motifs = false;
   std::string report;
   std::string listen = "127.0.0.1:0";
+  LimitOptions limits;
 };
 
 // A small model gains little from threads that wait for each other at every step: below this weight each core gets a worker of
@@ -96,6 +98,7 @@ class RunCommand {
     PS_ASSIGN_OR_RETURN(const sweep::ModelCatalog catalog, sweep::ModelCatalog::Open(model_folders_));
     auto manifest = sweep::Freeze(loaded->spec, catalog, {.where = &loaded->where});
     if (!manifest.ok()) return AsBadInput(manifest.status());
+    limits_ = options_.limits.Over(loaded->limits);
     PrintNotes(*loaded);
     PS_RETURN_IF_ERROR(ShareOut(*manifest, catalog));
     return manifest;
@@ -125,6 +128,7 @@ class RunCommand {
     embeds_ = manifest.embedders_size() > 0;
     v1::SubmitSweepRequest request;
     request.mutable_manifest()->Swap(&manifest);
+    if (limits_.ByteSizeLong() > 0) *request.mutable_limits() = limits_;
     auto submitted = Call(cluster_->sweeps(), &v1::SweepService::StubInterface::SubmitSweep, request);
     if (!submitted.ok()) return AsBadInput(submitted.status());
     sweep_ = submitted->sweep();
@@ -178,6 +182,11 @@ class RunCommand {
       PS_ASSIGN_OR_RETURN(const v1::SweepStatus status, Status());
       if (HasEnded(status.state())) {
         pool.Stop(kDrainPatience);
+        return status;
+      }
+      if (!status.held().empty() && status.leased() == 0) {
+        pool.Stop(kDrainPatience);
+        Note(absl::StrCat("sweep ", sweep_, " is held: ", status.held(), "; with higher limits the same command goes on"));
         return status;
       }
       PS_RETURN_IF_ERROR(pool.Tend(status.done() + status.failed()));
@@ -255,6 +264,7 @@ class RunCommand {
   const Common& common_;
   Progress progress_;
   std::vector<std::string> model_folders_;
+  v1::SweepLimits limits_;
   int workers_ = 1;
   int threads_ = 1;
   std::unique_ptr<LocalCluster> cluster_;
@@ -286,6 +296,7 @@ void AddRun(Commands& commands) {
   app->add_option("--device", options->device, "cpu, or cuda:N where libtorch has it")->capture_default_str();
   app->add_flag("--no-motifs", options->no_motifs, "Stop when every cell has run");
   app->add_option("--report", options->report, "Where to write the page [STORE/report-NAME.html]")->type_name("FILE");
+  options->limits.AddTo(*app);
   app->add_option("--listen", options->listen, "Loopback address for workers, and for other commands meanwhile")
       ->type_name("HOST:PORT")
       ->capture_default_str();

@@ -1,5 +1,7 @@
 // The operator's verbs: submit, status, watch, pause, resume, cancel, retry, explain, workers. With a store folder, where nobody
 // schedules anything, they change what is stored and the next run goes by it.
+#include <unistd.h>
+
 #include <algorithm>
 #include <iterator>
 
@@ -10,6 +12,7 @@
 #include "base/status.h"
 #include "cli/command.h"
 #include "cli/duplicates.h"
+#include "cli/limits.h"
 #include "cli/process.h"
 #include "cli/progress.h"
 #include "cli/text.h"
@@ -93,19 +96,26 @@ absl::Status PrintStatuses(const Common& common, const std::vector<Shown>& sweep
   for (const auto& [status, divergent] : sweeps) {
     const bool people = common.output == OutputFormat::kTable;
     const auto number = [&](uint64_t n) { return people ? Grouped(n) : absl::StrCat(n); };
-    table.Add({absl::StrCat(status.sweep()), status.name(), StateName(status.state()), number(status.planned()),
+    table.Add({absl::StrCat(status.sweep()), status.name(), status.held().empty() ? StateName(status.state()) : "held", number(status.planned()),
                number(status.done()), number(status.failed()), number(status.leased()), number(status.pending()),
                absl::StrFormat("%.1f", status.cells_per_second()), absl::StrCat(status.workers()), number(status.reused()),
                number(divergent), ToHex(status.digest())});
     json.push_back(ToJson(status));
     json.back()["divergent"] = divergent;
   }
-  return Print(common.output, table, one ? json[0] : json);
+  PS_RETURN_IF_ERROR(Print(common.output, table, one ? json[0] : json));
+  for (const auto& [status, divergent] : sweeps) {
+    if (status.held().empty() || common.quiet) continue;
+    PrintNote(absl::StrCat("sweep ", status.sweep(), " (", status.name(), ") is held: ", status.held(),
+                           "; promptsweep limits changes that"));
+  }
+  return absl::OkStatus();
 }
 
 struct StatusOptions {
   std::string sweep;
   bool duplicates = false;
+  bool watch = false;
 };
 
 absl::StatusOr<int> StatusOfOne(const StatusOptions& options, Client& client, const Common& common) {
@@ -123,10 +133,8 @@ absl::StatusOr<int> StatusOfOne(const StatusOptions& options, Client& client, co
   return kOk;
 }
 
-absl::StatusOr<int> Status(const StatusOptions& options, const Common& common) {
-  if (options.sweep.empty() && options.duplicates) return absl::InvalidArgumentError("--duplicates needs a SWEEP");
-  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
-  if (!options.sweep.empty()) return StatusOfOne(options, *client, common);
+absl::StatusOr<std::vector<Shown>> StatusOfAll(Client& opened) {
+  Client* const client = &opened;
   std::vector<Shown> sweeps;
   PS_ASSIGN_OR_RETURN(const auto stored, Call(client->store(), &StoreStub::ListSweeps, v1::ListSweepsRequest()));
   if (client->sweeps()) {
@@ -140,8 +148,7 @@ absl::StatusOr<int> Status(const StatusOptions& options, const Common& common) {
   } else {
     for (const v1::SweepInfo& info : stored.sweeps()) sweeps.emplace_back(Shown{StatusOf(info)}).Add(info);
   }
-  PS_RETURN_IF_ERROR(PrintStatuses(common, sweeps, false));
-  return kOk;
+  return sweeps;
 }
 
 absl::StatusOr<int> Watch(const std::string& key, const Common& common) {
@@ -161,14 +168,48 @@ absl::StatusOr<int> Watch(const std::string& key, const Common& common) {
                                                         StateName(status.state()), ", ", status.pending(),
                                                         " cells to do): promptsweep run with its spec goes on with it"));
     }
+    if (!status.held().empty() && status.leased() == 0) {
+      progress.Clear();
+      PS_RETURN_IF_ERROR(PrintStatuses(common, {shown}, true));
+      return kWorkFailed;
+    }
     progress.Update(status);
     if (IsStopSignal(WaitForSignal(absl::Seconds(1)))) return kInterrupted;
   }
 }
 
+// The table again and again until nothing is left that could move.
+absl::StatusOr<int> WatchAll(Client& client, const Common& common) {
+  TakeOverSignals();
+  const bool clears = isatty(STDOUT_FILENO) != 0 && common.output == OutputFormat::kTable;
+  while (true) {
+    PS_ASSIGN_OR_RETURN(const std::vector<Shown> sweeps, StatusOfAll(client));
+    if (clears) PS_RETURN_IF_ERROR(WriteStdout("\x1b[H\x1b[2J"));
+    PS_RETURN_IF_ERROR(PrintStatuses(common, sweeps, false));
+    const bool moves = std::any_of(sweeps.begin(), sweeps.end(), [](const Shown& shown) {
+      return shown.status.state() == v1::SWEEP_STATE_RUNNING && (shown.status.held().empty() || shown.status.leased() > 0);
+    });
+    if (!moves || !client.sweeps()) return kOk;
+    if (IsStopSignal(WaitForSignal(absl::Seconds(2)))) return kInterrupted;
+  }
+}
+
+absl::StatusOr<int> Status(const StatusOptions& options, const Common& common) {
+  if (options.sweep.empty() && options.duplicates) return absl::InvalidArgumentError("--duplicates needs a SWEEP");
+  if (options.watch && options.duplicates) return absl::InvalidArgumentError("--watch and --duplicates exclude each other");
+  if (options.watch && !options.sweep.empty()) return Watch(options.sweep, common);
+  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
+  if (!options.sweep.empty()) return StatusOfOne(options, *client, common);
+  if (options.watch) return WatchAll(*client, common);
+  PS_ASSIGN_OR_RETURN(const std::vector<Shown> sweeps, StatusOfAll(*client));
+  PS_RETURN_IF_ERROR(PrintStatuses(common, sweeps, false));
+  return kOk;
+}
+
 struct SubmitOptions {
   std::string spec;
   std::vector<std::string> models;
+  LimitOptions limits;
 };
 
 absl::StatusOr<int> Submit(const SubmitOptions& options, const Common& common) {
@@ -179,11 +220,13 @@ absl::StatusOr<int> Submit(const SubmitOptions& options, const Common& common) {
   auto manifest = sweep::Freeze(loaded->spec, catalog, {.allow_unknown_models = common.source.remote(), .where = &loaded->where});
   if (!manifest.ok()) return AsBadInput(manifest.status());
   PrintNotes(*loaded);
+  const v1::SweepLimits limits = options.limits.Over(loaded->limits);
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .create = true}));
   v1::SubmitSweepResponse response;
   if (client->sweeps()) {
     v1::SubmitSweepRequest request;
     *request.mutable_manifest() = *std::move(manifest);
+    if (limits.ByteSizeLong() > 0) *request.mutable_limits() = limits;
     auto submitted = Call(*client->sweeps(), &SweepStub::SubmitSweep, request);
     if (absl::IsNotFound(submitted.status())) return AsBadInput(submitted.status());
     PS_RETURN_IF_ERROR(submitted.status());
@@ -192,9 +235,16 @@ absl::StatusOr<int> Submit(const SubmitOptions& options, const Common& common) {
     v1::CreateSweepRequest request;
     *request.mutable_manifest() = *std::move(manifest);
     request.set_state(v1::SWEEP_STATE_RUNNING);
+    *request.mutable_limits() = limits;
     PS_ASSIGN_OR_RETURN(const auto created, Call(client->store(), &StoreStub::CreateSweep, request));
     response.set_sweep(created.sweep());
     response.set_existed(created.existed());
+    if (created.existed() && limits.ByteSizeLong() > 0) {
+      v1::SetSweepLimitsRequest change;
+      change.set_sweep(created.sweep());
+      *change.mutable_limits() = limits;
+      PS_RETURN_IF_ERROR(Call(client->store(), &StoreStub::SetSweepLimits, change).status());
+    }
   }
   Table table({{"sweep", true}, {"name", false, true}, {"existed"}});
   table.Add({absl::StrCat(response.sweep()), loaded->spec.name(), response.existed() ? "true" : "false"});
@@ -333,20 +383,26 @@ void AddSweepCommands(Commands& commands) {
                                Commands::Needs::kSource, [submit](const Common& common) { return Submit(*submit, common); });
   app->add_option("SPEC", submit->spec, "Experiment in YAML")->required();
   app->add_option("--models", submit->models, "Folders with models; the server's workers may have others")->type_name("DIR");
+  submit->limits.AddTo(*app);
   auto status = std::make_shared<StatusOptions>();
   app = commands.Add("status", "Progress of every sweep, or of one", Commands::Needs::kSource,
                      [status](const Common& common) { return Status(*status, common); });
   app->add_option("SWEEP", status->sweep, "Id, name or at least 6 digits of the digest");
+  app->add_flag("--watch", status->watch, "Go on until the sweep ends, or all of them");
   app->add_flag("--duplicates", status->duplicates, "List the results that arrived again with other content");
   with_key("watch", "Progress until the sweep ends; exit code 1 where it failed", true, &Watch);
   const std::tuple<const char*, const char*, Verb> kVerbs[] = {{"pause", "Grant no more work; what runs finishes", Verb::kPause},
                                                                {"resume", "Undo pause", Verb::kResume},
-                                                               {"cancel", "Give a sweep up; its results stay", Verb::kCancel},
-                                                               {"retry", "Run failed cells again", Verb::kRetry}};
+                                                               {"cancel", "Give a sweep up; its results stay", Verb::kCancel}};
   for (const auto& [name, description, verb] : kVerbs) {
     with_key(name, description, true,
              [verb = verb](const std::string& key, const Common& common) { return Change(verb, key, common); });
   }
+  auto retry = std::make_shared<std::pair<std::string, bool>>();
+  app = commands.Add("retry", "Run failed cells again", Commands::Needs::kSource,
+                     [retry](const Common& common) { return Change(Verb::kRetry, retry->first, common); });
+  app->add_option("SWEEP", retry->first, "Id, name or at least 6 digits of the digest")->required();
+  app->add_flag("--failed", retry->second, "Those that failed for good: the default, and all there is to retry");
   with_key("explain", "Why a sweep is not moving", true, &Explain);
   commands.Add("workers", "Workers the server knows", Commands::Needs::kSource, &Workers);
 }

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "coordinator/coordinator.h"
+#include "jobs/sweep/limits.h"
 
 namespace promptsweep::coordinator {
 namespace {
@@ -45,7 +46,7 @@ void Coordinator::Enqueue(Done<Response> done, std::function<absl::StatusOr<Resp
 }
 
 void Coordinator::SubmitSweep(const v1::SubmitSweepRequest& request, Done<v1::SubmitSweepResponse> done) {
-  Enqueue<v1::SubmitSweepResponse>(std::move(done), [this, manifest = request.manifest()] { return Submit(manifest); });
+  Enqueue<v1::SubmitSweepResponse>(std::move(done), [this, request] { return Submit(request); });
 }
 
 void Coordinator::PauseSweep(const v1::PauseSweepRequest& request, Done<v1::PauseSweepResponse> done) {
@@ -73,6 +74,19 @@ void Coordinator::RetryFailed(const v1::RetryFailedRequest& request, Done<v1::Re
   Enqueue<v1::RetryFailedResponse>(std::move(done), [this, sweep = request.sweep()] { return Retry(sweep); });
 }
 
+void Coordinator::SetLimits(const v1::SetLimitsRequest& request, Done<v1::SetLimitsResponse> done) {
+  Enqueue<v1::SetLimitsResponse>(std::move(done), [this, request]() -> absl::StatusOr<v1::SetLimitsResponse> {
+    v1::SetLimitsResponse response;
+    PS_RETURN_IF_ERROR(StateOf(request.sweep()).status());
+    PS_ASSIGN_OR_RETURN(*response.mutable_limits(), ChangeLimits(request.sweep(), request.limits()));
+    return response;
+  });
+}
+
+void Coordinator::Extend(const v1::ExtendRequest& request, Done<v1::ExtendResponse> done) {
+  Enqueue<v1::ExtendResponse>(std::move(done), [this, request] { return ExtendStored(request); });
+}
+
 absl::Status Coordinator::LoadAll() {
   PS_ASSIGN_OR_RETURN(const std::vector<v1::SweepInfo> sweeps, store_->ListSweeps());
   std::vector<Loaded> unfinished;
@@ -94,8 +108,7 @@ absl::Status Coordinator::LoadAll() {
   for (Loaded& loaded : unfinished) {
     spdlog::info("sweep {} ({}) goes on: {} of {} cells done, {} failed", loaded.info.sweep(),
                  loaded.info.manifest().spec().name(), loaded.coverage.size(), loaded.plan.cell_count(), loaded.failed.size());
-    state_.LoadSweep(loaded.info.sweep(), loaded.plan, loaded.info.state(), loaded.coverage, loaded.failed, now,
-                     loaded.info.counts().reused());
+    state_.LoadSweep(loaded.info, loaded.plan, loaded.coverage, loaded.failed, now);
   }
   if (!unfinished.empty() && options_.restart_grace > absl::ZeroDuration()) state_.HoldGrantsUntil(now + options_.restart_grace);
   return absl::OkStatus();
@@ -114,8 +127,7 @@ absl::Status Coordinator::Activate(uint32_t sweep) {
   PS_ASSIGN_OR_RETURN(const Loaded loaded, Fetch(sweep));
   absl::MutexLock lock(&mu_);
   if (IsOurs(loaded.info)) {
-    state_.LoadSweep(sweep, loaded.plan, loaded.info.state(), loaded.coverage, loaded.failed, options_.clock->TimeNow(),
-                     loaded.info.counts().reused());
+    state_.LoadSweep(loaded.info, loaded.plan, loaded.coverage, loaded.failed, options_.clock->TimeNow());
   } else {
     state_.LoadEnded(loaded.info);
   }
@@ -127,7 +139,9 @@ absl::StatusOr<v1::SweepState> Coordinator::StateOf(uint32_t sweep) {
   return state_.SweepStateOf(sweep);
 }
 
-absl::StatusOr<v1::SubmitSweepResponse> Coordinator::Submit(v1::SweepManifest manifest) {
+absl::StatusOr<v1::SubmitSweepResponse> Coordinator::Submit(v1::SubmitSweepRequest request) {
+  v1::SweepManifest& manifest = *request.mutable_manifest();
+  PS_RETURN_IF_ERROR(sweep::CheckLimits(request.limits()));
   if (!manifest.imported_from().empty()) return absl::InvalidArgumentError("an import is stored directly, not submitted");
   {
     absl::MutexLock lock(&mu_);
@@ -139,17 +153,26 @@ absl::StatusOr<v1::SubmitSweepResponse> Coordinator::Submit(v1::SweepManifest ma
     absl::MutexLock lock(&mu_);
     known = state_.FindSweep(sweep::ManifestDigest(manifest));
   }
+  const auto attach = [&](uint32_t sweep) -> absl::StatusOr<v1::SubmitSweepResponse> {
+    PS_ASSIGN_OR_RETURN(v1::SubmitSweepResponse response, Attach(sweep));
+    if (request.has_limits()) PS_RETURN_IF_ERROR(ChangeLimits(sweep, request.limits()).status());
+    return response;
+  };
   if (known != 0) {
-    absl::StatusOr<v1::SubmitSweepResponse> attached = Attach(known);
+    absl::StatusOr<v1::SubmitSweepResponse> attached = attach(known);
     if (!absl::IsNotFound(attached.status())) return attached;
     // Its operator deleted it: it is a new sweep now.
     absl::MutexLock lock(&mu_);
     state_.ForgetEnded(known);
   }
-  PS_ASSIGN_OR_RETURN(const v1::CreateSweepResponse created, store_->CreateSweep(manifest));
-  if (created.existed()) return Attach(created.sweep());
+  PS_ASSIGN_OR_RETURN(const v1::CreateSweepResponse created, store_->CreateSweep(manifest, request.limits()));
+  if (created.existed()) return attach(created.sweep());
+  v1::SweepInfo info;
+  info.set_sweep(created.sweep());
+  info.set_state(v1::SWEEP_STATE_RUNNING);
+  *info.mutable_limits() = request.limits();
   absl::MutexLock lock(&mu_);
-  state_.LoadSweep(created.sweep(), plan, v1::SWEEP_STATE_RUNNING, {}, {}, options_.clock->TimeNow());
+  state_.LoadSweep(info, plan, {}, {}, options_.clock->TimeNow());
   spdlog::info("sweep {} ({}) accepted: {} cells", created.sweep(), manifest.spec().name(), plan.cell_count());
   v1::SubmitSweepResponse response;
   response.set_sweep(created.sweep());
@@ -166,6 +189,44 @@ absl::StatusOr<v1::SubmitSweepResponse> Coordinator::Attach(uint32_t sweep) {
   if (state.ok() && *state != v1::SWEEP_STATE_CANCELLED) return response;
   if (info.state() == v1::SWEEP_STATE_CANCELLED) PS_RETURN_IF_ERROR(store_->SetSweepState(sweep, v1::SWEEP_STATE_RUNNING));
   PS_RETURN_IF_ERROR(Activate(sweep));
+  return response;
+}
+
+absl::StatusOr<v1::SweepLimits> Coordinator::ChangeLimits(uint32_t sweep, const v1::SweepLimits& limits) {
+  PS_RETURN_IF_ERROR(sweep::CheckLimits(limits));
+  PS_ASSIGN_OR_RETURN(v1::SweepLimits all, store_->SetSweepLimits(sweep, limits));
+  absl::MutexLock lock(&mu_);
+  state_.SetLimits(sweep, all);
+  return all;
+}
+
+absl::StatusOr<v1::ExtendResponse> Coordinator::ExtendStored(v1::ExtendRequest request) {
+  PS_ASSIGN_OR_RETURN(const v1::SweepState before, StateOf(request.sweep()));
+  if (before == v1::SWEEP_STATE_CANCELLED) {
+    return absl::FailedPreconditionError(absl::StrCat("sweep ", request.sweep(), " was cancelled; submit it again first"));
+  }
+  v1::ExtendSweepRequest extend;
+  extend.set_sweep(request.sweep());
+  extend.set_from_digest(request.from_digest());
+  *extend.mutable_manifest() = std::move(*request.mutable_manifest());
+  {
+    absl::MutexLock lock(&mu_);
+    PS_RETURN_IF_ERROR(state_.FillDigests(*extend.mutable_manifest()));
+  }
+  PS_ASSIGN_OR_RETURN(const v1::ExtendSweepResponse extended, store_->ExtendSweep(extend));
+  v1::ExtendResponse response;
+  response.set_added(extended.added());
+  response.set_existed(extended.existed());
+  // Also where it existed: an earlier call may have got no further than the store.
+  if (!IsActive(before)) {
+    PS_RETURN_IF_ERROR(Activate(request.sweep()));
+    return response;
+  }
+  PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, store_->GetSweep(request.sweep()));
+  PS_ASSIGN_OR_RETURN(const sweep::Plan plan, sweep::Plan::FromManifest(info.manifest()));
+  absl::MutexLock lock(&mu_);
+  state_.Extend(info, plan);
+  spdlog::info("sweep {} ({}) has {} cells now", info.sweep(), info.manifest().spec().name(), plan.cell_count());
   return response;
 }
 
@@ -203,8 +264,13 @@ absl::StatusOr<v1::RetryFailedResponse> Coordinator::Retry(uint32_t sweep) {
   return response;
 }
 
-absl::Status Coordinator::RunStoreAction(const StoreAction& action, OrdinalSet& coverage) {
+absl::Status Coordinator::RunStoreAction(const StoreAction& action, StoreAnswer& answer) {
   switch (action.kind) {
+    case StoreAction::Kind::kCount: {
+      PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, store_->GetSweep(action.sweep));
+      answer.counts = info.counts();
+      return absl::OkStatus();
+    }
     case StoreAction::Kind::kPutFailures:
       return store_->PutFailures(action.sweep, action.failures);
     case StoreAction::Kind::kClearFailures:
@@ -215,7 +281,7 @@ absl::Status Coordinator::RunStoreAction(const StoreAction& action, OrdinalSet& 
     case StoreAction::Kind::kReconcile:
       break;
   }
-  PS_ASSIGN_OR_RETURN(coverage, store_->GetCoverage(action.sweep));
+  PS_ASSIGN_OR_RETURN(answer.coverage, store_->GetCoverage(action.sweep));
   return absl::OkStatus();
 }
 

@@ -201,6 +201,16 @@ void Coordinator::WorkerDied(absl::string_view name) {
   });
 }
 
+absl::StatusOr<v1::DrainWorkerResponse> Coordinator::DrainWorker(const v1::DrainWorkerRequest& request) {
+  return Apply<v1::DrainWorkerResponse>([&](absl::Time) -> absl::StatusOr<v1::DrainWorkerResponse> {
+    v1::DrainWorkerResponse response;
+    PS_ASSIGN_OR_RETURN(const uint32_t leases, state_.Drain(request.worker()));
+    response.set_leases(leases);
+    spdlog::info("worker {} is told to drain; it holds {} leases", request.worker(), leases);
+    return response;
+  });
+}
+
 absl::StatusOr<v1::GetSweepStatusResponse> Coordinator::GetSweepStatus(const v1::GetSweepStatusRequest& request) {
   return Apply<v1::GetSweepStatusResponse>([&](absl::Time now) -> absl::StatusOr<v1::GetSweepStatusResponse> {
     v1::GetSweepStatusResponse response;
@@ -296,8 +306,8 @@ bool Coordinator::RunStoreStep() {
     task(absl::OkStatus());
     return true;
   }
-  OrdinalSet coverage;
-  const absl::Status status = load ? LoadAll() : RunStoreAction(*action, coverage);
+  StoreAnswer said;
+  const absl::Status status = load ? LoadAll() : RunStoreAction(*action, said);
   if (!status.ok() && status.code() != absl::StatusCode::kCancelled) spdlog::warn("the store: {}", status.ToString());
   Calls calls;
   {
@@ -309,7 +319,7 @@ bool Coordinator::RunStoreStep() {
       wake_.SignalAll();
       return true;
     }
-    state_.ApplyStoreOutcome(*action, status, coverage, now);
+    state_.ApplyStoreOutcome(*action, status, said, now);
     if (action->kind == StoreAction::Kind::kSetState && status.ok()) {
       spdlog::info("sweep {} ended: {}", action->sweep, v1::SweepState_Name(action->state));
     }

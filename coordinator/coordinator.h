@@ -74,6 +74,7 @@ class Coordinator {
   absl::StatusOr<v1::ReleaseLeaseResponse> ReleaseLease(const v1::ReleaseLeaseRequest& request);
   // Its parent saw it die: see State::WorkerDied.
   void WorkerDied(absl::string_view name);
+  absl::StatusOr<v1::DrainWorkerResponse> DrainWorker(const v1::DrainWorkerRequest& request);
 
   // Operators; those with `done` wait for the store.
   void SubmitSweep(const v1::SubmitSweepRequest& request, Done<v1::SubmitSweepResponse> done);
@@ -81,6 +82,8 @@ class Coordinator {
   void ResumeSweep(const v1::ResumeSweepRequest& request, Done<v1::ResumeSweepResponse> done);
   void CancelSweep(const v1::CancelSweepRequest& request, Done<v1::CancelSweepResponse> done);
   void RetryFailed(const v1::RetryFailedRequest& request, Done<v1::RetryFailedResponse> done);
+  void SetLimits(const v1::SetLimitsRequest& request, Done<v1::SetLimitsResponse> done);
+  void Extend(const v1::ExtendRequest& request, Done<v1::ExtendResponse> done);
   absl::StatusOr<v1::GetSweepStatusResponse> GetSweepStatus(const v1::GetSweepStatusRequest& request);
   absl::StatusOr<v1::ListSweepStatusResponse> ListSweepStatus(const v1::ListSweepStatusRequest& request);
   absl::StatusOr<v1::ExplainSweepResponse> ExplainSweep(const v1::ExplainSweepRequest& request);
@@ -128,10 +131,12 @@ class Coordinator {
   absl::Status LoadAll();
   absl::StatusOr<Loaded> Fetch(uint32_t sweep);
   absl::Status Activate(uint32_t sweep);
-  absl::Status RunStoreAction(const StoreAction& action, OrdinalSet& coverage);
+  absl::Status RunStoreAction(const StoreAction& action, StoreAnswer& answer);
   absl::StatusOr<v1::SweepState> StateOf(uint32_t sweep);
-  absl::StatusOr<v1::SubmitSweepResponse> Submit(v1::SweepManifest manifest);
+  absl::StatusOr<v1::SubmitSweepResponse> Submit(v1::SubmitSweepRequest request);
   absl::StatusOr<v1::SubmitSweepResponse> Attach(uint32_t sweep);
+  absl::StatusOr<v1::SweepLimits> ChangeLimits(uint32_t sweep, const v1::SweepLimits& limits);
+  absl::StatusOr<v1::ExtendResponse> ExtendStored(v1::ExtendRequest request);
   absl::Status MoveTo(uint32_t sweep, v1::SweepState state);
   absl::StatusOr<v1::RetryFailedResponse> Retry(uint32_t sweep);
 

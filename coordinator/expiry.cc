@@ -11,14 +11,6 @@ namespace {
 // Expiry is looked for this often at most: with a thousand workers there are hundreds of events a second.
 constexpr absl::Duration kExpireEvery = absl::Milliseconds(200);
 
-// Of at least one.
-absl::Duration Median(const std::deque<absl::Duration>& times) {
-  std::vector<absl::Duration> sorted(times.begin(), times.end());
-  const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
-  std::nth_element(sorted.begin(), middle, sorted.end());
-  return *middle;
-}
-
 }  // namespace
 
 void State::Advance(absl::Time now) {
@@ -75,20 +67,6 @@ void State::Expire(absl::Time now) {
   for (uint64_t id : denied) LoseLease(id, false, "the worker does not have it", now);
   for (uint64_t id : stuck) LoseLease(id, true, "no progress", now);
   FindStragglers(now);
-}
-
-void State::FindStragglers(absl::Time now) {
-  for (const auto& [id, sweep] : sweeps_) {
-    if (!sweep.progress || sweep.lease_times.empty()) continue;
-    const absl::Duration limit = std::max(options_.tail_floor, options_.tail_factor * Median(sweep.lease_times));
-    for (uint64_t lease_id : sweep.leases) {
-      Lease& lease = leases_.at(lease_id);
-      // What may have killed one worker is not tried on two at once.
-      if (lease.straggles || lease.attempt > 1 || now - lease.granted <= limit) continue;
-      lease.straggles = true;
-      ++changes_;
-    }
-  }
 }
 
 OrdinalSet State::DropLease(uint64_t id) {

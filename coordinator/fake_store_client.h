@@ -1,6 +1,7 @@
 // A store in memory for tests, with a hook before and after each call for faults.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -78,12 +79,13 @@ class FakeStoreClient final : public StoreClient {
       return Info(sweeps.at(id));
     });
   }
-  absl::StatusOr<v1::CreateSweepResponse> CreateSweep(const v1::SweepManifest& manifest) override {
+  absl::StatusOr<v1::CreateSweepResponse> CreateSweep(const v1::SweepManifest& manifest, const v1::SweepLimits& limits) override {
     return Call<v1::CreateSweepResponse>("CreateSweep", [&](auto& sweeps) {
       const std::string digest = sweep::ManifestDigest(manifest);
       v1::CreateSweepResponse response;
       for (auto& [id, sweep] : sweeps) {
-        if (sweep.info.digest() != digest) continue;
+        const auto& earlier = sweep.info.earlier_digests();
+        if (sweep.info.digest() != digest && std::find(earlier.begin(), earlier.end(), digest) == earlier.end()) continue;
         response.set_sweep(id);
         response.set_existed(true);
         return response;
@@ -94,7 +96,35 @@ class FakeStoreClient final : public StoreClient {
       info.set_digest(digest);
       *info.mutable_manifest() = manifest;
       info.set_state(v1::SWEEP_STATE_RUNNING);
+      *info.mutable_limits() = limits;
       response.set_sweep(id);
+      return response;
+    });
+  }
+  absl::StatusOr<v1::SweepLimits> SetSweepLimits(uint32_t id, const v1::SweepLimits& limits) override {
+    return Call<v1::SweepLimits>("SetSweepLimits", [&](auto& sweeps) {
+      sweeps.at(id).info.mutable_limits()->MergeFrom(limits);
+      return sweeps.at(id).info.limits();
+    });
+  }
+  absl::StatusOr<v1::ExtendSweepResponse> ExtendSweep(const v1::ExtendSweepRequest& request) override {
+    return Call<v1::ExtendSweepResponse>("ExtendSweep", [&](auto& sweeps) -> absl::StatusOr<v1::ExtendSweepResponse> {
+      v1::SweepInfo& info = sweeps.at(request.sweep()).info;
+      const std::string digest = sweep::ManifestDigest(request.manifest());
+      const auto& earlier = info.earlier_digests();
+      v1::ExtendSweepResponse response;
+      if (info.digest() == digest || std::find(earlier.begin(), earlier.end(), digest) != earlier.end()) {
+        response.set_existed(true);
+        return response;
+      }
+      if (info.digest() != request.from_digest()) return absl::FailedPreconditionError("extended meanwhile");
+      response.set_added(request.manifest().cell_count() - info.manifest().cell_count());
+      info.add_earlier_digests(info.digest());
+      info.set_digest(digest);
+      *info.mutable_manifest() = request.manifest();
+      if (info.state() == v1::SWEEP_STATE_DONE || info.state() == v1::SWEEP_STATE_DONE_WITH_FAILURES) {
+        info.set_state(v1::SWEEP_STATE_RUNNING);
+      }
       return response;
     });
   }

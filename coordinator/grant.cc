@@ -1,5 +1,6 @@
 // Which cells a worker gets next.
 #include <algorithm>
+#include <functional>
 
 #include "absl/algorithm/container.h"
 #include "base/check.h"
@@ -41,11 +42,16 @@ bool State::MustAvoid(const Worker& worker, const Sweep& sweep, uint64_t ordinal
     return false;
   return absl::c_any_of(workers_, [&](const auto& entry) {
     const Worker& other = entry.second;
-    return other.name != worker.name && !other.lost && !other.draining && HasEmbedders(other, sweep) &&
+    return other.name != worker.name && other.usable() && HasEmbedders(other, sweep) &&
            CanRunCell(other, sweep, ordinal);
   });
 }
 
+uint64_t State::LeasesOf(const Sweep& sweep, absl::string_view model) const {
+  return absl::c_count_if(sweep.leases, [&](uint64_t id) { return leases_.at(id).model == model; });
+}
+
+// The first free stretch of `preferred`; else, unless only that will do, of the model that the fewest leases run.
 std::optional<uint64_t> State::PickIn(const Worker& worker, const Sweep& sweep, absl::string_view preferred,
                                       bool only_preferred) const {
   const SweepProgress& progress = *sweep.progress;
@@ -58,7 +64,8 @@ std::optional<uint64_t> State::PickIn(const Worker& worker, const Sweep& sweep, 
     }
     return std::nullopt;
   }
-  std::optional<uint64_t> other;
+  const size_t models = static_cast<size_t>(progress.plan().manifest().models_size());
+  std::map<std::string, uint64_t> others;  // model -> its first free cell
   uint64_t at = progress.taken().NextAbsent(0, cells);
   for (int i = 0; at < cells && i < kMaxStretches; ++i) {
     auto trouble = progress.troubled().find(at);
@@ -67,28 +74,34 @@ std::optional<uint64_t> State::PickIn(const Worker& worker, const Sweep& sweep, 
       continue;
     }
     if (CanRunCell(worker, sweep, at)) {
-      if (preferred.empty() || progress.plan().ModelAt(at) == preferred) return at;
-      if (!other) other = at;
+      const std::string& model = progress.plan().ModelAt(at);
+      if (model == preferred || models == 1) {
+        if (model == preferred || !only_preferred) return at;
+        return std::nullopt;
+      }
+      others.emplace(model, at);
+      if (preferred.empty() && others.size() == models) break;
     }
     at = progress.taken().NextAbsent(progress.plan().SameModelEnd(at, cells), cells);
   }
-  return only_preferred ? std::nullopt : other;
+  if (only_preferred || others.empty()) return std::nullopt;
+  return absl::c_min_element(others, [&](const auto& a, const auto& b) {
+           return std::make_pair(LeasesOf(sweep, a.first), a.second) < std::make_pair(LeasesOf(sweep, b.first), b.second);
+         })->second;
 }
 
-std::optional<State::Pick> State::PickAny(const Worker& worker, absl::Time now) const {
-  if (now < grants_from_) return std::nullopt;
-  std::vector<std::pair<uint32_t, const Sweep*>> turn;  // the sweep after the last served one first
-  for (const auto& [id, sweep] : sweeps_) {
-    if (Grantable(sweep, now) && sweep.progress->free_count() > 0 && HasEmbedders(worker, sweep)) turn.emplace_back(id, &sweep);
-  }
-  std::rotate(turn.begin(), absl::c_find_if(turn, [&](const auto& entry) { return entry.first > last_granted_sweep_; }),
-              turn.end());
+// From sweeps of one priority, in the order in which they deserve it.
+std::optional<State::Pick> State::PickFrom(const Worker& worker,
+                                           const std::vector<std::pair<uint32_t, const Sweep*>>& turn) const {
   const std::string& loaded = worker.loaded_model.empty() ? worker.granted_model : worker.loaded_model;
-  // Loading weights is dear, so a worker stays with its model, unless a sweep that nobody serves has waited long enough.
-  if (worker.granted_in_row >= options_.affinity_leases) {
+  // Loading weights is dear, so a worker stays with its model, unless a sweep with less than its share of the workers has waited
+  // long enough.
+  if (worker.granted_in_row >= options_.affinity_leases && turn.size() > 1) {
+    const uint64_t workers = absl::c_count_if(workers_, [](const auto& entry) { return entry.second.usable(); });
+    const uint64_t share = std::max<uint64_t>(1, workers / turn.size());
     for (const auto& [id, sweep] : turn) {
-      if (!sweep->leases.empty()) continue;
-      if (auto begin = PickIn(worker, *sweep, loaded, false)) return Pick{id, *begin};
+      if (WorkersOf(*sweep) >= share || id == last_granted_sweep_) continue;
+      if (const auto begin = PickIn(worker, *sweep, loaded, false)) return Pick{id, *begin};
     }
   }
   for (bool only_preferred : {true, false}) {
@@ -99,14 +112,33 @@ std::optional<State::Pick> State::PickAny(const Worker& worker, absl::Time now) 
   return std::nullopt;
 }
 
+std::optional<State::Pick> State::PickAny(const Worker& worker, absl::Time now) const {
+  if (now < grants_from_) return std::nullopt;
+  std::map<int32_t, std::vector<std::pair<uint32_t, const Sweep*>>, std::greater<>> by_priority;
+  for (const auto& [id, sweep] : sweeps_) {
+    if (!Grantable(sweep, now) || sweep.progress->free_count() == 0 || !HasEmbedders(worker, sweep)) continue;
+    if (HasRoomFor(worker, sweep) && Allowance(sweep) > 0) by_priority[sweep.limits.priority()].emplace_back(id, &sweep);
+  }
+  for (auto& [priority, turn] : by_priority) {
+    // Who has the fewest workers first; among those the one after the last served.
+    std::rotate(turn.begin(), absl::c_find_if(turn, [&](const auto& entry) { return entry.first > last_granted_sweep_; }),
+                turn.end());
+    if (turn.size() > 1) {
+      absl::c_stable_sort(turn, [&](const auto& a, const auto& b) { return WorkersOf(*a.second) < WorkersOf(*b.second); });
+    }
+    if (const auto pick = PickFrom(worker, turn)) return pick;
+  }
+  return std::nullopt;
+}
+
 uint64_t State::LeaseSize(const Worker& worker, const Sweep& sweep) const {
   uint64_t size = options_.first_lease;
   if (worker.rate > 0) {
     const double wanted = worker.rate * absl::ToDoubleSeconds(options_.lease_target);
     size = static_cast<uint64_t>(std::clamp(wanted, 1.0, static_cast<double>(options_.max_lease)));
   }
-  const uint64_t workers =
-      absl::c_count_if(workers_, [](const auto& entry) { return !entry.second.lost && !entry.second.draining; });
+  size = std::min(size, Allowance(sweep));
+  const uint64_t workers = absl::c_count_if(workers_, [](const auto& entry) { return entry.second.usable(); });
   if (workers <= 1) return size;
   // Guided self-scheduling: near the end everybody gets a piece, and the last pieces are small.
   const uint64_t share = sweep.progress->free_count() / (2 * workers) + 1;
@@ -163,34 +195,6 @@ const State::Lease& State::Grant(Worker& worker, uint64_t session, Pick pick, ui
   PS_CHECK(!lease.owned.empty()) << "cell " << pick.begin << " was not free";
   lease.model = progress.plan().ModelAt(pick.begin);
   return AddLease(std::move(lease), worker, session, sequence, now);
-}
-
-const State::Lease* State::PickStraggler(const Worker& worker, absl::Time now) const {
-  if (now < grants_from_ || !worker.leases.empty()) return nullptr;
-  const Lease* oldest = nullptr;
-  for (const auto& [id, sweep] : sweeps_) {
-    if (!Grantable(sweep, now) || !HasEmbedders(worker, sweep)) continue;
-    for (uint64_t lease_id : sweep.leases) {
-      const Lease& lease = leases_.at(lease_id);
-      if (!lease.straggles || lease.twin != 0 || !CanRunCell(worker, sweep, lease.range.begin)) continue;
-      if (oldest == nullptr || lease.granted < oldest->granted) oldest = &lease;
-    }
-  }
-  return oldest;
-}
-
-const State::Lease& State::GrantSecond(Worker& worker, uint64_t session, Lease& first, uint64_t sequence, absl::Time now) {
-  Lease lease{.sweep = first.sweep, .twin = first.id, .model = first.model, .attempt = first.attempt};
-  for (const auto& [begin, end] : first.owned.intervals()) {
-    if (lease.owned.empty()) lease.range = {begin, begin};
-    if (lease.skip.size() + (begin - lease.range.end) > options_.max_skip) break;
-    for (uint64_t at = lease.range.end; at < begin; ++at) lease.skip.push_back(at);
-    lease.owned.Add(begin, end);
-    lease.range.end = end;
-  }
-  Lease& second = AddLease(std::move(lease), worker, session, sequence, now);
-  first.twin = second.id;
-  return second;
 }
 
 State::Lease& State::AddLease(Lease lease, Worker& worker, uint64_t session, uint64_t sequence, absl::Time now) {

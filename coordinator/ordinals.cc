@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "base/check.h"
+
 namespace promptsweep::coordinator {
 
 uint64_t OrdinalSet::Add(uint64_t begin, uint64_t end) {
@@ -76,6 +78,15 @@ uint64_t OrdinalSet::NextPresent(uint64_t from, uint64_t limit) const {
   auto it = intervals_.upper_bound(from);
   if (it != intervals_.begin() && std::prev(it)->second > from) return from;
   return it == intervals_.end() ? limit : std::min(it->first, limit);
+}
+
+uint64_t OrdinalSet::At(uint64_t index) const {
+  for (const auto& [begin, end] : intervals_) {
+    if (index < end - begin) return begin + index;
+    index -= end - begin;
+  }
+  PS_CHECK(false) << "no such member";
+  return 0;
 }
 
 }  // namespace promptsweep::coordinator

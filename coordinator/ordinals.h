@@ -35,6 +35,9 @@ class OrdinalSet {
   // Smallest ordinal >= from that is present, or `limit` where there is none below it.
   uint64_t NextPresent(uint64_t from, uint64_t limit) const;
 
+  // Its member number `index`, from 0. Precondition: index < size(). O(gaps).
+  uint64_t At(uint64_t index) const;
+
   // begin -> end; disjoint, ascending, not touching.
   const absl::btree_map<uint64_t, uint64_t>& intervals() const { return intervals_; }
   friend bool operator==(const OrdinalSet& a, const OrdinalSet& b) { return a.intervals_ == b.intervals_; }

@@ -117,6 +117,22 @@ grpc::ServerUnaryReactor* SweepServiceImpl::RetryFailed(grpc::CallbackServerCont
   return ReplyLater(context, response, [&](auto done) { coordinator_->RetryFailed(*request, std::move(done)); });
 }
 
+grpc::ServerUnaryReactor* SweepServiceImpl::SetLimits(grpc::CallbackServerContext* context, const v1::SetLimitsRequest* request,
+                                                      v1::SetLimitsResponse* response) {
+  return ReplyLater(context, response, [&](auto done) { coordinator_->SetLimits(*request, std::move(done)); });
+}
+
+grpc::ServerUnaryReactor* SweepServiceImpl::Extend(grpc::CallbackServerContext* context, const v1::ExtendRequest* request,
+                                                   v1::ExtendResponse* response) {
+  return ReplyLater(context, response, [&](auto done) { coordinator_->Extend(*request, std::move(done)); });
+}
+
+grpc::ServerUnaryReactor* SweepServiceImpl::DrainWorker(grpc::CallbackServerContext* context,
+                                                        const v1::DrainWorkerRequest* request,
+                                                        v1::DrainWorkerResponse* response) {
+  return Reply(context, coordinator_->DrainWorker(*request), response);
+}
+
 grpc::ServerUnaryReactor* SweepServiceImpl::ExplainSweep(grpc::CallbackServerContext* context,
                                                          const v1::ExplainSweepRequest* request,
                                                          v1::ExplainSweepResponse* response) {

@@ -46,6 +46,12 @@ class SweepServiceImpl final : public v1::SweepService::CallbackService {
                                         v1::CancelSweepResponse* response) override;
   grpc::ServerUnaryReactor* RetryFailed(grpc::CallbackServerContext* context, const v1::RetryFailedRequest* request,
                                         v1::RetryFailedResponse* response) override;
+  grpc::ServerUnaryReactor* SetLimits(grpc::CallbackServerContext* context, const v1::SetLimitsRequest* request,
+                                      v1::SetLimitsResponse* response) override;
+  grpc::ServerUnaryReactor* Extend(grpc::CallbackServerContext* context, const v1::ExtendRequest* request,
+                                   v1::ExtendResponse* response) override;
+  grpc::ServerUnaryReactor* DrainWorker(grpc::CallbackServerContext* context, const v1::DrainWorkerRequest* request,
+                                        v1::DrainWorkerResponse* response) override;
   grpc::ServerUnaryReactor* ExplainSweep(grpc::CallbackServerContext* context, const v1::ExplainSweepRequest* request,
                                          v1::ExplainSweepResponse* response) override;
   grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest* request,

@@ -34,23 +34,40 @@ absl::Status FillDigest(const std::map<std::string, std::vector<std::string>>& k
 
 }  // namespace
 
-void State::LoadSweep(uint32_t id, sweep::Plan plan, v1::SweepState state, const OrdinalSet& coverage, const OrdinalSet& failed,
-                      absl::Time now, uint64_t reused) {
-  PS_CHECK(IsActive(state)) << "sweep " << id << " has ended";
+void State::LoadSweep(const v1::SweepInfo& info, sweep::Plan plan, const OrdinalSet& coverage, const OrdinalSet& failed,
+                      absl::Time now) {
+  const uint32_t id = info.sweep();
+  PS_CHECK(IsActive(info.state())) << "sweep " << id << " has ended";
   Sweep& sweep = sweeps_[id];
   PS_CHECK(!sweep.progress) << "sweep " << id << " is loaded already";
   sweep = Sweep{};
   sweep.name = plan.manifest().spec().name();
   sweep.digest = sweep::ManifestDigest(plan.manifest());
-  sweep.state = state;
+  sweep.earlier_digests.assign(info.earlier_digests().begin(), info.earlier_digests().end());
+  sweep.state = info.state();
+  sweep.limits = info.limits();
   sweep.planned = plan.cell_count();
-  sweep.reused = reused;
+  sweep.reused = info.counts().reused();
+  sweep.device_us = info.counts().device_us();
   sweep.active_since = now;
   SweepProgress& progress = sweep.progress.emplace(std::move(plan), options_.retry);
   for (const auto& [begin, end] : failed.intervals()) {
     for (uint64_t at = begin; at < std::min(end, sweep.planned); ++at) progress.MarkFailed(at);
   }
   for (const auto& [begin, end] : coverage.intervals()) progress.MarkDone({begin, std::min(end, sweep.planned)});
+  sweep.counted_made = sweep.made();
+  sweep.counted_at = now;
+  ++changes_;
+}
+
+void State::Extend(const v1::SweepInfo& info, sweep::Plan plan) {
+  Sweep* sweep = ActiveSweep(info.sweep());
+  PS_CHECK(sweep != nullptr && plan.cell_count() >= sweep->planned) << "sweep " << info.sweep() << " cannot be extended";
+  sweep->digest = sweep::ManifestDigest(plan.manifest());
+  sweep->earlier_digests.assign(info.earlier_digests().begin(), info.earlier_digests().end());
+  sweep->planned = plan.cell_count();
+  sweep->reconciled = false;
+  sweep->progress->Extend(std::move(plan));
   ++changes_;
 }
 
@@ -64,6 +81,9 @@ void State::LoadEnded(const v1::SweepInfo& info) {
   sweep.ended_done = info.counts().done();
   sweep.ended_failed = info.counts().failed();
   sweep.reused = info.counts().reused();
+  sweep.device_us = info.counts().device_us();
+  sweep.limits = info.limits();
+  sweep.earlier_digests.assign(info.earlier_digests().begin(), info.earlier_digests().end());
 }
 
 void State::ForgetEnded(uint32_t id) {
@@ -86,7 +106,7 @@ absl::Status State::FillDigests(v1::SweepManifest& manifest) const {
 
 uint32_t State::FindSweep(absl::string_view digest) const {
   for (const auto& [id, sweep] : sweeps_) {
-    if (sweep.digest == digest) return id;
+    if (sweep.digest == digest || absl::c_linear_search(sweep.earlier_digests, digest)) return id;
   }
   return 0;
 }
@@ -179,9 +199,11 @@ absl::StatusOr<State::Answer> State::Acquire(const v1::AcquireLeaseRequest& requ
   } else {
     answer.response.set_idle(Idle());
     answer.wait = true;
-    if (worker->draining || worker->leases.size() >= options_.max_leases_per_worker) return answer;
+    if (!worker->usable() || worker->leases.size() >= options_.max_leases_per_worker) return answer;
     if (const std::optional<Pick> pick = PickAny(*worker, now)) {
       lease = &Grant(*worker, request.session(), *pick, request.sequence(), now);
+    } else if (const std::optional<Theft> theft = PickTheft(*worker, now)) {
+      lease = &Steal(*worker, request.session(), *theft, request.sequence(), now);
     } else if (const Lease* straggler = PickStraggler(*worker, now); straggler != nullptr) {
       lease = &GrantSecond(*worker, request.session(), leases_.at(straggler->id), request.sequence(), now);
     } else {
@@ -218,6 +240,8 @@ v1::HeartbeatResponse State::Heartbeat(const v1::HeartbeatRequest& request, absl
   worker->draining = request.draining();
   worker->loaded_model = request.loaded_model();
   if (Sane(request.cells_per_second()) > 0) worker->rate = Sane(request.cells_per_second());
+  if (request.batch_shape() > 0) worker->batch_shape = request.batch_shape();
+  if (worker->told_to_drain) response.set_command(v1::WORKER_COMMAND_DRAIN);
 
   absl::flat_hash_set<uint64_t> listed;
   for (const v1::HeldLease& held : request.held()) {
@@ -229,6 +253,11 @@ v1::HeartbeatResponse State::Heartbeat(const v1::HeartbeatRequest& request, absl
     }
     listed.insert(held.lease());
     Touch(*lease, held, now);
+    if (lease->cut && held.range().end() > lease->range.end) {
+      v1::LeaseCut& cut = *response.add_cuts();
+      cut.set_lease(held.lease());
+      cut.set_end(lease->range.end);
+    }
   }
   // What the worker should hold and does not. It is sure about a lease that it listed before, or whose grant it has seen; else
   // the grant may be on its way.
@@ -351,6 +380,17 @@ void State::Release(const v1::ReleaseLeaseRequest& request, absl::Time now) {
   for (uint64_t id : held) {
     if (request.leases().empty() || absl::c_linear_search(request.leases(), id)) EndLease(id);
   }
+}
+
+absl::StatusOr<uint32_t> State::Drain(absl::string_view name) {
+  const auto it = by_name_.find(std::string(name));
+  if (it == by_name_.end() || workers_.at(it->second).lost) {
+    return absl::NotFoundError(absl::StrCat("no live worker is called \"", name, "\""));
+  }
+  Worker& worker = workers_.at(it->second);
+  worker.told_to_drain = true;
+  ++changes_;
+  return static_cast<uint32_t>(worker.leases.size());
 }
 
 void State::WorkerDied(absl::string_view name, absl::Time now) {

@@ -46,6 +46,7 @@ struct StoreAction {
     kRefresh,        // fetch coverage: a lease came back unfinished, and some of it may be stored though not reported
     kReconcile,      // fetch coverage: everything is thought settled; the store's answer is the truth
     kSetState,       // persist `state`: the end of the sweep
+    kCount,          // fetch what the store counted: a budget depends on it
   };
   Kind kind;
   uint32_t sweep = 0;
@@ -53,6 +54,12 @@ struct StoreAction {
   std::vector<uint64_t> ordinals;
   v1::SweepState state = v1::SWEEP_STATE_UNSPECIFIED;
   uint64_t generation = 0;  // kRefresh: which wish for coverage it answers
+};
+
+// What the store said.
+struct StoreAnswer {
+  OrdinalSet coverage;     // kRefresh, kReconcile
+  v1::SweepCounts counts;  // kCount
 };
 
 class State {
@@ -84,16 +91,22 @@ class State {
     // nothing else is left to grant, a worker that holds nothing gets the straggler's cells too.
     double tail_factor = 1.5;
     absl::Duration tail_floor = absl::Seconds(5);
+    // Where nothing else is left to grant, the end of a lease that would go on for longer than this goes to a worker that holds
+    // nothing. Longer than two heartbeats: the first worker hears of it with its next one.
+    absl::Duration steal_floor = absl::Seconds(12);
+    absl::Duration count_every = absl::Seconds(10);  // of a sweep that a budget limits
+    // Settled cells that a share of failures is judged by at least; fewer where the sweep has fewer.
+    uint64_t judged_cells = 100;
   };
 
   explicit State(Options options) : options_(options) {}
 
   // ---- sweeps; called by the store thread, after the store has agreed ----
 
-  // An unfinished sweep (RUNNING or PAUSED) with what the store holds of it. Replaces an ended record of the same id.
-  // `reused`: how many of the covered cells were taken over from another sweep.
-  void LoadSweep(uint32_t sweep, sweep::Plan plan, v1::SweepState state, const OrdinalSet& coverage, const OrdinalSet& failed,
-                 absl::Time now, uint64_t reused = 0);
+  // An unfinished sweep (RUNNING or PAUSED) with what the store holds of it: id, state, limits, counts and earlier digests are
+  // `info`'s. Replaces an ended record of the same id.
+  void LoadSweep(const v1::SweepInfo& info, sweep::Plan plan, const OrdinalSet& coverage, const OrdinalSet& failed,
+                 absl::Time now);
   // A sweep that has ended: only its numbers are kept.
   void LoadEnded(const v1::SweepInfo& info);
   // Forgets a sweep that ended and whose operator deleted it since. No effect on others.
@@ -103,12 +116,16 @@ class State {
   // Sets the digests that the submitter left empty from the live workers' registrations. FAILED_PRECONDITION names a model that
   // no worker has, or that two workers have in different versions.
   absl::Status FillDigests(v1::SweepManifest& manifest) const;
-  // By manifest digest; 0 where unknown. Sweep ids start at 1.
+  // By manifest digest, also one that it had before it was extended; 0 where unknown. Sweep ids start at 1.
   uint32_t FindSweep(absl::string_view digest) const;
   // NOT_FOUND for an unknown id.
   absl::StatusOr<v1::SweepState> SweepStateOf(uint32_t sweep) const;
   void SetPaused(uint32_t sweep, bool paused);
   void Cancel(uint32_t sweep);
+  // Replaces them. No effect on a sweep that has ended.
+  void SetLimits(uint32_t sweep, const v1::SweepLimits& limits);
+  // The store has appended cells to it: `info` and `plan` are as they are now. Precondition: RUNNING or PAUSED.
+  void Extend(const v1::SweepInfo& info, sweep::Plan plan);
   // Every failed cell becomes free. Returns how many. Precondition: RUNNING or PAUSED.
   uint64_t ForgetFailures(uint32_t sweep);
 
@@ -134,6 +151,9 @@ class State {
   absl::StatusOr<v1::ReportProgressResponse> Report(const v1::ReportProgressRequest& request, absl::Time now);
   // What is left becomes free; nobody is blamed. Unknown leases are ignored.
   void Release(const v1::ReleaseLeaseRequest& request, absl::Time now);
+  // It gets no more leases and hears of it with its next heartbeat. Returns how many it holds. NOT_FOUND where no live worker has
+  // that name.
+  absl::StatusOr<uint32_t> Drain(absl::string_view name);
   // The process of this name is known to have died (its parent saw it): its leases need not wait for the ttl.
   void WorkerDied(absl::string_view name, absl::Time now);
 
@@ -143,9 +163,8 @@ class State {
   void Advance(absl::Time now);
   // The next thing to ask of the store, most urgent first. Store thread only.
   std::optional<StoreAction> NextStoreAction(absl::Time now) const;
-  // What came of it; `coverage` with kRefresh and kReconcile. A failed action comes again after store_retry, but for kRefresh,
-  // which is only a saving. Store thread only.
-  void ApplyStoreOutcome(const StoreAction& action, const absl::Status& status, const OrdinalSet& coverage, absl::Time now);
+  // What came of it. A failed action comes again after store_retry, but for kRefresh, which is only a saving. Store thread only.
+  void ApplyStoreOutcome(const StoreAction& action, const absl::Status& status, const StoreAnswer& answer, absl::Time now);
 
   // Grows whenever a question that got no lease might now get one.
   uint64_t changes() const { return changes_; }
@@ -179,6 +198,7 @@ class State {
     std::optional<uint64_t> current;  // last current_ordinal inside of the range
     uint64_t stored_said = 0;         // HeldLease.stored
     bool reused = false;              // some of its cells were not made: its time says nothing
+    bool cut = false;                 // its range is shorter than the one that was granted
     absl::Duration progress_limit;
     absl::Time granted;
     absl::Time renewed;
@@ -188,8 +208,9 @@ class State {
     std::string name;
     std::string device;
     std::map<std::string, std::string> models;  // id -> digest
-    bool draining = false;
-    bool lost = false;  // holds nothing; answered as unknown
+    bool draining = false;      // it says so
+    bool told_to_drain = false;
+    bool lost = false;          // holds nothing; answered as unknown
     absl::Time last_contact;
     absl::Time last_heartbeat;
     uint64_t heartbeat_sequence = 0;
@@ -199,17 +220,25 @@ class State {
     std::string granted_model;  // of the last lease
     int granted_in_row = 0;
     double rate = 0;  // cells per second as the worker measures; 0 unknown
+    uint32_t batch_shape = 0;
     uint64_t stored = 0;
     std::vector<uint64_t> leases;  // live, oldest first
+
+    bool usable() const { return !lost && !draining && !told_to_drain; }
   };
   struct Sweep {
     std::string name;
     std::string digest;
+    std::vector<std::string> earlier_digests;
     v1::SweepState state = v1::SWEEP_STATE_RUNNING;
+    v1::SweepLimits limits;
     uint64_t planned = 0;
     uint64_t ended_done = 0;  // once progress is gone
     uint64_t ended_failed = 0;
     uint64_t reused = 0;                     // of the done ones
+    uint64_t device_us = 0;                  // of the made ones, as the store last counted
+    uint64_t counted_made = 0;               // made ones that device_us is of
+    absl::Time counted_at = absl::InfinitePast();
     std::optional<SweepProgress> progress;   // present while RUNNING or PAUSED
     std::vector<uint64_t> leases;            // live
     std::deque<absl::Duration> lease_times;  // from grant to end, of the last leases that their workers finished
@@ -221,6 +250,9 @@ class State {
     absl::Time active_since;
     std::deque<std::pair<int64_t, uint64_t>> recent;  // (second, cells stored), the last minute
     std::string store_error;                          // last failed store action
+
+    // Done and not taken over.
+    uint64_t made() const;
   };
   struct Pick {
     uint32_t sweep = 0;
@@ -245,7 +277,14 @@ class State {
   void LoseLease(uint64_t id, bool suspect, absl::string_view why, absl::Time now);  // `suspect`: its worker died on it
   void LoseWorker(Worker& worker, absl::string_view why, absl::Time now);
   void Expire(absl::Time now);
-  void FindStragglers(absl::Time now);
+
+  // limits.cc
+  std::string HeldBecause(const Sweep& sweep) const;
+  double DeviceSeconds(const Sweep& sweep) const;  // counted ones, and an estimate of what was made since
+  uint64_t Allowance(const Sweep& sweep) const;    // cells that its budgets still allow to grant
+  bool HasRoomFor(const Worker& worker, const Sweep& sweep) const;
+  uint64_t WorkersOf(const Sweep& sweep) const;
+  bool WantsCount(const Sweep& sweep, absl::Time now) const;
 
   // grant.cc
   bool CanRun(const Worker& worker, const v1::ModelRef& model) const;
@@ -255,14 +294,25 @@ class State {
   bool MustAvoid(const Worker& worker, const Sweep& sweep, uint64_t ordinal, const Trouble& trouble) const;
   std::optional<uint64_t> PickIn(const Worker& worker, const Sweep& sweep, absl::string_view preferred,
                                  bool only_preferred) const;
+  uint64_t LeasesOf(const Sweep& sweep, absl::string_view model) const;
+  std::optional<Pick> PickFrom(const Worker& worker, const std::vector<std::pair<uint32_t, const Sweep*>>& turn) const;
   std::optional<Pick> PickAny(const Worker& worker, absl::Time now) const;
   uint64_t LeaseSize(const Worker& worker, const Sweep& sweep) const;
   Range Extend(const Worker& worker, const Sweep& sweep, uint64_t begin, uint64_t want, std::vector<uint64_t>& skip) const;
   const Lease& Grant(Worker& worker, uint64_t session, Pick pick, uint64_t sequence, absl::Time now);
-  const Lease* PickStraggler(const Worker& worker, absl::Time now) const;
-  const Lease& GrantSecond(Worker& worker, uint64_t session, Lease& first, uint64_t sequence, absl::Time now);
   Lease& AddLease(Lease lease, Worker& worker, uint64_t session, uint64_t sequence, absl::Time now);
   absl::Duration ProgressLimit(const Worker& worker, uint64_t cells) const;
+
+  // tail.cc
+  void FindStragglers(absl::Time now);
+  const Lease* PickStraggler(const Worker& worker, absl::Time now) const;
+  const Lease& GrantSecond(Worker& worker, uint64_t session, Lease& first, uint64_t sequence, absl::Time now);
+  struct Theft {
+    uint64_t lease = 0;
+    uint64_t from = 0;  // first ordinal that changes hands
+  };
+  std::optional<Theft> PickTheft(const Worker& worker, absl::Time now) const;
+  const Lease& Steal(Worker& worker, uint64_t session, Theft theft, uint64_t sequence, absl::Time now);
 
   // status.cc
   void FillStatus(uint32_t id, const Sweep& sweep, absl::Time now, v1::SweepStatus& status) const;
@@ -273,6 +323,7 @@ class State {
   absl::Time last_advance_ = absl::InfinitePast();
   absl::Time last_expire_ = absl::InfinitePast();
   uint64_t changes_ = 1;
+  uint64_t long_leases_ = 0;  // as FindStragglers last counted them
   uint32_t next_lease_ = 1;
   uint32_t last_granted_sweep_ = 0;  // round-robin
   std::string first_worker_name_;

@@ -33,19 +33,20 @@ void State::FillStatus(uint32_t id, const Sweep& sweep, absl::Time now, v1::Swee
   status.set_state(sweep.state);
   status.set_planned(sweep.planned);
   status.set_reused(sweep.reused);
+  *status.mutable_limits() = sweep.limits;
+  status.set_device_seconds(DeviceSeconds(sweep));
   if (!sweep.progress) {
     status.set_done(sweep.ended_done);
     status.set_failed(sweep.ended_failed);
     status.set_pending(sweep.planned - std::min(sweep.planned, sweep.ended_done + sweep.ended_failed));
     return;
   }
-  std::set<uint64_t> sessions;
-  for (uint64_t lease : sweep.leases) sessions.insert(leases_.at(lease).session);
+  status.set_held(HeldBecause(sweep));
   status.set_done(sweep.progress->done().size());
   status.set_failed(sweep.progress->failed().size());
   status.set_leased(sweep.progress->leased_count());
   status.set_pending(sweep.planned - status.done() - status.failed() - status.leased());
-  status.set_workers(static_cast<uint32_t>(sessions.size()));
+  status.set_workers(static_cast<uint32_t>(WorkersOf(sweep)));
   uint64_t recent = 0;
   const int64_t from = absl::ToUnixSeconds(now) - 60;
   for (const auto& [second, count] : sweep.recent) {
@@ -94,6 +95,11 @@ absl::StatusOr<v1::ExplainSweepResponse> State::Explain(uint32_t id, absl::Time 
   const v1::SweepManifest& manifest = progress.plan().manifest();
   if (!sweep.store_error.empty()) say("the store: ", sweep.store_error);
   if (sweep.state == v1::SWEEP_STATE_PAUSED) say("paused");
+  if (!status.held().empty()) {
+    say("nothing more of it is granted: ", status.held());
+  } else if (progress.free_count() > 0 && Allowance(sweep) == 0) {
+    say("what is left of its budget is on workers");
+  }
   if (progress.Complete()) {
     say("every cell is settled; checking with the store before it ends");
     return response;
@@ -105,7 +111,7 @@ absl::StatusOr<v1::ExplainSweepResponse> State::Explain(uint32_t id, absl::Time 
     say("waiting for the store to record ", sweep.unsaved.size(), " failures");
   std::vector<const Worker*> live;
   for (const auto& [session, worker] : workers_) {
-    if (!worker.lost && !worker.draining) live.push_back(&worker);
+    if (worker.usable()) live.push_back(&worker);
   }
   if (live.empty()) say("no worker is registered");
   const auto lacking = [&](const v1::ModelRef& model, absl::string_view kind) {
@@ -121,6 +127,13 @@ absl::StatusOr<v1::ExplainSweepResponse> State::Explain(uint32_t id, absl::Time 
   };
   for (const v1::ModelRef& model : manifest.models()) lacking(model, "the model");
   for (const v1::ModelRef& model : manifest.embedders()) lacking(model, "the embedder");
+  if (sweep.limits.max_parallel() > 0 && WorkersOf(sweep) >= sweep.limits.max_parallel())
+    say(WorkersOf(sweep), " workers run it: no more at a time (max_parallel)");
+  const auto before = absl::c_count_if(sweeps_, [&](const auto& entry) {
+    return Grantable(entry.second, now) && entry.second.progress->free_count() > 0 && Allowance(entry.second) > 0 &&
+           entry.second.limits.priority() > sweep.limits.priority();
+  });
+  if (before > 0 && progress.free_count() > 0) say(before, " sweeps of a higher priority are served first");
   if (progress.waiting_count() > 0) {
     say(progress.waiting_count(), " cells wait for their next try; the first in ", InSeconds(progress.NextDue() - now));
     const auto& [ordinal, trouble] = *progress.troubled().begin();
@@ -148,7 +161,8 @@ v1::ListWorkersResponse State::ListWorkers(absl::Time now) const {
     v1::WorkerInfo& info = *response.add_workers();
     info.set_worker(worker.name);
     info.set_device(worker.device);
-    info.set_state(worker.lost ? "lost" : worker.draining ? "draining" : "ready");
+    info.set_state(worker.lost ? "lost" : worker.usable() ? "ready" : "draining");
+    info.set_batch_shape(worker.batch_shape);
     info.set_leases(static_cast<uint32_t>(worker.leases.size()));
     info.set_stored(worker.stored);
     info.set_cells_per_second(worker.rate);

@@ -21,6 +21,9 @@ std::optional<StoreAction> State::NextStoreAction(absl::Time now) const {
     }
   }
   for (const auto& [id, sweep] : sweeps_) {
+    if (WantsCount(sweep, now)) return StoreAction{.kind = StoreAction::Kind::kCount, .sweep = id};
+  }
+  for (const auto& [id, sweep] : sweeps_) {
     if (!sweep.progress) continue;
     const SweepProgress& progress = *sweep.progress;
     StoreAction action{.kind = StoreAction::Kind::kPutFailures, .sweep = id};
@@ -44,7 +47,7 @@ std::optional<StoreAction> State::NextStoreAction(absl::Time now) const {
   return std::nullopt;
 }
 
-void State::ApplyStoreOutcome(const StoreAction& action, const absl::Status& status, const OrdinalSet& coverage, absl::Time now) {
+void State::ApplyStoreOutcome(const StoreAction& action, const absl::Status& status, const StoreAnswer& answer, absl::Time now) {
   Sweep* sweep = ActiveSweep(action.sweep);
   if (sweep == nullptr) return;
   sweep->store_error = status.ok() ? "" : std::string(status.message());
@@ -55,7 +58,7 @@ void State::ApplyStoreOutcome(const StoreAction& action, const absl::Status& sta
   switch (action.kind) {
     case StoreAction::Kind::kRefresh:
       sweep->refresh_answered = action.generation;
-      for (const auto& [begin, end] : coverage.intervals()) {
+      for (const auto& [begin, end] : answer.coverage.intervals()) {
         MarkDone(*sweep, action.sweep, {begin, std::min(end, sweep->planned)}, nullptr, /*reused=*/false, now);
       }
       break;
@@ -69,11 +72,18 @@ void State::ApplyStoreOutcome(const StoreAction& action, const absl::Status& sta
       for (uint64_t ordinal : action.ordinals) sweep->progress->contradictions().Remove(ordinal, ordinal + 1);
       break;
     case StoreAction::Kind::kReconcile:
-      if (sweep->progress->Reconcile(coverage) == 0) {
+      if (sweep->progress->Reconcile(answer.coverage) == 0) {
         sweep->reconciled = true;
       } else {
         ++sweep->reconciliations_failed;
       }
+      break;
+    case StoreAction::Kind::kCount:
+      // Counted before or after reports that are on their way: what was made by now is only known to be about as much.
+      sweep->device_us = answer.counts.device_us();
+      sweep->reused = std::max(sweep->reused, std::min(answer.counts.reused(), sweep->progress->done().size()));
+      sweep->counted_made = std::max<uint64_t>(1, answer.counts.done() - std::min(answer.counts.done(), answer.counts.reused()));
+      sweep->counted_at = now;
       break;
     case StoreAction::Kind::kSetState:
       sweep->state = action.state;

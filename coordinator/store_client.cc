@@ -70,12 +70,29 @@ absl::StatusOr<v1::SweepInfo> GrpcStoreClient::GetSweep(uint32_t sweep) {
   return std::move(*response.mutable_info());
 }
 
-absl::StatusOr<v1::CreateSweepResponse> GrpcStoreClient::CreateSweep(const v1::SweepManifest& manifest) {
+absl::StatusOr<v1::CreateSweepResponse> GrpcStoreClient::CreateSweep(const v1::SweepManifest& manifest,
+                                                                      const v1::SweepLimits& limits) {
   v1::CreateSweepRequest request;
   *request.mutable_manifest() = manifest;
+  *request.mutable_limits() = limits;
   request.set_state(v1::SWEEP_STATE_RUNNING);
   v1::CreateSweepResponse response;
   PS_RETURN_IF_ERROR(Call(request, &response, &v1::StoreService::StubInterface::CreateSweep));
+  return response;
+}
+
+absl::StatusOr<v1::SweepLimits> GrpcStoreClient::SetSweepLimits(uint32_t sweep, const v1::SweepLimits& limits) {
+  v1::SetSweepLimitsRequest request;
+  request.set_sweep(sweep);
+  *request.mutable_limits() = limits;
+  v1::SetSweepLimitsResponse response;
+  PS_RETURN_IF_ERROR(Call(request, &response, &v1::StoreService::StubInterface::SetSweepLimits));
+  return response.limits();
+}
+
+absl::StatusOr<v1::ExtendSweepResponse> GrpcStoreClient::ExtendSweep(const v1::ExtendSweepRequest& request) {
+  v1::ExtendSweepResponse response;
+  PS_RETURN_IF_ERROR(Call(request, &response, &v1::StoreService::StubInterface::ExtendSweep));
   return response;
 }
 

@@ -27,7 +27,10 @@ class StoreClient {
   // One sweep with its whole manifest.
   virtual absl::StatusOr<v1::SweepInfo> GetSweep(uint32_t sweep) = 0;
   // The sweep's id, and whether it was there before. New sweeps are RUNNING.
-  virtual absl::StatusOr<v1::CreateSweepResponse> CreateSweep(const v1::SweepManifest& manifest) = 0;
+  virtual absl::StatusOr<v1::CreateSweepResponse> CreateSweep(const v1::SweepManifest& manifest, const v1::SweepLimits& limits) = 0;
+  // Returns all that holds now.
+  virtual absl::StatusOr<v1::SweepLimits> SetSweepLimits(uint32_t sweep, const v1::SweepLimits& limits) = 0;
+  virtual absl::StatusOr<v1::ExtendSweepResponse> ExtendSweep(const v1::ExtendSweepRequest& request) = 0;
   virtual absl::Status SetSweepState(uint32_t sweep, v1::SweepState state) = 0;
   // Ordinals with a stored result.
   virtual absl::StatusOr<OrdinalSet> GetCoverage(uint32_t sweep) = 0;
@@ -55,7 +58,9 @@ class GrpcStoreClient final : public StoreClient {
 
   absl::StatusOr<std::vector<v1::SweepInfo>> ListSweeps() override;
   absl::StatusOr<v1::SweepInfo> GetSweep(uint32_t sweep) override;
-  absl::StatusOr<v1::CreateSweepResponse> CreateSweep(const v1::SweepManifest& manifest) override;
+  absl::StatusOr<v1::CreateSweepResponse> CreateSweep(const v1::SweepManifest& manifest, const v1::SweepLimits& limits) override;
+  absl::StatusOr<v1::SweepLimits> SetSweepLimits(uint32_t sweep, const v1::SweepLimits& limits) override;
+  absl::StatusOr<v1::ExtendSweepResponse> ExtendSweep(const v1::ExtendSweepRequest& request) override;
   absl::Status SetSweepState(uint32_t sweep, v1::SweepState state) override;
   absl::StatusOr<OrdinalSet> GetCoverage(uint32_t sweep) override;
   absl::Status PutFailures(uint32_t sweep, const std::vector<v1::FailureRecord>& failures) override;

@@ -69,6 +69,9 @@ class SweepProgress {
   // Earliest time at which a waiting cell becomes free.
   absl::Time NextDue() const { return waiting_.empty() ? absl::InfiniteFuture() : waiting_.begin()->first; }
 
+  // `plan` extends the one so far: the new cells are free.
+  void Extend(sweep::Plan plan) { plan_ = std::move(plan); }
+
   // free -> leased, for every free ordinal of the range. Returns them.
   OrdinalSet Take(Range range);
   // leased -> free.

@@ -1,6 +1,5 @@
 #include "store/checks.h"
 
-#include <google/protobuf/util/message_differencer.h>
 
 #include <algorithm>
 
@@ -138,29 +137,6 @@ absl::Status CheckEmbeddings(const Sweep& sweep, const v1::Result& result) {
   return absl::OkStatus();
 }
 
-// Keeps the line the differencer would print for the first difference.
-class FirstReport final : public google::protobuf::util::MessageDifferencer::Reporter {
- public:
-  using Message = google::protobuf::Message;
-  using Path = std::vector<google::protobuf::util::MessageDifferencer::SpecificField>;
-  void ReportAdded(const Message&, const Message&, const Path& path) override { Note(path); }
-  void ReportDeleted(const Message&, const Message&, const Path& path) override { Note(path); }
-  void ReportModified(const Message&, const Message&, const Path& path) override { Note(path); }
-  const std::string& path() const { return path_; }
-
- private:
-  void Note(const Path& path) {
-    if (!path_.empty()) return;
-    for (const auto& step : path) {
-      if (!step.field) continue;
-      absl::StrAppend(&path_, path_.empty() ? "" : ".", step.field->name());
-      const int index = step.index >= 0 ? step.index : step.new_index;
-      if (step.field->is_repeated() && index >= 0) absl::StrAppend(&path_, "[", index, "]");
-    }
-  }
-  std::string path_;
-};
-
 absl::Status CheckModels(const google::protobuf::RepeatedPtrField<v1::ModelRef>& models, absl::string_view what) {
   absl::flat_hash_set<std::string> ids;
   for (const v1::ModelRef& model : models) {
@@ -236,14 +212,6 @@ absl::StatusOr<sweep::Plan> CheckManifest(const v1::SweepManifest& manifest) {
   PS_ASSIGN_OR_RETURN(sweep::Plan plan, sweep::Plan::FromManifest(manifest));
   if (plan.cell_count() == 0) return Bad("the sweep has no cells");
   return plan;
-}
-
-std::string FirstDifference(const v1::SweepManifest& older, const v1::SweepManifest& newer) {
-  google::protobuf::util::MessageDifferencer differencer;
-  FirstReport report;
-  differencer.ReportDifferencesTo(&report);
-  differencer.Compare(older, newer);
-  return report.path().empty() ? "bytes" : report.path();
 }
 
 }  // namespace promptsweep::store

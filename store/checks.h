@@ -42,7 +42,4 @@ struct Checked {
 // Complete and consistent, fit to be a sweep for ever. INVALID_ARGUMENT.
 [[nodiscard]] absl::StatusOr<sweep::Plan> CheckManifest(const v1::SweepManifest& manifest);
 
-// Names the first field in which two manifests differ, in one short line.
-[[nodiscard]] std::string FirstDifference(const v1::SweepManifest& older, const v1::SweepManifest& newer);
-
 }  // namespace promptsweep::store

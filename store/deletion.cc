@@ -21,7 +21,7 @@ constexpr size_t kSliceCells = 1 << 20;
 constexpr size_t kRowsPerCheck = 4096;
 
 constexpr Family kBySweep[] = {Family::kResults,    Family::kImages, Family::kCoverage, Family::kFailures,
-                               Family::kDuplicates, Family::kMotifs, Family::kLinks,    Family::kCounters};
+                               Family::kDuplicates, Family::kMotifs, Family::kLinks,    Family::kCounters, Family::kSettings};
 
 struct Cell {
   uint32_t sweep = 0;

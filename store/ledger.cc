@@ -19,6 +19,16 @@ bool IsHex(absl::string_view text) { return std::all_of(text.begin(), text.end()
 
 }  // namespace
 
+absl::StatusOr<Sweep> LoadSweep(uint32_t id, const SweepRow& row) {
+  v1::SweepManifest manifest;
+  if (!manifest.ParseFromString(row.manifest) || sweep::ManifestDigest(manifest) != row.digest) {
+    return absl::DataLossError(absl::StrCat("the manifest of sweep ", id, " is unreadable"));
+  }
+  auto plan = sweep::Plan::FromManifest(manifest);
+  if (!plan.ok()) return absl::DataLossError(absl::StrCat("sweep ", id, ": ", plan.status().message()));
+  return Sweep{id, row.digest, *std::move(plan), row.created_at_ms};
+}
+
 std::optional<uint16_t> Sweep::EmbedderIndex(absl::string_view id) const {
   for (int i = 0; i < manifest().embedders_size(); ++i) {
     if (manifest().embedders(i).id() == id) return static_cast<uint16_t>(i);
@@ -73,7 +83,9 @@ absl::StatusOr<std::shared_ptr<const Sweep>> Ledger::Resolve(absl::string_view n
   std::shared_ptr<const Sweep> found;
   if (name.size() >= kMinDigestPrefix && IsHex(name)) {
     for (const auto& [key, entry] : entries_) {
-      if (!absl::StartsWith(ToHex(entry.sweep->digest), absl::AsciiStrToLower(name))) continue;
+      const auto starts = [&](const std::string& digest) { return absl::StartsWith(ToHex(digest), absl::AsciiStrToLower(name)); };
+      const auto& earlier = entry.settings.earlier_digests();
+      if (!starts(entry.sweep->digest) && std::none_of(earlier.begin(), earlier.end(), starts)) continue;
       if (found) return absl::InvalidArgumentError(absl::StrCat("digest prefix ", name, " names more than one sweep"));
       found = entry.sweep;
     }
@@ -138,7 +150,12 @@ v1::SweepInfo Ledger::Info(const Sweep& sweep, bool with_cells) const {
   info.mutable_counts()->set_done(entry.done_count);
   info.mutable_counts()->set_failed(entry.failed.size());
   info.mutable_counts()->set_divergent(entry.divergent);
-  info.mutable_counts()->set_reused(entry.reused);
+  if (entry.counters) {
+    info.mutable_counts()->set_reused(entry.counters->reused);
+    info.mutable_counts()->set_device_us(entry.counters->device_us);
+  }
+  *info.mutable_limits() = entry.settings.limits();
+  *info.mutable_earlier_digests() = entry.settings.earlier_digests();
   return info;
 }
 
@@ -234,9 +251,25 @@ std::shared_ptr<const Sweep> Ledger::FindByDigest(const std::string& digest) con
   for (const auto& [id, entry] : staged_.sweeps) {
     if (entry.sweep->digest == digest) return entry.sweep;
   }
+  for (const auto& [id, sweep] : staged_.extensions) {
+    if (sweep->digest == digest) return sweep;
+  }
   absl::MutexLock lock(&mu_);
   for (const auto& [id, entry] : entries_) {
-    if (entry.sweep->digest == digest) return entry.sweep;
+    const auto& earlier = entry.settings.earlier_digests();
+    if (entry.sweep->digest == digest || std::find(earlier.begin(), earlier.end(), digest) != earlier.end()) return entry.sweep;
+  }
+  return nullptr;
+}
+
+std::shared_ptr<const Sweep> Ledger::FindExtended(const std::string& name) const {
+  for (auto it = staged_.extensions.rbegin(); it != staged_.extensions.rend(); ++it) {
+    if (it->second->manifest().spec().name() == name) return it->second;
+  }
+  absl::MutexLock lock(&mu_);
+  for (auto it = entries_.rbegin(); it != entries_.rend(); ++it) {
+    const Entry& entry = it->second;
+    if (!entry.settings.earlier_digests().empty() && entry.sweep->manifest().spec().name() == name) return entry.sweep;
   }
   return nullptr;
 }
@@ -266,6 +299,20 @@ v1::SweepState Ledger::State(uint32_t sweep) const {
   return deleting_.contains(sweep) ? v1::SWEEP_STATE_DELETING : v1::SWEEP_STATE_UNSPECIFIED;
 }
 
+std::shared_ptr<const Sweep> Ledger::Latest(uint32_t sweep) const {
+  if (const auto it = staged_.extensions.find(sweep); it != staged_.extensions.end()) return it->second;
+  absl::MutexLock lock(&mu_);
+  const auto it = entries_.find(sweep);
+  return it == entries_.end() ? nullptr : it->second.sweep;
+}
+
+v1::SweepSettings Ledger::Settings(uint32_t sweep) const {
+  if (const auto it = staged_.settings.find(sweep); it != staged_.settings.end()) return it->second;
+  absl::MutexLock lock(&mu_);
+  const auto it = entries_.find(sweep);
+  return it == entries_.end() ? v1::SweepSettings() : it->second.settings;
+}
+
 uint32_t Ledger::NextSweepId() const {
   if (!staged_.sweeps.empty()) return staged_.sweeps.rbegin()->first + 1;
   absl::MutexLock lock(&mu_);
@@ -291,8 +338,17 @@ void Ledger::StageSweep(std::shared_ptr<const Sweep> sweep, v1::SweepState state
 
 void Ledger::StageState(uint32_t sweep, v1::SweepState state) { staged_.states[sweep] = state; }
 
+void Ledger::StageExtension(std::shared_ptr<const Sweep> sweep) {
+  const uint32_t id = sweep->id;
+  staged_.extensions[id] = std::move(sweep);
+}
+
+void Ledger::StageSettings(uint32_t sweep, v1::SweepSettings settings) { staged_.settings[sweep] = std::move(settings); }
+
 void Ledger::StageResult(uint32_t sweep, uint64_t ordinal, StagedResult result) {
-  if (result.reused) ++staged_.reused[sweep];
+  CountersRow& counters = staged_.counters[sweep];
+  counters.reused += result.reused;
+  counters.device_us += result.device_us;
   staged_.results[{sweep, ordinal}] = std::move(result);
   staged_.chunks[{sweep, ordinal >> kChunkBits}].add(static_cast<uint32_t>(ordinal & 0xffff));
   if (FailedAttempts(sweep, ordinal)) StageFailure(sweep, ordinal, std::nullopt);
@@ -334,14 +390,14 @@ void Ledger::Seal(Database& database, rocksdb::WriteBatch& batch) {
     const std::string row_key = CoverageKey(key.first, key.second);
     (void)batch.Put(database.family(Family::kCoverage), ToSlice(row_key), ToSlice(EncodeBitmap(bitmap)));
   }
-  for (const auto& [sweep, count] : staged_.reused) {
-    uint64_t before = 0;
+  for (auto& [sweep, counters] : staged_.counters) {
     {
       absl::MutexLock lock(&mu_);
-      before = entries_.at(sweep).reused;
+      const CountersRow before = entries_.at(sweep).counters.value_or(CountersRow());
+      counters.reused += before.reused;
+      counters.device_us += before.device_us;
     }
-    const std::string value = Versioned(EncodeU64(before + count));
-    (void)batch.Put(database.family(Family::kCounters), ToSlice(SweepKey(sweep)), ToSlice(value));
+    (void)batch.Put(database.family(Family::kCounters), ToSlice(SweepKey(sweep)), ToSlice(Encode(counters)));
   }
 }
 
@@ -349,6 +405,8 @@ void Ledger::Apply() {
   {
     absl::MutexLock lock(&mu_);
     for (auto& [id, entry] : staged_.sweeps) entries_[id] = std::move(entry);
+    for (auto& [id, sweep] : staged_.extensions) entries_.at(id).sweep = std::move(sweep);
+    for (auto& [id, settings] : staged_.settings) entries_.at(id).settings = std::move(settings);
     for (const auto& [id, state] : staged_.states) entries_.at(id).state = state;
     for (const auto& [cell, result] : staged_.results) ++entries_.at(cell.first).done_count;
     for (auto& [key, bitmap] : staged_.chunks) entries_.at(key.first).done[key.second] = std::move(bitmap);
@@ -361,7 +419,7 @@ void Ledger::Apply() {
       }
     }
     for (const auto& [key, sweep] : staged_.divergent) ++entries_.at(sweep).divergent;
-    for (const auto& [sweep, count] : staged_.reused) entries_.at(sweep).reused += count;
+    for (const auto& [sweep, counters] : staged_.counters) entries_.at(sweep).counters = counters;
     ApplyDeletions();
   }
   staged_ = Staged();

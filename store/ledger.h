@@ -23,10 +23,11 @@
 #include "jobs/sweep/plan.h"
 #include "promptsweep/v1/store.pb.h"
 #include "store/database.h"
+#include "store/schema.h"
 
 namespace promptsweep::store {
 
-// A stored sweep: the part that never changes.
+// A stored sweep: what changes only where it is extended. Then another takes its place; whoever holds this one may go on with it.
 struct Sweep {
   uint32_t id = 0;
   std::string digest;
@@ -38,6 +39,9 @@ struct Sweep {
   // Index of an embedder in the manifest.
   std::optional<uint16_t> EmbedderIndex(absl::string_view id) const;
 };
+
+// DATA_LOSS where the row's manifest is unreadable, not what its digest names, or no plan.
+[[nodiscard]] absl::StatusOr<Sweep> LoadSweep(uint32_t id, const SweepRow& row);
 
 // Done ordinals: chunk (ordinal >> kChunkBits) -> bitmap of the low bits. No empty bitmaps.
 using Coverage = absl::btree_map<uint64_t, Roaring>;
@@ -54,7 +58,7 @@ class Ledger {
 
   // The durable view. Any thread. A sweep that is being deleted is in none of it but Deleting.
   [[nodiscard]] absl::StatusOr<std::shared_ptr<const Sweep>> Find(uint32_t id) const;
-  // The newest sweep of that name, else a decimal id, else at least 6 hex digits of a digest.
+  // The newest sweep of that name, else a decimal id, else at least 6 hex digits of a digest that it has or had.
   [[nodiscard]] absl::StatusOr<std::shared_ptr<const Sweep>> Resolve(absl::string_view name) const;
   [[nodiscard]] std::vector<std::shared_ptr<const Sweep>> Sweeps() const;
   // Sweeps whose deletion began and did not end, by id.
@@ -77,7 +81,8 @@ class Ledger {
   struct StagedResult {
     std::string content_digest;
     uint32_t provenance = 0;
-    bool reused = false;  // taken over from another cell: counted
+    bool reused = false;     // taken over from another cell: counted
+    uint64_t device_us = 0;  // to make it; 0 where it was taken over
   };
   [[nodiscard]] const StagedResult* FindStaged(uint32_t sweep, uint64_t ordinal) const;
   // Attempts recorded with a failure.
@@ -85,9 +90,15 @@ class Ledger {
   [[nodiscard]] std::vector<uint64_t> FailedOrdinals(uint32_t sweep) const;
   // Dimensions of an embedder's vectors in a sweep; 0 before the first.
   [[nodiscard]] uint32_t Dim(uint32_t sweep, uint16_t embedder) const;
+  // That has or had this digest.
   [[nodiscard]] std::shared_ptr<const Sweep> FindByDigest(const std::string& digest) const;
+  // The newest of that name that was extended.
+  [[nodiscard]] std::shared_ptr<const Sweep> FindExtended(const std::string& name) const;
   [[nodiscard]] std::shared_ptr<const Sweep> FindUnfinished(const std::string& name) const;
   [[nodiscard]] v1::SweepState State(uint32_t sweep) const;
+  // As extended by this group; nullptr where there is no such sweep.
+  [[nodiscard]] std::shared_ptr<const Sweep> Latest(uint32_t sweep) const;
+  [[nodiscard]] v1::SweepSettings Settings(uint32_t sweep) const;
   [[nodiscard]] uint32_t NextSweepId() const;
   // Id of a provenance by the SHA-256 of its bytes; 0 where it is new.
   [[nodiscard]] uint32_t FindProvenance(const std::string& digest) const;
@@ -96,6 +107,9 @@ class Ledger {
   // Staging. Each goes with rows the caller puts into the batch; coverage rows are put by Seal.
   void StageSweep(std::shared_ptr<const Sweep> sweep, v1::SweepState state);
   void StageState(uint32_t sweep, v1::SweepState state);
+  // `sweep` takes the place of the one with its id.
+  void StageExtension(std::shared_ptr<const Sweep> sweep);
+  void StageSettings(uint32_t sweep, v1::SweepSettings settings);
   // Also forgets a failure of that cell.
   void StageResult(uint32_t sweep, uint64_t ordinal, StagedResult result);
   void StageDim(uint32_t sweep, uint16_t embedder, uint32_t dim);
@@ -121,18 +135,21 @@ class Ledger {
     uint64_t done_count = 0;
     absl::btree_map<uint64_t, uint32_t> failed;  // ordinal -> attempts
     uint64_t divergent = 0;
-    uint64_t reused = 0;
+    std::optional<CountersRow> counters;  // absent before the first result
+    v1::SweepSettings settings;
   };
   struct Staged {
     std::map<uint32_t, Entry> sweeps;
     std::map<uint32_t, v1::SweepState> states;
+    std::map<uint32_t, std::shared_ptr<const Sweep>> extensions;
+    std::map<uint32_t, v1::SweepSettings> settings;
     absl::flat_hash_map<std::pair<uint32_t, uint64_t>, StagedResult> results;
     std::map<std::pair<uint32_t, uint64_t>, Roaring> chunks;  // merged with the durable ones by Seal
     absl::btree_map<std::pair<uint32_t, uint64_t>, std::optional<uint32_t>> failures;
     absl::flat_hash_map<std::string, uint32_t> divergent;  // duplicate key -> sweep
     std::optional<uint32_t> deletion;
     std::optional<uint32_t> deleted;
-    std::map<uint32_t, uint64_t> reused;  // sweep -> results taken over in this group
+    std::map<uint32_t, CountersRow> counters;  // sweep -> what this group adds
   };
 
   Ledger() = default;
@@ -143,6 +160,7 @@ class Ledger {
   absl::Status LoadFailures(Database& database);
   absl::Status LoadDuplicates(Database& database);
   absl::Status LoadCounters(Database& database);
+  absl::Status LoadSettings(Database& database);
   absl::Status LoadProvenance(Database& database);
   absl::Status LoadDims(Database& database);
 

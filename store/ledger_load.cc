@@ -20,6 +20,7 @@ absl::StatusOr<std::unique_ptr<Ledger>> Ledger::Load(Database& database) {
   PS_RETURN_IF_ERROR(ledger->LoadFailures(database));
   PS_RETURN_IF_ERROR(ledger->LoadDuplicates(database));
   PS_RETURN_IF_ERROR(ledger->LoadCounters(database));
+  PS_RETURN_IF_ERROR(ledger->LoadSettings(database));
   PS_RETURN_IF_ERROR(ledger->LoadProvenance(database));
   PS_RETURN_IF_ERROR(ledger->LoadDims(database));
   return ledger;
@@ -30,21 +31,17 @@ absl::Status Ledger::LoadSweeps(Database& database) {
   Rows rows(database, Family::kSweeps, "", EndOfKeys());
   for (; rows.Valid(); rows.Next()) {
     uint32_t id = 0;
-    v1::SweepManifest manifest;
     if (!ParseSweepKey(rows.key(), id)) return Unreadable(Family::kSweeps, rows.key());
     PS_ASSIGN_OR_RETURN(const SweepRow row, DecodeSweepRow(rows.value()));
     if (row.state == v1::SWEEP_STATE_DELETING) {
+      v1::SweepManifest manifest;
       if (!manifest.ParseFromString(row.manifest)) return Unreadable(Family::kSweeps, rows.key());
       deleting_[id] = manifest.spec().images();
       continue;
     }
-    if (!manifest.ParseFromString(row.manifest) || sweep::ManifestDigest(manifest) != row.digest) {
-      return Unreadable(Family::kSweeps, rows.key());
-    }
-    auto plan = sweep::Plan::FromManifest(manifest);
-    if (!plan.ok()) return Annotate(plan.status(), absl::StrCat("sweep ", id));
+    PS_ASSIGN_OR_RETURN(Sweep sweep, LoadSweep(id, row));
     Entry& entry = entries_[id];
-    entry.sweep = std::make_shared<const Sweep>(Sweep{id, row.digest, *std::move(plan), row.created_at_ms});
+    entry.sweep = std::make_shared<const Sweep>(std::move(sweep));
     entry.state = row.state;
   }
   PS_RETURN_IF_ERROR(rows.status());
@@ -112,11 +109,42 @@ absl::Status Ledger::LoadCounters(Database& database) {
   for (; rows.Valid(); rows.Next()) {
     uint32_t id = 0;
     if (!ParseSweepKey(rows.key(), id)) return Unreadable(Family::kCounters, rows.key());
+    if (deleting_.contains(id)) continue;
+    const auto entry = entries_.find(id);
+    const auto row = DecodeCountersRow(rows.value());
+    if (entry == entries_.end() || !row.ok()) return Unreadable(Family::kCounters, rows.key());
+    entry->second.counters = *row;
+  }
+  PS_RETURN_IF_ERROR(rows.status());
+  // A store of version 1 did not count: once, until the sweep's next result writes the row.
+  for (auto& [id, entry] : entries_) {
+    if (entry.counters || entry.done_count == 0) continue;
+    entry.counters.emplace();
+    Rows results(database, Family::kResults, SweepKey(id), SweepKeyEnd(id));
+    for (; results.Valid(); results.Next()) {
+      // A result that cannot be read is for readers and verification to report.
+      if (const auto row = DecodeResultRow(results.value()); row.ok()) {
+        entry.counters->device_us += uint64_t{row->generate_us} + row->embed_us;
+      }
+    }
+    PS_RETURN_IF_ERROR(results.status());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Ledger::LoadSettings(Database& database) {
+  absl::MutexLock lock(&mu_);
+  Rows rows(database, Family::kSettings, "", EndOfKeys());
+  for (; rows.Valid(); rows.Next()) {
+    uint32_t id = 0;
+    if (!ParseSweepKey(rows.key(), id)) return Unreadable(Family::kSettings, rows.key());
+    if (deleting_.contains(id)) continue;
     const auto entry = entries_.find(id);
     const auto bytes = Unversioned(rows.value());
-    const auto reused = bytes.ok() ? DecodeU64(*bytes) : absl::StatusOr<uint64_t>(bytes.status());
-    if (entry == entries_.end() || !reused.ok()) return Unreadable(Family::kCounters, rows.key());
-    entry->second.reused = *reused;
+    if (entry == entries_.end() || !bytes.ok() ||
+        !entry->second.settings.ParseFromArray(bytes->data(), static_cast<int>(bytes->size()))) {
+      return Unreadable(Family::kSettings, rows.key());
+    }
   }
   return rows.status();
 }

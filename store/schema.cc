@@ -62,7 +62,8 @@ absl::Status Unreadable(absl::string_view what) { return absl::DataLossError(abs
 const std::string& FamilyName(Family family) {
   static const auto& names = *new std::array<std::string, kFamilies>{
       "default",  "meta",       "sweeps", "results", "images",     "embeddings",       "by_fingerprint", "coverage",
-      "failures", "duplicates", "labels", "motifs",  "provenance", "embedding_chunks", "links",          "counters"};
+      "failures", "duplicates", "labels", "motifs",  "provenance", "embedding_chunks", "links",          "counters",
+      "settings"};
   return names[static_cast<size_t>(family)];
 }
 
@@ -225,6 +226,23 @@ absl::StatusOr<DuplicateRow> DecodeDuplicateRow(absl::string_view bytes) {
   return row;
 }
 
+std::string Encode(const CountersRow& row) {
+  std::string out(1, kRowVersion);
+  PutBig(out, row.reused, 8);
+  PutBig(out, row.device_us, 8);
+  return out;
+}
+
+absl::StatusOr<CountersRow> DecodeCountersRow(absl::string_view bytes) {
+  Fields fields(bytes);
+  if (fields.Big(1) != kRowVersion) return Unreadable("counters row");
+  CountersRow row;
+  row.reused = fields.Big(8);
+  row.device_us = fields.Big(8);
+  if (!fields.ok() || !fields.rest().empty()) return Unreadable("counters row");
+  return row;
+}
+
 std::string Versioned(absl::string_view payload) { return absl::StrCat(absl::string_view(&kRowVersion, 1), payload); }
 
 absl::StatusOr<absl::string_view> Unversioned(absl::string_view bytes) {
@@ -252,17 +270,6 @@ std::string EncodeU32(uint32_t value) {
 absl::StatusOr<uint32_t> DecodeU32(absl::string_view bytes) {
   if (bytes.size() != 4) return Unreadable("number");
   return static_cast<uint32_t>(GetBig(bytes));
-}
-
-std::string EncodeU64(uint64_t value) {
-  std::string out;
-  PutBig(out, value, 8);
-  return out;
-}
-
-absl::StatusOr<uint64_t> DecodeU64(absl::string_view bytes) {
-  if (bytes.size() != 8) return Unreadable("number");
-  return GetBig(bytes);
 }
 
 std::string EmbeddingsDigest(const v1::Result& result) {

@@ -36,7 +36,8 @@ enum class Family {
   // Since version 2.
   kEmbeddingChunks,  // E S chunk (u64, = C >> 10) -> packed vectors, see embedding_chunk.h; taken out of kEmbeddings
   kLinks,            // S C of a cell that owns an image, S C of a cell that shows it -> nothing
-  kCounters,         // S -> version, u64 results that were taken over from other sweeps
+  kCounters,         // S -> CountersRow
+  kSettings,         // S -> version, v1.SweepSettings
   kCount,
 };
 inline constexpr size_t kFamilies = static_cast<size_t>(Family::kCount);
@@ -112,21 +113,27 @@ struct DuplicateRow {
   uint32_t later_provenance = 0;
 };
 
+// version(1) reused(8) device_us(8): of a sweep's results, how many were taken over from other sweeps, and the sum of generate_us
+// and embed_us of the others.
+struct CountersRow {
+  uint64_t reused = 0;
+  uint64_t device_us = 0;
+  friend bool operator==(const CountersRow&, const CountersRow&) = default;
+};
+
 [[nodiscard]] std::string Encode(const SweepRow& row);
 [[nodiscard]] std::string Encode(const ResultRow& row);
 [[nodiscard]] std::string Encode(const DuplicateRow& row);
+[[nodiscard]] std::string Encode(const CountersRow& row);
 // DATA_LOSS where the bytes are not of a known layout.
 [[nodiscard]] absl::StatusOr<SweepRow> DecodeSweepRow(absl::string_view bytes);
 [[nodiscard]] absl::StatusOr<ResultRow> DecodeResultRow(absl::string_view bytes);
 [[nodiscard]] absl::StatusOr<DuplicateRow> DecodeDuplicateRow(absl::string_view bytes);
+[[nodiscard]] absl::StatusOr<CountersRow> DecodeCountersRow(absl::string_view bytes);
 
 // Puts and takes off the version byte of values that hold a message, a bitmap or a key.
 [[nodiscard]] std::string Versioned(absl::string_view payload);
 [[nodiscard]] absl::StatusOr<absl::string_view> Unversioned(absl::string_view bytes);
-
-// Value of the counters family, without its version byte.
-[[nodiscard]] std::string EncodeU64(uint64_t value);
-[[nodiscard]] absl::StatusOr<uint64_t> DecodeU64(absl::string_view bytes);
 
 // The bytes of SweepRow::manifest: deterministic serialisation.
 [[nodiscard]] std::string CanonicalManifest(const v1::SweepManifest& manifest);

@@ -130,6 +130,17 @@ grpc::ServerUnaryReactor* StoreService::SetSweepState(grpc::CallbackServerContex
   return Write(context, request, reply, &Store::SetSweepState);
 }
 
+grpc::ServerUnaryReactor* StoreService::SetSweepLimits(grpc::CallbackServerContext* context,
+                                                       const v1::SetSweepLimitsRequest* request,
+                                                       v1::SetSweepLimitsResponse* reply) {
+  return Write(context, request, reply, &Store::SetSweepLimits);
+}
+
+grpc::ServerUnaryReactor* StoreService::ExtendSweep(grpc::CallbackServerContext* context, const v1::ExtendSweepRequest* request,
+                                                    v1::ExtendSweepResponse* reply) {
+  return Write(context, request, reply, &Store::ExtendSweep);
+}
+
 grpc::ServerUnaryReactor* StoreService::GetSweep(grpc::CallbackServerContext* context, const v1::GetSweepRequest* request,
                                                  v1::GetSweepResponse* reply) {
   return Read(context, reply, [request](Store* store) { return store->GetSweep(*request); });

@@ -28,6 +28,10 @@ class StoreService final : public v1::StoreService::CallbackService {
                                         v1::CreateSweepResponse*) override;
   grpc::ServerUnaryReactor* SetSweepState(grpc::CallbackServerContext*, const v1::SetSweepStateRequest*,
                                           v1::SetSweepStateResponse*) override;
+  grpc::ServerUnaryReactor* SetSweepLimits(grpc::CallbackServerContext*, const v1::SetSweepLimitsRequest*,
+                                           v1::SetSweepLimitsResponse*) override;
+  grpc::ServerUnaryReactor* ExtendSweep(grpc::CallbackServerContext*, const v1::ExtendSweepRequest*,
+                                        v1::ExtendSweepResponse*) override;
   grpc::ServerUnaryReactor* GetSweep(grpc::CallbackServerContext*, const v1::GetSweepRequest*, v1::GetSweepResponse*) override;
   grpc::ServerUnaryReactor* ListSweeps(grpc::CallbackServerContext*, const v1::ListSweepsRequest*,
                                        v1::ListSweepsResponse*) override;

@@ -82,9 +82,14 @@ class Store {
   void Close();
 
   // INVALID_ARGUMENT: a manifest that is not complete. ALREADY_EXISTS: an unfinished sweep of that name asks something else;
-  // the message names the first field that differs.
+  // the message names what differs.
   void CreateSweep(const v1::CreateSweepRequest* request, Callback<v1::CreateSweepResponse> done);
   void SetSweepState(const v1::SetSweepStateRequest* request, Callback<v1::SetSweepStateResponse> done);
+  // INVALID_ARGUMENT: see sweep::CheckLimits.
+  void SetSweepLimits(const v1::SetSweepLimitsRequest* request, Callback<v1::SetSweepLimitsResponse> done);
+  // FAILED_PRECONDITION: the sweep's manifest is not the one that is to be extended, or it was imported. INVALID_ARGUMENT: the new
+  // one is no extension of it. ALREADY_EXISTS: another sweep asks just that.
+  void ExtendSweep(const v1::ExtendSweepRequest* request, Callback<v1::ExtendSweepResponse> done);
   // Outcomes in request order. RESOURCE_EXHAUSTED: too much is queued, or the disk is nearly full; nothing was stored, try
   // again later. INVALID_ARGUMENT: the request as a whole is malformed or too large. Where the sweep keeps its images elsewhere:
   // ABORTED, an image is not there, put it again and then send again; UNAVAILABLE, its place is out of reach.
@@ -172,6 +177,7 @@ class Store {
   // Puts those that still hold, on the committer's thread. Returns their ordinals.
   absl::StatusOr<std::vector<uint64_t>> PutLinks(const Sweep& sweep, std::vector<Link>& links, rocksdb::WriteBatch& batch);
   void FinishReuse(ReuseJob& job);
+  void PutSettings(uint32_t sweep, v1::SweepSettings settings, rocksdb::WriteBatch& batch);
   uint32_t InternProvenance(PutJob& job, rocksdb::WriteBatch& batch);
   void Put(rocksdb::WriteBatch& batch, Family family, absl::string_view key, absl::string_view value);
   void Delete(rocksdb::WriteBatch& batch, Family family, absl::string_view key);

@@ -261,7 +261,10 @@ absl::Status Store::PrepareResult(PutJob& job, int index, rocksdb::WriteBatch& b
   if (!result.embeddings().empty()) packer_->Stage(sweep, ordinal);
   Put(batch, Family::kByFingerprint, row.fingerprint, Versioned(key));
   if (ledger_->FailedAttempts(sweep, ordinal)) Delete(batch, Family::kFailures, key);
-  ledger_->StageResult(sweep, ordinal, {checked.content_digest, row.provenance});
+  ledger_->StageResult(sweep, ordinal,
+                       {.content_digest = checked.content_digest,
+                        .provenance = row.provenance,
+                        .device_us = uint64_t{row.generate_us} + row.embed_us});
   outcome.set_code(v1::PutOutcome::CODE_STORED);
   return absl::OkStatus();
 }

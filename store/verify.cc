@@ -169,7 +169,11 @@ class SweepVerifier {
   void CheckImageOf(uint64_t ordinal, const ResultRow& row, std::optional<absl::string_view> image) {
     v1::Result rest;
     if (!rest.ParseFromString(row.rest)) return CellProblem(ordinal, "the end of its record is unreadable");
-    if (rest.has_reused_from()) ++reused_;
+    if (rest.has_reused_from()) {
+      ++counters_.reused;
+    } else {
+      counters_.device_us += uint64_t{row.generate_us} + row.embed_us;
+    }
     if (!rest.image_uri().empty()) return CheckOutsideImage(ordinal, row, rest.image_uri(), image.has_value());
     if (!ShowsOthersImage(rest, sweep_.id, ordinal)) return CheckImage(ordinal, row, image);
     if (image) CellProblem(ordinal, "has an image of its own but its record names another");
@@ -286,8 +290,9 @@ class SweepVerifier {
     counts.set_done(done_);
     counts.set_failed(failed_);
     counts.set_divergent(divergent_);
-    counts.set_reused(reused_);
-    if (const absl::Status status = CheckReusedCounter(database_, sweep_.id, reused_, snapshot_); !status.ok()) {
+    counts.set_reused(counters_.reused);
+    counts.set_device_us(counters_.device_us);
+    if (const absl::Status status = CheckCounters(database_, sweep_.id, counters_, snapshot_); !status.ok()) {
       Problem(status.message());
     }
     const uint64_t covered = CountOf(coverage_);
@@ -322,7 +327,7 @@ class SweepVerifier {
   uint64_t done_ = 0;
   uint64_t failed_ = 0;
   uint64_t divergent_ = 0;
-  uint64_t reused_ = 0;
+  CountersRow counters_;
   uint64_t suppressed_ = 0;
   std::deque<FetchedImage> fetches_;
   uint64_t unreachable_ = 0;  // images outside of the store that were not read because an earlier one could not be reached
@@ -395,10 +400,20 @@ absl::StatusOr<v1::VerifyResponse> VerifyStore(Database& database, const Ledger&
       response.add_problems(absl::StrCat("sweep ", sweep->id, " cannot be read: ", row.status().message()));
       continue;
     }
-    *response.add_sweeps() = SweepVerifier(database, images, *sweep, row->state, request.deep(), snapshot.snapshot()).Run();
+    std::shared_ptr<const Sweep> as_stored = sweep;
+    if (row->digest != sweep->digest) {
+      // Extended meanwhile.
+      const auto loaded = LoadSweep(sweep->id, *row);
+      if (!loaded.ok()) {
+        response.add_problems(absl::StrCat("sweep ", sweep->id, " cannot be read: ", loaded.status().message()));
+        continue;
+      }
+      as_stored = std::make_shared<const Sweep>(*loaded);
+    }
+    *response.add_sweeps() = SweepVerifier(database, images, *as_stored, row->state, request.deep(), snapshot.snapshot()).Run();
   }
   for (const Family family : {Family::kResults, Family::kImages, Family::kCoverage, Family::kFailures, Family::kDuplicates,
-                              Family::kMotifs, Family::kLinks, Family::kCounters}) {
+                              Family::kMotifs, Family::kLinks, Family::kCounters, Family::kSettings}) {
     FindOrphans(database, family, 0, snapshot.snapshot(), known, response);
   }
   for (const Family family : {Family::kEmbeddings, Family::kEmbeddingChunks}) {

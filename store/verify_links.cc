@@ -74,17 +74,19 @@ void CheckLinks(Database& database, uint32_t sweep, const rocksdb::Snapshot* sna
   if (const absl::Status status = rows.status(); !status.ok()) problem(absl::StrCat("links cannot be read: ", status.message()));
 }
 
-absl::Status CheckReusedCounter(Database& database, uint32_t sweep, uint64_t reused, const rocksdb::Snapshot* snapshot) {
-  uint64_t counted = 0;
+absl::Status CheckCounters(Database& database, uint32_t sweep, const CountersRow& counted, const rocksdb::Snapshot* snapshot) {
   const auto value = database.Get(Family::kCounters, SweepKey(sweep), snapshot);
-  if (!absl::IsNotFound(value.status())) {
-    const auto bytes = value.ok() ? Unversioned(*value) : absl::StatusOr<absl::string_view>(value.status());
-    const auto number = bytes.ok() ? DecodeU64(*bytes) : absl::StatusOr<uint64_t>(bytes.status());
-    if (!number.ok()) return Wrong(absl::StrCat("its counters cannot be read: ", number.status().message()));
-    counted = *number;
+  if (absl::IsNotFound(value.status())) {
+    if (counted.reused == 0) return absl::OkStatus();
+    return Wrong(absl::StrCat(counted.reused, " results are reused and none is counted as such"));
   }
-  if (counted == reused) return absl::OkStatus();
-  return Wrong(absl::StrCat(counted, " results are counted as reused, ", reused, " are"));
+  const auto row = value.ok() ? DecodeCountersRow(*value) : absl::StatusOr<CountersRow>(value.status());
+  if (!row.ok()) return Wrong(absl::StrCat("its counters cannot be read: ", row.status().message()));
+  if (row->reused != counted.reused) {
+    return Wrong(absl::StrCat(row->reused, " results are counted as reused, ", counted.reused, " are"));
+  }
+  if (row->device_us == counted.device_us) return absl::OkStatus();
+  return Wrong(absl::StrCat(row->device_us, " microseconds of device time are counted, its results took ", counted.device_us));
 }
 
 }  // namespace promptsweep::store

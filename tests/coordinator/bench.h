@@ -87,14 +87,16 @@ class Bench : public ::testing::Test {
     }
   }
 
-  uint32_t Submit(const v1::SweepManifest& manifest) {
-    absl::StatusOr<v1::SubmitSweepResponse> result = TrySubmit(manifest);
+  uint32_t Submit(const v1::SweepManifest& manifest, const std::optional<v1::SweepLimits>& limits = std::nullopt) {
+    absl::StatusOr<v1::SubmitSweepResponse> result = TrySubmit(manifest, limits);
     EXPECT_TRUE(result.ok()) << result.status();
     return result.ok() ? result->sweep() : 0;
   }
-  absl::StatusOr<v1::SubmitSweepResponse> TrySubmit(const v1::SweepManifest& manifest) {
+  absl::StatusOr<v1::SubmitSweepResponse> TrySubmit(const v1::SweepManifest& manifest,
+                                                    const std::optional<v1::SweepLimits>& limits = std::nullopt) {
     v1::SubmitSweepRequest request;
     *request.mutable_manifest() = manifest;
+    if (limits) *request.mutable_limits() = *limits;
     absl::StatusOr<v1::SubmitSweepResponse> result = absl::InternalError("not answered");
     coordinator_->SubmitSweep(request, [&](auto response) { result = std::move(response); });
     Settle();
@@ -112,6 +114,21 @@ class Bench : public ::testing::Test {
     });
     Settle();
     return status;
+  }
+
+  // Of an operator's call whose request is more than a sweep.
+  template <typename Request, typename Response>
+  absl::StatusOr<Response> Order(void (Coordinator::*method)(const Request&, Coordinator::Done<Response>), const Request& request) {
+    absl::StatusOr<Response> result = absl::InternalError("not answered");
+    ((*coordinator_).*method)(request, [&](absl::StatusOr<Response> answer) { result = std::move(answer); });
+    Settle();
+    return result;
+  }
+  absl::Status SetLimits(uint32_t sweep, const v1::SweepLimits& limits) {
+    v1::SetLimitsRequest request;
+    request.set_sweep(sweep);
+    *request.mutable_limits() = limits;
+    return Order(&Coordinator::SetLimits, request).status();
   }
 
   Worker Join(const std::string& name, const std::vector<std::string>& models = {"a", "e"}) {

@@ -40,7 +40,7 @@ class TinyStore final : public v1::StoreService::Service {
   }
   grpc::Status CreateSweep(grpc::ServerContext*, const v1::CreateSweepRequest* request,
                            v1::CreateSweepResponse* response) override {
-    *response = *client_.CreateSweep(request->manifest());
+    *response = *client_.CreateSweep(request->manifest(), request->limits());
     return grpc::Status::OK;
   }
   grpc::Status SetSweepState(grpc::ServerContext* context, const v1::SetSweepStateRequest* request,
@@ -326,7 +326,7 @@ TEST(StoreClientTest, RetriesWhatIsUnavailableAndNothingElse) {
   auto stopped = client(3);
   stopped->Shutdown();
   EXPECT_EQ(stopped->ListSweeps().status().code(), absl::StatusCode::kCancelled);
-  ASSERT_TRUE(client(1)->CreateSweep(Manifest("s", 10)).ok());
+  ASSERT_TRUE(client(1)->CreateSweep(Manifest("s", 10), {}).ok());
   for (uint64_t at : {0, 2, 4, 6, 9}) store->PutResults(1, at, at + 1);
   EXPECT_EQ(client(1)->GetCoverage(1)->intervals().size(), 5u) << "over several pages";
   std::vector<v1::FailureRecord> failures(4);

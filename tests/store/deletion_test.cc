@@ -297,7 +297,10 @@ TEST_F(DeletionTest, ImagesThatOtherSweepsShowMoveToThem) {
       row.rest = rest.SerializeAsString();
       Put(*database, Family::kResults, key, Encode(row));
       Put(*database, Family::kLinks, LinkKey(owner, 3, linker, 3), "");
-      Put(*database, Family::kCounters, SweepKey(linker), Versioned(EncodeU64(1)));
+      CountersRow counters = *DecodeCountersRow(*database->Get(Family::kCounters, SweepKey(linker)));
+      counters.reused = 1;
+      counters.device_us -= uint64_t{row.generate_us} + row.embed_us;
+      Put(*database, Family::kCounters, SweepKey(linker), Encode(counters));
       ASSERT_TRUE(database->db().Delete(rocksdb::WriteOptions(), database->family(Family::kImages), key).ok());
     }
   }

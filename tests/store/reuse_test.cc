@@ -450,7 +450,7 @@ TEST_F(ReuseTest, VerifyFindsEveryDisagreement) {
     PutRow(database, Family::kResults, CellKey(second, 9), Encode(row));
   });
   finds(of_second + "77 results are counted as reused, 9 are", false,
-        [&](Database& database) { PutRow(database, Family::kCounters, SweepKey(second), Versioned(EncodeU64(77))); });
+        [&](Database& database) { PutRow(database, Family::kCounters, SweepKey(second), Encode(CountersRow{.reused = 77})); });
   finds(of_first + "unreadable row", false, [&](Database& database) { PutRow(database, Family::kLinks, CellKey(first, 1), ""); });
   finds("rows of an unknown sweep 9 in links", false,
         [&](Database& database) { PutRow(database, Family::kLinks, LinkKey(9, 1, second, 0), ""); });

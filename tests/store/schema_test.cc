@@ -46,7 +46,7 @@ TEST(Golden, FamilyNames) {
   for (size_t i = 0; i < kFamilies; ++i) names.push_back(FamilyName(static_cast<Family>(i)));
   EXPECT_THAT(names, testing::ElementsAre("default", "meta", "sweeps", "results", "images", "embeddings", "by_fingerprint",
                                           "coverage", "failures", "duplicates", "labels", "motifs", "provenance",
-                                          "embedding_chunks", "links", "counters"));
+                                          "embedding_chunks", "links", "counters", "settings"));
   EXPECT_EQ(kSchemaVersion, 2u);
   EXPECT_EQ(kSchemaVersionKey, "schema_version");
   EXPECT_EQ(kStoreUuidKey, "store_uuid");
@@ -74,6 +74,10 @@ TEST(Golden, Values) {
   EXPECT_EQ(ToHex(Encode(SomeResult())), "01" + HexOf('\x11') + HexOf('\x22') + HexOf('\x33') + "02" + "02" + "00000040" +
                                              "00000041" + "00010203" + "00000004" + "00000005" + "00000006" + "0102030405060708" +
                                              "00000009" + "72657374");
+
+  const CountersRow counters{.reused = 0x0102, .device_us = 0x0304};
+  EXPECT_EQ(ToHex(Encode(counters)), "0100000000000001020000000000000304");
+  EXPECT_EQ(*DecodeCountersRow(Encode(counters)), counters);
 
   DuplicateRow duplicate;
   duplicate.at_ms = 3;

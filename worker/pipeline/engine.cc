@@ -248,6 +248,11 @@ absl::StatusOr<Outcomes> Engine::Impl::Batch(absl::Span<const v1::Cell> cells) {
       made.height = static_cast<int>(images.size(2));
       made.width = static_cast<int>(images.size(3));
       made.rgb.assign(reinterpret_cast<const char*>(pixels.const_data_ptr<uint8_t>()) + i * image_bytes, image_bytes);
+      // What becomes of numbers that are none; a generator's blocked picture looks the same, and says as little.
+      if (std::all_of(made.rgb.begin(), made.rgb.end(), [](char c) { return c == 0; })) {
+        outcomes.push_back(absl::InternalError("the image is black: its numbers were not finite, or the model blocked it"));
+        continue;
+      }
       made.embeddings = *std::move(vectors[i]);
       made.generate_us = static_cast<uint32_t>(absl::ToInt64Microseconds(generated - start) / cells.size());
       made.embed_us = static_cast<uint32_t>(absl::ToInt64Microseconds(embedded - generated) / cells.size());

@@ -59,10 +59,12 @@ Pipeline::Pipeline(Options options)
         uploader_.Add(std::move(upload));
       }) {
   options_.session->OnDrain([this] { Drain(); });
+  options_.session->OnCut([this](uint64_t lease, uint64_t end) { return work_.Cut(lease, end); });
 }
 
 Pipeline::~Pipeline() {
   options_.session->OnDrain(nullptr);
+  options_.session->OnCut(nullptr);
   Drain();
   encoders_.Flush();
   abandoned_ = true;
@@ -209,7 +211,8 @@ void Pipeline::RunBatch(const std::vector<Picked>& picked) {
     stats_.wall = end - first_batch_;
     const double rate = static_cast<double>(cells.size()) / std::max(1e-6, absl::ToDoubleSeconds(end - start));
     cells_per_second_ = cells_per_second_ == 0 ? rate : cells_per_second_ + kRateWeight * (rate - cells_per_second_);
-    options_.session->SetLoad(sources.front()->lease->model(), cells_per_second_);
+    options_.session->SetLoad(sources.front()->lease->model(), cells_per_second_,
+                              static_cast<uint32_t>(options_.engine->batch_shape()));
   }
   for (size_t i = 0; i < outcomes.size(); ++i) {
     if (!outcomes[i].ok()) {

@@ -179,6 +179,7 @@ absl::Status Session::SendHeartbeat(absl::Duration timeout) {
     request.set_draining(draining_);
     request.set_loaded_model(loaded_model_);
     request.set_cells_per_second(cells_per_second_);
+    request.set_batch_shape(batch_shape_);
     sent = options_.clock->TimeNow();
   }
   v1::HeartbeatResponse response;
@@ -201,9 +202,10 @@ absl::Status Session::SendHeartbeat(absl::Duration timeout) {
     if (response.command() == v1::WORKER_COMMAND_RE_REGISTER) registered_ = false;
     if (response.command() == v1::WORKER_COMMAND_DRAIN && !told_to_drain_) drain = told_to_drain_ = true;
   }
+  for (const v1::LeaseCut& cut : response.cuts()) Cut(cut.lease(), cut.end());
   if (drain) {
     Drain();
-    absl::MutexLock lock(&drain_mu_);
+    absl::MutexLock lock(&handlers_mu_);
     if (on_drain_) on_drain_();
   }
   return absl::OkStatus();
@@ -277,15 +279,39 @@ void Session::End(uint64_t lease) {
   if (const auto held = held_.find(lease); held != held_.end()) held->second.current = held->second.lease.range().end();
 }
 
-void Session::SetLoad(std::string loaded_model, double cells_per_second) {
+void Session::SetLoad(std::string loaded_model, double cells_per_second, uint32_t batch_shape) {
   absl::MutexLock lock(&mu_);
   loaded_model_ = std::move(loaded_model);
   cells_per_second_ = cells_per_second;
+  batch_shape_ = batch_shape;
 }
 
 void Session::OnDrain(std::function<void()> handler) {
-  absl::MutexLock lock(&drain_mu_);
+  absl::MutexLock lock(&handlers_mu_);
   on_drain_ = std::move(handler);
+}
+
+void Session::OnCut(std::function<std::optional<uint64_t>(uint64_t, uint64_t)> handler) {
+  absl::MutexLock lock(&handlers_mu_);
+  on_cut_ = std::move(handler);
+}
+
+void Session::Cut(uint64_t lease, uint64_t end) {
+  absl::MutexLock handlers(&handlers_mu_);
+  if (!on_cut_) return;
+  const std::optional<uint64_t> dropped = on_cut_(lease, end);
+  if (!dropped) return;
+  absl::MutexLock lock(&mu_);
+  const auto it = held_.find(lease);
+  if (it == held_.end() || it->second.lease.range().end() <= end) return;
+  Held& held = it->second;
+  if (held.current == held.lease.range().end()) held.current = end;
+  held.lease.mutable_range()->set_end(end);
+  held.remaining -= std::min(held.remaining, *dropped);
+  if (held.remaining > 0) return;
+  Report& report = reports_[lease];
+  report.sweep = held.lease.sweep();
+  report.finished = true;
 }
 
 void Session::Drain() {

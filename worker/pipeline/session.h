@@ -80,11 +80,15 @@ class Session {
   // Stored, but not made by this worker: says nothing of its speed.
   void Reused(const v1::Lease& lease, uint64_t ordinal);
   void Failed(const v1::Lease& lease, v1::CellFailure failure);
-  void SetLoad(std::string loaded_model, double cells_per_second);
+  void SetLoad(std::string loaded_model, double cells_per_second, uint32_t batch_shape);
 
   // `handler` is called, once and from the heartbeat thread, when the coordinator asks for a drain. It must not block. Null:
   // none; when this returns the former handler is not running.
   void OnDrain(std::function<void()> handler);
+  // `handler(lease, end)` keeps the lease's cells from `end` on from being begun and returns how many those were that had not been;
+  // nullopt where it does not know the lease, or not yet: it is told again. Called from the heartbeat thread; must not block. Null:
+  // none, and shortened leases run to their old end, which only costs time.
+  void OnCut(std::function<std::optional<uint64_t>(uint64_t lease, uint64_t end)> handler);
   // No more leases; a long poll under way ends.
   void Drain();
   // Waits until every receipt and failure is reported. DEADLINE_EXCEEDED after `timeout`.
@@ -123,6 +127,7 @@ class Session {
   // Drops everything held where the TTL has passed.
   void CheckLiveness() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void RegisterSoon() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Cut(uint64_t lease, uint64_t end) ABSL_LOCKS_EXCLUDED(mu_);
   void AddStored(const v1::Lease& lease, uint64_t ordinal) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Ended(const v1::Lease& lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Duration NextHeartbeat(bool ok) ABSL_LOCKS_EXCLUDED(mu_);
@@ -133,8 +138,9 @@ class Session {
   // One registration at a time. Taken before mu_.
   absl::Mutex heartbeat_mu_ ABSL_ACQUIRED_BEFORE(mu_);
   absl::Mutex report_mu_ ABSL_ACQUIRED_BEFORE(mu_);
-  absl::Mutex drain_mu_ ABSL_ACQUIRED_BEFORE(mu_);
-  std::function<void()> on_drain_ ABSL_GUARDED_BY(drain_mu_);
+  absl::Mutex handlers_mu_ ABSL_ACQUIRED_BEFORE(mu_);
+  std::function<void()> on_drain_ ABSL_GUARDED_BY(handlers_mu_);
+  std::function<std::optional<uint64_t>(uint64_t, uint64_t)> on_cut_ ABSL_GUARDED_BY(handlers_mu_);
   bool registered_ ABSL_GUARDED_BY(mu_) = false;
   uint64_t session_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Duration interval_ ABSL_GUARDED_BY(mu_) = absl::Seconds(5);
@@ -150,6 +156,7 @@ class Session {
   int reporting_ ABSL_GUARDED_BY(mu_) = 0;  // reports on their way
   std::string loaded_model_ ABSL_GUARDED_BY(mu_);
   double cells_per_second_ ABSL_GUARDED_BY(mu_) = 0;
+  uint32_t batch_shape_ ABSL_GUARDED_BY(mu_) = 0;
   bool hurry_ ABSL_GUARDED_BY(mu_) = false;  // wakes the heartbeat thread
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
   bool told_to_drain_ ABSL_GUARDED_BY(mu_) = false;

@@ -1,5 +1,6 @@
 #include "worker/pipeline/sweep_context.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/hash.h"
@@ -66,7 +67,9 @@ absl::StatusOr<std::shared_ptr<const SweepContext>> SweepCache::Get(uint32_t swe
   SetTimeout(context, options_.rpc_timeout);
   PS_RETURN_IF_ERROR(FromGrpc(options_.store->GetSweep(&context, request, &response)));
   const v1::SweepManifest& manifest = response.info().manifest();
-  if (sweep::ManifestDigest(manifest) != digest) {
+  // A sweep that was extended since keeps the cells it had.
+  const auto& earlier = response.info().earlier_digests();
+  if (sweep::ManifestDigest(manifest) != digest && std::find(earlier.begin(), earlier.end(), digest) == earlier.end()) {
     return absl::FailedPreconditionError(absl::StrCat("the store's manifest of sweep ", sweep, " is not the one leased"));
   }
   PS_ASSIGN_OR_RETURN(sweep::Plan plan, sweep::Plan::FromManifest(manifest));

@@ -1,5 +1,6 @@
 #include "worker/pipeline/work_queue.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "worker/pipeline/ranges.h"
@@ -23,6 +24,7 @@ void WorkQueue::SkipSkipped(Entry& entry) {
 void WorkQueue::Add(Work work) {
   Entry entry;
   entry.next = work.lease->range().begin();
+  entry.end = work.lease->range().end();
   entry.left = CellsOf(*work.lease);
   entry.work = std::move(work);
   SkipSkipped(entry);
@@ -63,6 +65,27 @@ std::vector<Picked> WorkQueue::Take(const ModelSetup& setup, int most, const std
     if (alone) break;
   }
   return picked;
+}
+
+std::optional<uint64_t> WorkQueue::Cut(uint64_t lease, uint64_t end) {
+  absl::MutexLock lock(&mu_);
+  for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
+    const v1::Lease& known = *entry->work.lease;
+    if (known.lease() != lease) continue;
+    const uint64_t from = std::max(entry->next, end);
+    if (from >= entry->end) return 0;
+    v1::Lease cut;
+    cut.mutable_range()->set_begin(from);
+    cut.mutable_range()->set_end(entry->end);
+    *cut.mutable_skip() = known.skip();
+    const uint64_t dropped = CellsOf(cut);
+    entry->end = from;
+    entry->left -= dropped;
+    waiting_ -= dropped;
+    if (entry->left == 0) entries_.erase(entry);
+    return dropped;
+  }
+  return std::nullopt;
 }
 
 void WorkQueue::SetLowWater(uint64_t cells) {

@@ -39,6 +39,8 @@ class WorkQueue {
   // A lease that has failed twice gives one cell at a time, so that its culprit stands alone. Empty where the front has another
   // setup than `setup`, or nothing is left.
   std::vector<Picked> Take(const ModelSetup& setup, int most, const std::function<bool(uint64_t)>& wanted);
+  // Drops the lease's cells from `end` on that were not taken yet. Returns how many; nullopt where nothing of it is waiting.
+  std::optional<uint64_t> Cut(uint64_t lease, uint64_t end);
   // Waits until fewer cells than the low-water mark are waiting. False once closed.
   bool WaitLow();
   void SetLowWater(uint64_t cells);
@@ -52,6 +54,7 @@ class WorkQueue {
   struct Entry {
     Work work;
     uint64_t next = 0;
+    uint64_t end = 0;
     int skip = 0;  // index of the next skipped ordinal
     uint64_t left = 0;
   };
