@@ -51,6 +51,7 @@ FakeCoordinator::FakeCoordinator(v1::SweepManifest manifest, uint64_t lease_cell
 PS_FAKE_SETTER(set_down(bool down), down_ = down)
 PS_FAKE_SETTER(set_command(v1::WorkerCommand command), command_ = command)
 PS_FAKE_SETTER(Abandon(uint64_t lease), abandon_.insert(lease); TakeBack(lease))
+PS_FAKE_SETTER(Cut(uint64_t lease, uint64_t end), cuts_[lease] = end)
 PS_FAKE_SETTER(LoseNextReplies(const std::string& method, int count), lose_[method] = count)
 PS_FAKE_SETTER(Skip(std::vector<uint64_t> ordinals), skip_ = std::move(ordinals))
 PS_FAKE_SETTER(Pause(bool paused), paused_ = paused)
@@ -175,6 +176,11 @@ grpc::Status FakeCoordinator::Heartbeat(grpc::ServerContext*, const v1::Heartbea
   heartbeats_.push_back(*request);
   for (const v1::HeldLease& held : request->held()) {
     if (abandon_.count(held.lease()) > 0) response->add_abandon(held.lease());
+    const auto cut = cuts_.find(held.lease());
+    if (cut == cuts_.end() || held.range().end() <= cut->second) continue;
+    v1::LeaseCut& out = *response->add_cuts();
+    out.set_lease(held.lease());
+    out.set_end(cut->second);
   }
   response->set_command(command_);
   return Reply("Heartbeat");

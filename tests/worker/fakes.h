@@ -34,6 +34,7 @@ class FakeCoordinator final : public v1::CoordinatorService::Service {
   void set_down(bool down);  // every call: UNAVAILABLE
   void set_command(v1::WorkerCommand command);
   void Abandon(uint64_t lease);
+  void Cut(uint64_t lease, uint64_t end);  // as where another worker has the rest
   void LoseNextReplies(const std::string& method, int count);  // handled, then UNAVAILABLE
   void Skip(std::vector<uint64_t> ordinals);
   void Pause(bool paused);  // grants nothing
@@ -85,6 +86,7 @@ class FakeCoordinator final : public v1::CoordinatorService::Service {
   std::map<uint64_t, v1::CellFailure> failed_ ABSL_GUARDED_BY(mu_);
   std::map<uint64_t, int> attempts_ ABSL_GUARDED_BY(mu_);
   std::set<uint64_t> abandon_ ABSL_GUARDED_BY(mu_);
+  std::map<uint64_t, uint64_t> cuts_ ABSL_GUARDED_BY(mu_);
   std::vector<uint64_t> skip_ ABSL_GUARDED_BY(mu_);
   std::map<std::string, int> lose_ ABSL_GUARDED_BY(mu_);
   std::vector<v1::HeartbeatRequest> heartbeats_ ABSL_GUARDED_BY(mu_);

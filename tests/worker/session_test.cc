@@ -254,6 +254,47 @@ TEST_F(SessionTest, CommandToDrainReachesTheHandlerOnce) {
   EXPECT_TRUE(coordinator_.heartbeats().back().draining());
 }
 
+TEST_F(SessionTest, AShortenedLeaseIsFinishedAtItsNewEnd) {
+  ASSERT_TRUE(session_.Connect(absl::Seconds(5)).ok());
+  const v1::Lease lease = Take();  // ten cells
+  coordinator_.Cut(lease.lease(), 6);
+  // Nobody knows it yet: it is not in the queue.
+  std::optional<uint64_t> dropped;
+  std::vector<std::pair<uint64_t, uint64_t>> heard;
+  session_.OnCut([&](uint64_t id, uint64_t end) {
+    heard.emplace_back(id, end);
+    return dropped;
+  });
+  ASSERT_TRUE(session_.HeartbeatOnce().ok());
+  ASSERT_TRUE(session_.HeartbeatOnce().ok());
+  EXPECT_THAT(heard, SizeIs(2)) << "told until it is done";
+  EXPECT_EQ(coordinator_.heartbeats().back().held(0).range().end(), 10u);
+  // Seven were begun when it arrived: three are dropped.
+  dropped = 3;
+  ASSERT_TRUE(session_.HeartbeatOnce().ok());
+  ASSERT_TRUE(session_.HeartbeatOnce().ok());
+  EXPECT_THAT(heard, ElementsAre(testing::_, testing::_, std::make_pair(lease.lease(), uint64_t{6})));
+  EXPECT_EQ(coordinator_.heartbeats().back().held(0).range().end(), 6u);
+  for (uint64_t ordinal = 0; ordinal < 7; ++ordinal) session_.Stored(lease, ordinal);
+  ASSERT_TRUE(session_.ReportOnce().ok());
+  EXPECT_TRUE(coordinator_.reports().back().finished());
+  EXPECT_EQ(session_.held(), 0u);
+}
+
+TEST_F(SessionTest, ALeaseCutBehindItsLastResultIsFinishedByTheCut) {
+  ASSERT_TRUE(session_.Connect(absl::Seconds(5)).ok());
+  const v1::Lease lease = Take();
+  for (uint64_t ordinal = 0; ordinal < 4; ++ordinal) session_.Stored(lease, ordinal);
+  ASSERT_TRUE(session_.ReportOnce().ok());
+  EXPECT_FALSE(coordinator_.reports().back().finished());
+  session_.OnCut([](uint64_t, uint64_t) { return std::optional<uint64_t>(6); });
+  coordinator_.Cut(lease.lease(), 4);
+  ASSERT_TRUE(session_.HeartbeatOnce().ok());
+  ASSERT_TRUE(session_.ReportOnce().ok());
+  EXPECT_TRUE(coordinator_.reports().back().finished());
+  EXPECT_EQ(session_.held(), 0u);
+}
+
 TEST_F(SessionTest, ARangeThatFailedBeforeIsAnnouncedBeforeTheDeviceStarts) {
   ASSERT_TRUE(session_.Connect(absl::Seconds(5)).ok());
   session_.Begin(Take().lease(), 1);
