@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/status.h"
 #include "cli/command.h"
+#include "cli/json.h"
 #include "cli/limits.h"
 #include "cli/text.h"
 #include "jobs/sweep/extension.h"
@@ -35,7 +36,9 @@ absl::StatusOr<int> Limits(const std::string& key, const v1::SweepLimits& change
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
   PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, client->FindSweep(key));
   v1::SweepLimits limits = info.limits();
-  if (change.ByteSizeLong() > 0) PS_ASSIGN_OR_RETURN(limits, SetLimits(*client, info.sweep(), change));
+  if (change.ByteSizeLong() > 0) {
+    PS_ASSIGN_OR_RETURN(limits, SetLimits(*client, info.sweep(), change));
+  }
   Table table({{"sweep", true},
                {"name", false, true},
                {"priority", true},

@@ -51,13 +51,16 @@ function(ps_test name)
     set(arg_LABELS unit)
   endif()
   if(NOT arg_TIMEOUT)
-    set(arg_TIMEOUT 120)
+    set(arg_TIMEOUT 300)
   endif()
   if(name MATCHES "${PROMPTSWEEP_SANITIZED_TESTS}")
     list(APPEND arg_LABELS sanitized)
     add_dependencies(sanitized_tests ${name})
   endif()
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT})
+  if("e2e" IN_LIST arg_LABELS OR "bench" IN_LIST arg_LABELS)
+    set_tests_properties(${name} PROPERTIES RUN_SERIAL ON)  # whole processes, and clocks
+  endif()
 endfunction()
 
 # ps_use_torch_pch(TARGET): compiles the target with the shared precompiled torch header.

@@ -87,6 +87,7 @@ class Database {
   // What the block cache and the memtables hold, and what they may.
   size_t memory_used() const;
   size_t memory_limit() const { return options_.memory_bytes; }
+  uint64_t low_water_bytes() const { return options_.low_water_bytes; }
   // True while memtables on their way to the disk take what new ones need: a writer waits.
   bool memory_full() const;
   [[nodiscard]] WrittenBytes written() const;

@@ -1,5 +1,6 @@
 #include "store/maintenance.h"
 
+#include <rocksdb/convenience.h>
 #include <rocksdb/metadata.h>
 #include <rocksdb/transaction_log.h>
 
@@ -17,8 +18,6 @@ namespace {
 
 constexpr absl::Duration kPoll = absl::Milliseconds(20);
 constexpr int kMaxBlobRounds = 4;
-// Stays free whatever is rewritten.
-constexpr uint64_t kSpareBytes = 64 << 20;
 
 using Property = rocksdb::DB::Properties;
 
@@ -83,9 +82,10 @@ absl::Status AwaitRemoval(Database& database, const std::set<std::string>& befor
 // A disk that fills up under RocksDB ends the process, and the same work would end the next one.
 absl::Status CheckRoom(Database& database, uint64_t bytes) {
   PS_ASSIGN_OR_RETURN(const uint64_t free, database.FreeBytes());
-  if (free >= bytes + kSpareBytes) return absl::OkStatus();
+  const uint64_t wanted = bytes + database.low_water_bytes() / 4;
+  if (free >= wanted) return absl::OkStatus();
   return absl::ResourceExhaustedError(absl::StrCat("disk full: ", free >> 20, " MiB are free in ", database.folder(), ", ",
-                                                   (bytes + kSpareBytes) >> 20, " MiB are needed to rewrite what is there"));
+                                                   wanted >> 20, " MiB are needed to rewrite what is there"));
 }
 
 // What a compaction of `range` that empties the oldest `blob_files` blob files may write.
@@ -195,6 +195,19 @@ absl::Status Purge(Database& database, const std::vector<KeyRange>& ranges, Canc
   }
   if (images) PS_RETURN_IF_ERROR(EmptyBlobFiles(database, cancellation));
   return AwaitRemoval(database, before, cancellation);
+}
+
+absl::Status DropTables(Database& database, const std::vector<KeyRange>& ranges, Cancellation& cancellation) {
+  PS_RETURN_IF_ERROR(AwaitSnapshots(database, cancellation));
+  for (const KeyRange& range : ranges) {
+    PS_RETURN_IF_ERROR(cancellation.status());
+    const rocksdb::Slice begin = ToSlice(range.begin);
+    const rocksdb::Slice end = ToSlice(range.end);
+    const rocksdb::Status status =
+        rocksdb::DeleteFilesInRange(&database.db(), database.family(range.family), &begin, &end, /*include_end=*/false);
+    PS_RETURN_IF_ERROR(Annotate(FromRocks(status), absl::StrCat("dropping tables of ", FamilyName(range.family), " failed")));
+  }
+  return absl::OkStatus();
 }
 
 std::vector<KeyRange> AllKeys() {

@@ -105,11 +105,11 @@ absl::Status Store::health() const {
   return committer_->status();
 }
 
-absl::Status Store::CheckFreeSpace() {
+absl::Status Store::CheckFreeSpace(uint64_t least) {
   PS_ASSIGN_OR_RETURN(const uint64_t free, database_->FreeBytes());
-  if (free >= options_.low_water_bytes) return absl::OkStatus();
-  return absl::ResourceExhaustedError(absl::StrCat("disk full: ", free >> 20, " MiB are free in ", options_.folder, ", ",
-                                                   options_.low_water_bytes >> 20, " MiB must stay free"));
+  if (free >= least) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("disk full: ", free >> 20, " MiB are free in ", options_.folder, ", ", least >> 20, " MiB must stay free"));
 }
 
 void Store::Put(rocksdb::WriteBatch& batch, Family family, absl::string_view key, absl::string_view value) {

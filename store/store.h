@@ -142,7 +142,7 @@ class Store {
   // OK, or why every call is refused.
   [[nodiscard]] absl::Status health() const;
   // OK, or RESOURCE_EXHAUSTED "disk full: ..." below low_water_bytes, where writes that grow the store are refused.
-  [[nodiscard]] absl::Status CheckFreeSpace();
+  [[nodiscard]] absl::Status CheckFreeSpace() { return CheckFreeSpace(options_.low_water_bytes); }
   // Room for requests that were not read yet: what a request takes beside its bytes is kWriteOverhead.
   static constexpr size_t kWriteOverhead = 512;
   Admission& admission() { return admission_; }
@@ -158,6 +158,7 @@ class Store {
   const Database& database() const { return *database_; }
 
  private:
+  absl::Status CheckFreeSpace(uint64_t least);
   struct PutJob;
   struct ReuseJob;
   explicit Store(Options options);

@@ -148,7 +148,8 @@ absl::StatusOr<v1::DeleteSweepResponse> Store::Delete(uint32_t sweep) {
   };
   const DeletionContext context{*database_, *ledger_, [this](auto prepare) { return CommitAlone(std::move(prepare)); },
                                 remove_objects, cancellation_};
-  PS_RETURN_IF_ERROR(CheckFreeSpace());
+  // What is kept free is kept for this: it writes little before it frees much.
+  PS_RETURN_IF_ERROR(CheckFreeSpace(options_.low_water_bytes / 4));
   const absl::Status begun = BeginDeletion(context, sweep);
   // Another call finished it while this one waited.
   if (absl::IsNotFound(begun)) return response;

@@ -69,6 +69,24 @@ TEST_F(Disk, F6FillsUpToTheLowWaterMarkAndServesAgainWhenThereIsRoom) {
   ExpectWhole();
 }
 
+TEST_F(Disk, F6ADeletionMakesRoomOnAFullDisk) {
+  options_.low_water_bytes = 800 << 10;
+  Reopen();
+  fs_->SetFreeSpace(1500 << 10);
+  ASSERT_EQ(PutUntilRefused().code(), absl::StatusCode::kResourceExhausted);
+  v1::SetSweepStateRequest cancel;
+  cancel.set_sweep(sweep_);
+  cancel.set_state(v1::SWEEP_STATE_CANCELLED);
+  ASSERT_TRUE(Await(*store_, &Store::SetSweepState, cancel).ok());
+  v1::DeleteSweepRequest remove;
+  remove.set_sweep(sweep_);
+  const auto removed = Await(*store_, &Store::DeleteSweep, remove);
+  ASSERT_TRUE(removed.ok()) << removed.status();
+  EXPECT_EQ(removed->results(), acknowledged_.size());
+  EXPECT_TRUE(store_->health().ok());
+  EXPECT_EQ(store_->ListSweeps()->sweeps_size(), 0);
+}
+
 TEST_F(Disk, F6FullInTheMiddleOfAWriteNeedsAnotherStartAndLosesNothing) {
   options_.low_water_bytes = 0;
   for (const uint64_t room : {3'000, 20'000, 90'000, 300'000}) {
