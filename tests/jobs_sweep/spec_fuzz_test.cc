@@ -10,7 +10,8 @@ namespace promptsweep::sweep {
 namespace {
 
 const char kSeedSpec[] =
-    "version: 1\nname: t\nembedders: [micro-clip]\nsettings: {temperature: 1.5}\nvars: {adj: [big, small]}\ncells:\n  chain:\n"
+    "version: 1\nname: t\nembedders: [micro-clip]\nlimits: {priority: 5, gpu_hours: 2.5}\nsettings: {temperature: 1.5}\nvars: "
+    "{adj: [big, small]}\ncells:\n  chain:\n"
     "    - product: {model: [a, b], prompt: [{blank: empty}, 'x y', \"z\\t\"], seed: 0..19}\n"
     "    - exclude:\n        from: {model: a, prompt: {template: 'a {red|blue} {{adj}}'}, zip: {seed: 0..2, top_k: [1, 2, 3]}}\n"
     "        rules: [{top_k: 1..2, prompt: a red big}]\n";
