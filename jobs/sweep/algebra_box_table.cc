@@ -153,9 +153,8 @@ absl::Status BoxTable::PutUnder(const States& rules, uint64_t seen, std::vector<
   for (const State& state : rules) {
     const Box& rule = boxes_[state.box];
     for (Box& box : boxes) {
-      const bool applies = std::all_of(rule.axes.begin(), rule.axes.end(), [&](const std::string& axis) {
-        return Saw(axis, seen) || box.axes.contains(axis);
-      });
+      const bool applies = std::all_of(rule.axes.begin(), rule.axes.end(),
+                                       [&](const std::string& axis) { return Saw(axis, seen) || box.axes.contains(axis); });
       if (applies) box.rules.push_back(rule.rules[0]);
       if (box.rules.size() > 64) return NoShortForm("the cells stand under more than 64 exclusion rules");
     }

@@ -223,9 +223,11 @@ absl::Status ValueSet::AddBreaks(const v1::IntRange& range, std::vector<uint64_t
   }
   // Every so many positions of `range` are in the set: each is a piece of its own.
   const int64_t end = RangeValue(range, range.count() - 1);
-  const __int128 low = std::max(std::min(range.first(), end), range_->first()), high = std::min(std::max(range.first(), end), last);
+  const __int128 low = std::max(std::min(range.first(), end), range_->first()),
+                 high = std::min(std::max(range.first(), end), last);
   if (low > high) return absl::OkStatus();
-  const __int128 from = (low - range_->first() + range_->step() - 1) / range_->step(), to = (high - range_->first()) / range_->step();
+  const __int128 from = (low - range_->first() + range_->step() - 1) / range_->step(),
+                 to = (high - range_->first()) / range_->step();
   if (to - from >= static_cast<__int128>(kMaxBreaks)) return NoShortForm("ranges of different steps alternate");
   for (__int128 k = from; k <= to; ++k) {
     const int64_t number = RangeValue(*range_, static_cast<uint64_t>(k));
@@ -259,7 +261,8 @@ std::vector<AxisNames> ZippedAxes(const std::vector<const v1::CellNode*>& nodes)
   }
   std::vector<AxisNames> together;
   for (const AxisNames& zip : zips) {
-    if (std::all_of(zip.begin(), zip.end(), [&](const std::string& axis) { return zips_with[axis] == 1 && !loose.contains(axis); }))
+    if (std::all_of(zip.begin(), zip.end(),
+                    [&](const std::string& axis) { return zips_with[axis] == 1 && !loose.contains(axis); }))
       together.push_back(zip);
   }
   return together;

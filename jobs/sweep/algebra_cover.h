@@ -1,8 +1,8 @@
 // Sets of cells as unions of boxes, for finding what one node asks that another does not. A box allows each of its axes some
 // values, zipped axes some rows, and takes away what rules match. Only algebra*.cc include this.
 //
-// A cell is looked up axis by axis: BoxTable::Narrowed leaves the boxes that its values so far may belong to, and Have says at the
-// end whether one of them has it.
+// A cell is looked up axis by axis: BoxTable::Narrowed leaves the boxes that its values so far may belong to, and Have says at
+// the end whether one of them has it.
 #pragma once
 
 #include <compare>
@@ -27,8 +27,8 @@
 namespace promptsweep::sweep::internal {
 
 inline constexpr size_t kMaxBoxes = 10'000;
-inline constexpr uint64_t kMaxLooseRows = 1024;    // of a zip whose axes stand apart elsewhere
-inline constexpr uint64_t kMaxBreaks = 1 << 18;    // places where a range may fall into pieces
+inline constexpr uint64_t kMaxLooseRows = 1024;  // of a zip whose axes stand apart elsewhere
+inline constexpr uint64_t kMaxBreaks = 1 << 18;  // places where a range may fall into pieces
 inline constexpr size_t kMaxAxes = 64;
 
 using AxisNames = std::set<std::string>;
@@ -114,7 +114,8 @@ class BoxTable {
   // What is left of `states` by the values of a row.
   [[nodiscard]] absl::StatusOr<States> Narrowed(const States& states, const Row& row) const;
   // The same by all rows of a zip of more than kMaxZipScan, which are not looked at: a box has the same zip, or none of its rows.
-  [[nodiscard]] absl::StatusOr<States> NarrowedByLongZip(const States& states, const v1::CellNode& zip, const CellTree& tree) const;
+  [[nodiscard]] absl::StatusOr<States> NarrowedByLongZip(const States& states, const v1::CellNode& zip,
+                                                         const CellTree& tree) const;
   // Positions of a range from which on `states` may be left in another way, sorted, 0 among them.
   [[nodiscard]] absl::StatusOr<std::vector<uint64_t>> Breaks(const States& states, const v1::Axis& axis) const;
   // True if a box of `states` has the cell whose axes are `seen`.

@@ -161,9 +161,10 @@ class Differ {
 
   absl::StatusOr<const Rest*> OfZip(const v1::CellNode& zip, const Pending& tail, uint64_t seen, const States& states) {
     PS_ASSIGN_OR_RETURN(const std::unique_ptr<const CellTree> tree, CellTree::Compile(zip));
+    if (tree->axes() != tree->always()) return NoShortForm("a zip has rows of different axes");
+    for (const std::string& axis : tree->axes()) PS_RETURN_IF_ERROR(boxes_.See(axis, seen));
     Runs runs;
     if (tree->count() > kMaxZipScan) {
-      for (const std::string& axis : tree->axes()) PS_RETURN_IF_ERROR(boxes_.See(axis, seen));
       PS_ASSIGN_OR_RETURN(const States next, boxes_.NarrowedByLongZip(states, zip, *tree));
       PS_ASSIGN_OR_RETURN(const Rest* rest, Missing(tail, seen, next));
       runs.Append(0, tree->count(), rest);
@@ -171,16 +172,10 @@ class Differ {
       absl::flat_hash_set<std::string> had;
       for (uint64_t i = 0; i < tree->count(); ++i) {
         Row row;
-        std::string names;
         tree->Visit(i, [&](const std::string& axis, const v1::Value& value) { row.emplace(axis, Point(value)); });
-        uint64_t now = seen;
-        for (const auto& [axis, point] : row) {
-          PS_RETURN_IF_ERROR(boxes_.See(axis, now));
-          absl::StrAppend(&names, axis, ",");
-        }
-        if (!had.insert(absl::StrCat(names, RowKey(row))).second) continue;
+        if (!had.insert(RowKey(row)).second) continue;
         PS_ASSIGN_OR_RETURN(const States next, Narrowed(states, row));
-        PS_ASSIGN_OR_RETURN(const Rest* rest, Missing(tail, now, next));
+        PS_ASSIGN_OR_RETURN(const Rest* rest, Missing(tail, seen, next));
         runs.Append(i, i + 1, rest);
       }
     }
@@ -288,7 +283,7 @@ class Differ {
   BoxTable boxes_;
   std::map<std::tuple<Pending, uint64_t, States>, const Rest*> known_;
   std::map<std::pair<Pending, States>, States> part_states_;  // boxes of a part with its tail, under rules
-  std::map<const v1::CellNode*, States> rule_states_;  // boxes of an exclusion's rules
+  std::map<const v1::CellNode*, States> rule_states_;         // boxes of an exclusion's rules
   std::map<const v1::CellNode*, uint64_t> counts_;
   absl::flat_hash_map<std::string, std::unique_ptr<const Rest>> rests_;
   uint64_t work_ = 0;

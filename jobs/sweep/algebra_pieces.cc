@@ -86,7 +86,6 @@ absl::StatusOr<v1::CellNode> PiecesOfZip(const v1::CellNode& zip, const CellTree
     }
     return node;
   }
-  if (tree.axes() != tree.always()) return NoShortForm("a zip has rows of different axes");
   if (LengthOf(pieces) > kMaxListedRange) return NoShortForm("a long zip falls into pieces");
   std::map<std::string, v1::Axis*> columns;
   for (const std::string& axis : tree.axes()) {
@@ -95,9 +94,8 @@ absl::StatusOr<v1::CellNode> PiecesOfZip(const v1::CellNode& zip, const CellTree
   }
   for (const auto& [begin, end] : pieces) {
     for (uint64_t k = begin; k < end; ++k) {
-      tree.Visit(k, [&](const std::string& axis, const v1::Value& value) {
-        *columns[axis]->mutable_list()->add_values() = value;
-      });
+      tree.Visit(k,
+                 [&](const std::string& axis, const v1::Value& value) { *columns[axis]->mutable_list()->add_values() = value; });
     }
   }
   return node;

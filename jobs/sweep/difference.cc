@@ -35,7 +35,8 @@ std::string Safe(absl::string_view text) {
     const auto lead = static_cast<unsigned char>(quoted[i]);
     const size_t length = lead < 0xC0 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
     uint32_t code = length == 1 ? 0 : lead & (0x7F >> length);
-    for (size_t k = 1; k < length && i + k < quoted.size(); ++k) code = code << 6 | (static_cast<unsigned char>(quoted[i + k]) & 0x3F);
+    for (size_t k = 1; k < length && i + k < quoted.size(); ++k)
+      code = code << 6 | (static_cast<unsigned char>(quoted[i + k]) & 0x3F);
     if (IsTricky(code)) {
       absl::StrAppend(&safe, "\\u", absl::Hex(code, absl::kZeroPad4));
     } else {
@@ -104,7 +105,8 @@ std::string ShowNode(const v1::CellNode& node, int depth = 0) {
   if (depth > 3) return "...";
   if (node.has_axis()) return absl::StrCat(Word(node.axis().name()), ": ", ShowAxis(node.axis()));
   if (node.has_exclude()) {
-    return absl::StrCat("exclude: {from: ", ShowNode(node.exclude().from(), depth + 1), ", rules: ", node.exclude().rules_size(), "}");
+    return absl::StrCat("exclude: {from: ", ShowNode(node.exclude().from(), depth + 1), ", rules: ", node.exclude().rules_size(),
+                        "}");
   }
   if (node.node_case() == v1::CellNode::NODE_NOT_SET) return kNone;
   std::string inside;
@@ -118,7 +120,8 @@ std::string ShowNode(const v1::CellNode& node, int depth = 0) {
 class Lines {
  public:
   void Add(const std::string& field, const std::string& before, const std::string& after, absl::string_view rest = "") {
-    lines_.push_back(absl::StrCat(field, ": ", before, " -> ", after, before == after && rest.empty() ? " (not alike)" : "", rest));
+    lines_.push_back(
+        absl::StrCat(field, ": ", before, " -> ", after, before == after && rest.empty() ? " (not alike)" : "", rest));
   }
   size_t size() const { return lines_.size(); }
   std::vector<std::string> Take(size_t most) {
@@ -150,7 +153,8 @@ std::string Beyond(const v1::ValueList& all, const v1::ValueList& others, absl::
     if (++count <= kShownValues) shown.push_back(Show(value));
   }
   if (count == 0) return "";
-  return absl::StrCat(word, ": ", absl::StrJoin(shown, ", "), count > kShownValues ? absl::StrCat(" and ", count - kShownValues, " more") : "");
+  return absl::StrCat(word, ": ", absl::StrJoin(shown, ", "),
+                      count > kShownValues ? absl::StrCat(" and ", count - kShownValues, " more") : "");
 }
 
 void CompareAxes(const std::string& path, const v1::Axis& before, const v1::Axis& after, Lines& lines) {
@@ -269,7 +273,8 @@ void CompareSettings(const v1::SweepSpec& before, const v1::SweepSpec& after, Li
   for (const auto& [name, pair] : both) {
     const auto& [was, is] = pair;
     if (was != nullptr && is != nullptr && Same(*was, *is)) continue;
-    lines.Add(absl::StrCat("defaults.", Word(name)), was == nullptr ? kNone : Show(was->value()), is == nullptr ? kNone : Show(is->value()));
+    lines.Add(absl::StrCat("defaults.", Word(name)), was == nullptr ? kNone : Show(was->value()),
+              is == nullptr ? kNone : Show(is->value()));
   }
   if (!alike && lines.size() == start)
     lines.Add("defaults", Many(before.defaults_size()), Many(after.defaults_size()), " (in another order)");

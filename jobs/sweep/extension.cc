@@ -162,7 +162,8 @@ absl::StatusOr<v1::SweepSpec> ExtendSpec(const v1::SweepSpec& before, const v1::
     parts.insert(parts.end(), written.begin() + static_cast<std::ptrdiff_t>(parts.size()), written.end());
   } else {
     PS_ASSIGN_OR_RETURN(beyond, CellsBeyond(grown.cells(), before.cells(), before.defaults()));
-    for (const v1::CellNode* part : beyond.has_value() ? PartsOf(*beyond) : std::vector<const v1::CellNode*>()) parts.push_back(part);
+    for (const v1::CellNode* part : beyond.has_value() ? PartsOf(*beyond) : std::vector<const v1::CellNode*>())
+      parts.push_back(part);
   }
   v1::SweepSpec extended = before;
   if (parts.size() == PartsOf(before.cells()).size()) return extended;

@@ -20,7 +20,7 @@ namespace promptsweep::sweep {
 // now, asks beyond it.
 //  - Where the chain of `grown` begins with all that `before` asks, the result's cells are those of `grown`, word for word.
 //  - Else the appended parts ask each cell of `grown` that `before` does not ask once, and no other, in the order of `grown`
-//    (values of an axis that alternate more than kMaxRuns times between old and new are gathered instead). Cells that `before`
+//    (values of an axis that alternate between old and new more than 64 times are gathered instead). Cells that `before`
 //    asks and `grown` does not stay. Ranges stay ranges; the cost depends on the specs' size, never on the number of cells.
 //  - Where `grown` asks nothing new, the result's cells are those of `before`, word for word.
 // A cell is its model, prompt, seed and settings, defaults filled in; 1 and 1.0 are one value.

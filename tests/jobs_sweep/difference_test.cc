@@ -21,7 +21,8 @@ v1::SweepManifest Base() {
   manifest.mutable_spec()->set_name("t");
   manifest.mutable_spec()->add_embedders("micro-clip");
   *manifest.mutable_spec()->mutable_cells() =
-      Product({List("model", {Text("m")}), List("prompt", {PromptOf("a dog"), BlankOf(v1::BLANK_KIND_EMPTY)}), Range("seed", 0, 1, 2000)});
+      Product({List("model", {Text("m")}), List("prompt", {PromptOf("a dog"), BlankOf(v1::BLANK_KIND_EMPTY)}),
+               Range("seed", 0, 1, 2000)});
   v1::Setting& setting = *manifest.mutable_spec()->add_defaults();
   setting.set_name("temperature");
   setting.mutable_value()->set_double_value(1);
@@ -58,16 +59,19 @@ TEST(Difference, SaysEachFieldInTheWordsOfTheSpec) {
   EXPECT_THAT(Changed([](auto& m) { m.mutable_spec()->clear_defaults(); }), ElementsAre("defaults.temperature: 1 -> (none)"));
   EXPECT_THAT(Changed([](auto& m) { m.mutable_models(0)->set_digest(std::string(32, 'b')); }),
               ElementsAre("models.m: weights 616161616161 -> 626262626262"));
-  EXPECT_THAT(Changed([](auto& m) { m.mutable_models(0)->clear_digest(); }), ElementsAre("models.m: weights 616161616161 -> unknown"));
+  EXPECT_THAT(Changed([](auto& m) { m.mutable_models(0)->clear_digest(); }),
+              ElementsAre("models.m: weights 616161616161 -> unknown"));
   EXPECT_THAT(Changed([](auto& m) { m.mutable_embedders(0)->set_architecture("clip"); }),
               ElementsAre("embedders.micro-clip: architecture null -> clip"));
   EXPECT_THAT(Changed([](auto& m) { m.add_models()->set_id("n"); }), ElementsAre("models.n: (none) -> unknown, weights unknown"));
-  EXPECT_THAT(Changed([](auto& m) { m.mutable_models(0)->set_harmless(true); }), ElementsAre("models.m: not harmless -> harmless"));
+  EXPECT_THAT(Changed([](auto& m) { m.mutable_models(0)->set_harmless(true); }),
+              ElementsAre("models.m: not harmless -> harmless"));
   EXPECT_THAT(Changed([](auto& m) { m.set_compute_dtype("bfloat16"); }), ElementsAre("compute_dtype: float32 -> bfloat16"));
   EXPECT_THAT(Changed([](auto& m) { m.set_cell_count(1); }), ElementsAre("cell_count: 4000 -> 1"));
   EXPECT_THAT(Changed([](auto& m) { m.set_imported_from("a table"); }), ElementsAre("imported_from: (none) -> \"a table\""));
-  EXPECT_THAT(Changed([](auto& m) { m.clear_spec(); }), ::testing::Contains("cells: {model: [m], prompt: [\"a dog\", <blank:empty>], "
-                                                                            "seed: 0..1999} -> (none)"));
+  EXPECT_THAT(Changed([](auto& m) { m.clear_spec(); }),
+              ::testing::Contains("cells: {model: [m], prompt: [\"a dog\", <blank:empty>], "
+                                  "seed: 0..1999} -> (none)"));
 }
 
 TEST(Difference, SaysWhichAxisGrew) {
@@ -83,13 +87,16 @@ TEST(Difference, SaysWhichAxisGrew) {
               ElementsAre("cells.prompt: 2 values -> 2 values (new: \"x\"; gone: \"a dog\")"));
   EXPECT_THAT(Changed([](auto& m) { Factor(m, 1).mutable_axis()->mutable_list()->mutable_values()->SwapElements(0, 1); }),
               ElementsAre("cells.prompt: 2 values -> 2 values (in another order or form)"));
-  EXPECT_THAT(Changed([](auto& m) { *m.mutable_spec()->mutable_cells()->mutable_product()->add_factors() = List("top_k", {Int(5)}); }),
-              ElementsAre("cells.top_k: (none) -> [5]"));
-  EXPECT_THAT(Changed([](auto& m) { m.mutable_spec()->mutable_cells()->mutable_product()->mutable_factors()->SwapElements(0, 2); }),
-              ElementsAre(HasSubstr("(in another order)")));
+  EXPECT_THAT(
+      Changed([](auto& m) { *m.mutable_spec()->mutable_cells()->mutable_product()->add_factors() = List("top_k", {Int(5)}); }),
+      ElementsAre("cells.top_k: (none) -> [5]"));
+  EXPECT_THAT(
+      Changed([](auto& m) { m.mutable_spec()->mutable_cells()->mutable_product()->mutable_factors()->SwapElements(0, 2); }),
+      ElementsAre(HasSubstr("(in another order)")));
   EXPECT_THAT(Changed([](auto& m) {
                 const v1::CellNode cells = m.spec().cells();
-                *m.mutable_spec()->mutable_cells() = Chain({cells, Product({List("model", {Text("n")}), Range("seed", 0, 1, 3)})});
+                *m.mutable_spec()->mutable_cells() =
+                    Chain({cells, Product({List("model", {Text("n")}), Range("seed", 0, 1, 3)})});
               }),
               ElementsAre("cells.chain[1]: (none) -> {model: [n], seed: 0..2}"));
   v1::SweepSpec before, after;

@@ -1,4 +1,5 @@
-// Proves that limits are read where they are in range and refused in place where not, that they change no digest, and how they merge.
+// Proves that limits are read where they are in range and refused in place where not, that they change no digest, and how they
+// merge.
 #include "jobs/sweep/limits.h"
 
 #include <limits>
@@ -24,7 +25,8 @@ std::string ErrorOf(const std::string& limits) {
 }
 
 TEST(Limits, AreReadAndOnlyGivenKeysArePresent) {
-  auto loaded = Load("limits: {priority: -5, max_parallel: 8, images: 18446744073709551615, gpu_hours: 2.5, fail_on_error: 0.01}\n");
+  auto loaded =
+      Load("limits: {priority: -5, max_parallel: 8, images: 18446744073709551615, gpu_hours: 2.5, fail_on_error: 0.01}\n");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ(loaded->limits.priority(), -5);
   EXPECT_EQ(loaded->limits.max_parallel(), 8u);
@@ -58,18 +60,20 @@ TEST(Limits, AreNoPartOfTheDigest) {
 }
 
 TEST(Limits, WrongOnesAreRefusedInPlace) {
-  EXPECT_THAT(ErrorOf("limits: {priorty: 5}\n"), StartsWith("s.yaml:3:10: unknown limit \"priorty\"; did you mean \"priority\"?"));
+  EXPECT_THAT(ErrorOf("limits: {priorty: 5}\n"),
+              StartsWith("s.yaml:3:10: unknown limit \"priorty\"; did you mean \"priority\"?"));
   EXPECT_THAT(ErrorOf("limit: {priority: 5}\n"), StartsWith("s.yaml:3:1: unknown key \"limit\"; did you mean \"limits\"?"));
   EXPECT_THAT(ErrorOf("limits:\n"), StartsWith("s.yaml:3:1: limits is a map"));
   EXPECT_THAT(ErrorOf("limits: 5\n"), StartsWith("s.yaml:3:9: limits is a map"));
   EXPECT_THAT(ErrorOf("limits: {images: [5]}\n"), StartsWith("s.yaml:3:18: images takes one number, not a list"));
   EXPECT_THAT(ErrorOf("limits: {images: 5, images: 6}\n"), HasSubstr("appears twice"));
   EXPECT_THAT(ErrorOf("limits: {images: '5'}\n"), HasSubstr("without quotes"));
-  for (const char* wrong : {"priority: 1001", "priority: -1001", "priority: 1.5", "priority: 99999999999", "priority: ", "priority: null",
-                            "max_parallel: -1", "max_parallel: 4294967296", "max_parallel: many", "images: -1", "images: 1e3",
-                            "images: 18446744073709551616", "gpu_hours: -0.5", "gpu_hours: inf", "gpu_hours: nan", "gpu_hours: .inf",
-                            "gpu_hours: 1e999", "gpu_hours: 2h", "fail_on_error: 1.01", "fail_on_error: -0.1", "fail_on_error: nan",
-                            "fail_on_error: 1%", "fail_on_error: true"}) {
+  for (const char* wrong : {"priority: 1001",     "priority: -1001",   "priority: 1.5",       "priority: 99999999999",
+                            "priority: ",         "priority: null",    "max_parallel: -1",    "max_parallel: 4294967296",
+                            "max_parallel: many", "images: -1",        "images: 1e3",         "images: 18446744073709551616",
+                            "gpu_hours: -0.5",    "gpu_hours: inf",    "gpu_hours: nan",      "gpu_hours: .inf",
+                            "gpu_hours: 1e999",   "gpu_hours: 2h",     "fail_on_error: 1.01", "fail_on_error: -0.1",
+                            "fail_on_error: nan", "fail_on_error: 1%", "fail_on_error: true"}) {
     const std::string message = ErrorOf("limits: {" + std::string(wrong) + "}\n");
     EXPECT_THAT(message, StartsWith("s.yaml:3:")) << wrong;
     EXPECT_THAT(message, HasSubstr(std::string(wrong).substr(0, std::string(wrong).find(':')))) << wrong;

@@ -201,4 +201,50 @@ inline Cell CellOf(const CellTree& tree, uint64_t position) {
   return cell;
 }
 
+// A tree as its author may have changed it: some axes longer, shorter or with other values, parts added, rules gone.
+inline void Mutate(Random& random, v1::CellNode& node) {
+  switch (node.node_case()) {
+    case v1::CellNode::kAxis: {
+      v1::Axis& axis = *node.mutable_axis();
+      if (Below(random, 2)) return;
+      if (axis.has_range()) {
+        axis.mutable_range()->set_count(axis.range().count() + Below(random, 3));
+        if (Below(random, 4) == 0) axis.mutable_range()->set_first(Below(random, 3));
+        if (Below(random, 6) == 0) axis.mutable_range()->set_step(1 + Below(random, 3));
+      } else {
+        const int at = Below(random, axis.list().values_size() + 1);
+        *axis.mutable_list()->add_values() = axis.name() == "seed" ? Int(Below(random, 7)) : RandomValue(random, axis.name());
+        std::rotate(axis.mutable_list()->mutable_values()->begin() + at, axis.mutable_list()->mutable_values()->end() - 1,
+                    axis.mutable_list()->mutable_values()->end());
+      }
+      return;
+    }
+    case v1::CellNode::kProduct:
+      for (v1::CellNode& factor : *node.mutable_product()->mutable_factors()) Mutate(random, factor);
+      return;
+    case v1::CellNode::kZip:
+      if (Below(random, 2)) node = Chain({node, RandomOfCount(random, {"seed", "model"}, 2)});
+      return;
+    case v1::CellNode::kChain:
+      for (v1::CellNode& part : *node.mutable_chain()->mutable_parts()) Mutate(random, part);
+      return;
+    case v1::CellNode::kExclude:
+      if (Below(random, 4) == 0) {
+        const v1::CellNode from = node.exclude().from();
+        node = from;
+      } else {
+        Mutate(random, *node.mutable_exclude()->mutable_from());
+      }
+      return;
+    case v1::CellNode::NODE_NOT_SET:
+      return;
+  }
+}
+
+inline v1::SweepSpec WithRandomDefaults(Random& random, const v1::CellNode& cells) {
+  v1::SweepSpec spec = SpecOf(cells);
+  if (Below(random, 2)) AddDefault(spec, "top_k", Below(random, 2) ? Int(Below(random, 4)) : Double(Below(random, 4)));
+  return spec;
+}
+
 }  // namespace promptsweep::sweep

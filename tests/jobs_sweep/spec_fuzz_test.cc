@@ -2,6 +2,7 @@
 #include <random>
 
 #include "jobs/sweep/algebra.h"
+#include "jobs/sweep/limits.h"
 #include "jobs/sweep/names.h"
 #include "jobs/sweep/spec.h"
 #include "tests/jobs_sweep/testing.h"
@@ -20,6 +21,7 @@ void Check(const std::string& text) {
   auto loaded = ParseSpec(text, "s.yaml", "/nonexistent");
   if (loaded.ok()) {
     ASSERT_TRUE(CellTree::Compile(loaded->spec.cells()).ok()) << text;
+    ASSERT_TRUE(CheckLimits(loaded->limits).ok()) << text;
     return;
   }
   ASSERT_EQ(loaded.status().code(), absl::StatusCode::kInvalidArgument);
