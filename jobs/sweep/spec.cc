@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/blob_uri.h"
@@ -11,6 +12,7 @@
 #include "jobs/sweep/algebra.h"
 #include "jobs/sweep/axis_values.h"
 #include "jobs/sweep/fingerprint.h"
+#include "jobs/sweep/limits.h"
 #include "jobs/sweep/names.h"
 #include "jobs/sweep/prompt_axis.h"
 #include "jobs/sweep/settings.h"
@@ -47,6 +49,7 @@ class SpecReader {
   absl::Status ReadSettings(const YamlNode& node);
   absl::Status ReadEmbedders(const YamlNode& node);
   absl::Status ReadImages(const YamlNode& node);
+  absl::Status ReadLimits(const YamlNode& node);
 
   absl::StatusOr<v1::CellNode> ReadNode(const YamlNode& node);
   absl::StatusOr<v1::CellNode> ReadOperator(const std::string& name, const YamlNode& key, const YamlNode& node);
@@ -68,7 +71,8 @@ class SpecReader {
 
 absl::StatusOr<LoadedSpec> SpecReader::Read() {
   const YamlNode& root = file_.root;
-  static const auto& known = *new std::vector<std::string>{"version", "name", "embedders", "cells", "settings", "vars", "images"};
+  static const auto& known =
+      *new std::vector<std::string>{"version", "name", "embedders", "cells", "settings", "vars", "images", "limits"};
   if (root.kind != YamlNode::kMap)
     return file_.Error(root, absl::StrCat("a spec is a map with version, name and cells, not ", root.KindName()));
   for (const YamlNode& key : root.keys) {
@@ -87,6 +91,7 @@ absl::StatusOr<LoadedSpec> SpecReader::Read() {
   loaded_.spec.set_name(name->text);
   if (const YamlNode* embedders = root.Find("embedders")) PS_RETURN_IF_ERROR(ReadEmbedders(*embedders));
   if (const YamlNode* images = root.Find("images")) PS_RETURN_IF_ERROR(ReadImages(*images));
+  if (const YamlNode* limits = root.Find("limits")) PS_RETURN_IF_ERROR(ReadLimits(*limits));
   if (const YamlNode* settings = root.Find("settings")) PS_RETURN_IF_ERROR(ReadSettings(*settings));
   if (const YamlNode* vars = root.Find("vars")) PS_RETURN_IF_ERROR(prompts_.ReadVariables(*vars));
   const YamlNode* cells = root.Find("cells");
@@ -148,6 +153,46 @@ absl::Status SpecReader::ReadSettings(const YamlNode& node) {
     v1::Setting& setting = *loaded_.spec.add_defaults();
     setting.set_name(name);
     *setting.mutable_value() = std::move(value);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SpecReader::ReadLimits(const YamlNode& node) {
+  static const auto& known = *new std::vector<std::string>{"priority", "max_parallel", "images", "gpu_hours", "fail_on_error"};
+  if (node.kind != YamlNode::kMap)
+    return file_.Error(node,
+                       "limits is a map: {priority: 5, max_parallel: 8, images: 10000, gpu_hours: 2.5, fail_on_error: 0.01}");
+  v1::SweepLimits& limits = loaded_.limits;
+  for (size_t i = 0; i < node.keys.size(); ++i) {
+    const std::string& name = node.keys[i].text;
+    const YamlNode& item = node.items[i];
+    if (!Contains(known, name)) return file_.Error(node.keys[i], absl::StrCat("unknown limit ", Quoted(name), Hint(name, known)));
+    if (item.kind != YamlNode::kScalar) return file_.Error(item, absl::StrCat(name, " takes one number, not ", item.KindName()));
+    int32_t priority;
+    uint32_t workers;
+    uint64_t images;
+    double number;
+    if (item.quoted) {
+      return file_.Error(item, absl::StrCat(name, " ", Quoted(item.text), " is text; write the number without quotes"));
+    } else if (name == "priority" && absl::SimpleAtoi(item.text, &priority)) {
+      limits.set_priority(priority);
+    } else if (name == "max_parallel" && absl::SimpleAtoi(item.text, &workers)) {
+      limits.set_max_parallel(workers);
+    } else if (name == "images" && absl::SimpleAtoi(item.text, &images)) {
+      limits.set_images(images);
+    } else if (name == "gpu_hours" && absl::SimpleAtod(item.text, &number)) {
+      limits.set_gpu_hours(number);
+    } else if (name == "fail_on_error" && absl::SimpleAtod(item.text, &number)) {
+      limits.set_fail_on_error(number);
+    } else {
+      const char* takes = name == "priority"       ? "a whole number from -1000 to 1000"
+                          : name == "max_parallel" ? "a whole number of workers, 0 for any"
+                          : name == "images"       ? "a whole number of images, 0 for any"
+                          : name == "gpu_hours"    ? "a number of hours, 0 for any"
+                                                   : "a share from 0 to 1 (0.01 is one cell in a hundred)";
+      return file_.Error(item, absl::StrCat(name, " ", Quoted(item.text), " is not ", takes));
+    }
+    if (absl::Status status = CheckLimits(limits); !status.ok()) return file_.Error(item, status.message());
   }
   return absl::OkStatus();
 }

@@ -25,6 +25,7 @@ using SourceMap = std::map<std::pair<std::string, std::string>, std::string>;
 
 struct LoadedSpec {
   v1::SweepSpec spec;
+  v1::SweepLimits limits;  // the keys under `limits:` that are given; no part of the spec, hence of no digest
   SourceMap where;
   std::vector<std::string> files;  // prompt and wildcard files read, in order, without repeats
   std::vector<std::string> notes;  // what is allowed but may not be meant, "file:line:column: what"

@@ -2,6 +2,7 @@
 #include <random>
 
 #include "jobs/sweep/algebra.h"
+#include "jobs/sweep/limits.h"
 #include "jobs/sweep/names.h"
 #include "jobs/sweep/spec.h"
 #include "tests/jobs_sweep/testing.h"
@@ -10,7 +11,8 @@ namespace promptsweep::sweep {
 namespace {
 
 const char kSeedSpec[] =
-    "version: 1\nname: t\nembedders: [micro-clip]\nsettings: {temperature: 1.5}\nvars: {adj: [big, small]}\ncells:\n  chain:\n"
+    "version: 1\nname: t\nembedders: [micro-clip]\nlimits: {priority: 5, gpu_hours: 2.5}\nsettings: {temperature: 1.5}\nvars: "
+    "{adj: [big, small]}\ncells:\n  chain:\n"
     "    - product: {model: [a, b], prompt: [{blank: empty}, 'x y', \"z\\t\"], seed: 0..19}\n"
     "    - exclude:\n        from: {model: a, prompt: {template: 'a {red|blue} {{adj}}'}, zip: {seed: 0..2, top_k: [1, 2, 3]}}\n"
     "        rules: [{top_k: 1..2, prompt: a red big}]\n";
@@ -19,6 +21,7 @@ void Check(const std::string& text) {
   auto loaded = ParseSpec(text, "s.yaml", "/nonexistent");
   if (loaded.ok()) {
     ASSERT_TRUE(CellTree::Compile(loaded->spec.cells()).ok()) << text;
+    ASSERT_TRUE(CheckLimits(loaded->limits).ok()) << text;
     return;
   }
   ASSERT_EQ(loaded.status().code(), absl::StatusCode::kInvalidArgument);

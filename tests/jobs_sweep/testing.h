@@ -87,6 +87,31 @@ inline v1::CellNode Exclude(const v1::CellNode& from, const std::vector<RuleOf>&
   return node;
 }
 
+inline v1::CellNode Models(const std::vector<std::string>& ids) {
+  std::vector<v1::Value> values;
+  for (const std::string& id : ids) values.push_back(Text(id));
+  return List("model", values);
+}
+inline v1::CellNode Prompts(const std::vector<std::string>& texts) {
+  std::vector<v1::Value> values;
+  for (const std::string& text : texts) values.push_back(PromptOf(text));
+  return List("prompt", values);
+}
+
+inline v1::SweepSpec SpecOf(const v1::CellNode& cells) {
+  v1::SweepSpec spec;
+  spec.set_version(1);
+  spec.set_name("t");
+  *spec.mutable_cells() = cells;
+  return spec;
+}
+
+inline void AddDefault(v1::SweepSpec& spec, const std::string& name, const v1::Value& value) {
+  v1::Setting& setting = *spec.add_defaults();
+  setting.set_name(name);
+  *setting.mutable_value() = value;
+}
+
 // A folder that goes away with the object.
 class TempFolder {
  public:
