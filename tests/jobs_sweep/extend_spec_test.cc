@@ -1,5 +1,5 @@
-// Proves that an extended spec asks exactly what its grown spec asks beyond it, behind what was there: random trees against sets of
-// cells by naive expansion, and the growths people write.
+// Proves that an extended spec asks exactly what its grown spec asks beyond it, behind what was there: random trees against sets
+// of cells by naive expansion, and the growths people write.
 #include <ctime>
 #include <functional>
 #include <limits>
@@ -90,19 +90,20 @@ std::optional<v1::SweepSpec> Check(const v1::SweepSpec& before, const v1::SweepS
 TEST(Extend, RandomTreesGrowByExactlyWhatIsMissing) {
   Random random(71);
   Counts counts;
-  for (int round = 0; round < 3000 && !::testing::Test::HasFailure(); ++round) {
-    v1::SweepSpec before = WithRandomDefaults(random, RandomTree(random, {"model", "prompt", "seed", "top_k"}, 3, 3)), grown = before;
+  for (int round = 0; round < 2000 && !::testing::Test::HasFailure(); ++round) {
+    v1::SweepSpec before = WithRandomDefaults(random, RandomTree(random, {"model", "prompt", "seed", "top_k"}, 3, 3)),
+                  grown = before;
     *grown.mutable_cells() = RandomTree(random, {"model", "prompt", "seed", "top_k"}, 3, 3);
     Check(before, grown, counts);
   }
-  EXPECT_GT(counts.compared, 1800);
-  EXPECT_GT(counts.grew, 1500);
+  EXPECT_GT(counts.compared, 1200);
+  EXPECT_GT(counts.grew, 1000);
 }
 
 TEST(Extend, GrownSpecsGrowAgainAndAgain) {
   Random random(72);
   Counts counts;
-  for (int round = 0; round < 1200 && !::testing::Test::HasFailure(); ++round) {
+  for (int round = 0; round < 800 && !::testing::Test::HasFailure(); ++round) {
     v1::SweepSpec before = WithRandomDefaults(random, RandomTree(random, {"model", "prompt", "seed", "top_k"}, 2 + round % 2, 3));
     v1::SweepSpec grown = before;
     for (int time = 0; time < 3; ++time) {
@@ -115,8 +116,8 @@ TEST(Extend, GrownSpecsGrowAgainAndAgain) {
       before = *extended;
     }
   }
-  EXPECT_GT(counts.compared, 1500);
-  EXPECT_GT(counts.grew, 700);
+  EXPECT_GT(counts.compared, 1000);
+  EXPECT_GT(counts.grew, 450);
   EXPECT_GT(counts.nothing, 50);
   EXPECT_GT(counts.begun, 5);
 }
@@ -132,7 +133,8 @@ std::string Shown(const v1::CellNode& node) {
   if (node.has_zip()) return "zip[" + all(node.zip().parts()) + "]";
   if (node.has_exclude()) return "exclude";
   const v1::Axis& axis = node.axis();
-  if (axis.has_range()) return axis.name() + "=" + std::to_string(axis.range().first()) + "+" + std::to_string(axis.range().count());
+  if (axis.has_range())
+    return axis.name() + "=" + std::to_string(axis.range().first()) + "+" + std::to_string(axis.range().count());
   return axis.name() + "=" + absl::StrJoin(axis.list().values(), ",", [](std::string* out, const v1::Value& value) {
            *out += value.has_prompt_value()   ? value.prompt_value().text()
                    : value.has_string_value() ? value.string_value()
@@ -235,12 +237,14 @@ TEST(Extend, ZipsGrow) {
   };
   EXPECT_EQ(Extended(seeds(5000, {"m"}), seeds(9000, {"m"})),
             "chain[(model=m zip[top_k=1+5000 seed=0+5000] prompt=a) (model=m zip[top_k=5001+4000 seed=5000+4000] prompt=a)]");
-  EXPECT_EQ(Extended(seeds(1 << 20, {"m"}), seeds(1 << 20, {"m", "n"})),
-            "chain[(model=m zip[top_k=1+1048576 seed=0+1048576] prompt=a) (model=n zip[top_k=1+1048576 seed=0+1048576] prompt=a)]");
+  EXPECT_EQ(
+      Extended(seeds(1 << 20, {"m"}), seeds(1 << 20, {"m", "n"})),
+      "chain[(model=m zip[top_k=1+1048576 seed=0+1048576] prompt=a) (model=n zip[top_k=1+1048576 seed=0+1048576] prompt=a)]");
   EXPECT_THAT(Extended(seeds(1 << 20, {"m"}), seeds(1 << 21, {"m"})),
               AllOf(HasSubstr("too long to compare"), HasSubstr("append a part with them to the chain of cells instead")));
-  EXPECT_THAT(Extended(seeds(5000, {"m"}), Product({Models({"m"}), Range("top_k", 1, 1, 9), Prompts({"a"}), Range("seed", 0, 1, 9)})),
-              HasSubstr("append a part"));
+  EXPECT_THAT(
+      Extended(seeds(5000, {"m"}), Product({Models({"m"}), Range("top_k", 1, 1, 9), Prompts({"a"}), Range("seed", 0, 1, 9)})),
+      HasSubstr("append a part"));
 }
 
 TEST(Extend, ExclusionsGrow) {
@@ -296,9 +300,8 @@ TEST(Extend, LongListsAndManyPartsAreNoTrouble) {
 }
 
 TEST(Extend, ABillionCellsCostNothing) {
-  auto cells = [](const std::vector<std::string>& models, const std::vector<std::string>& prompts, int64_t first, uint64_t seeds) {
-    return Product({Models(models), Prompts(prompts), Range("seed", first, 1, seeds)});
-  };
+  auto cells = [](const std::vector<std::string>& models, const std::vector<std::string>& prompts, int64_t first,
+                  uint64_t seeds) { return Product({Models(models), Prompts(prompts), Range("seed", first, 1, seeds)}); };
   const uint64_t giga = 1'000'000'000;
   const std::clock_t start = std::clock();
   v1::SweepSpec spec = SpecOf(cells({"m"}, {"a"}, 0, giga));
@@ -334,7 +337,9 @@ TEST(Extend, AlternatingValuesAreGathered) {
   ASSERT_EQ(part.product().factors(1).chain().parts_size(), 2);
   EXPECT_EQ((*CellTree::Compile(part))->count(), 1000u * 1000 + 1000 * 2000);
   // Every tenth seed was there: what lies between keeps its order, and is not written out.
-  auto seeds = [](int64_t step, uint64_t count) { return Product({Models({"m"}), Prompts({"a"}), Range("seed", 0, step, count)}); };
+  auto seeds = [](int64_t step, uint64_t count) {
+    return Product({Models({"m"}), Prompts({"a"}), Range("seed", 0, step, count)});
+  };
   extended = ExtendSpec(SpecOf(seeds(100, 20'000)), SpecOf(seeds(1, 2'000'000)));
   ASSERT_TRUE(extended.ok()) << extended.status();
   auto tree = CellTree::Compile(extended->cells());
@@ -353,7 +358,7 @@ TEST(Extend, RangesOfEveryStepEqualTheirExpansion) {
     return Range("top_k", Below(random, 40) - 20, step, 1 + Below(random, 20));
   };
   Counts counts;
-  for (int round = 0; round < 3000 && !::testing::Test::HasFailure(); ++round) {
+  for (int round = 0; round < 2000 && !::testing::Test::HasFailure(); ++round) {
     Check(SpecOf(Below(random, 2) ? range() : Chain({range(), range()})), SpecOf(range()), counts);
   }
   EXPECT_GT(counts.grew, 1000);
