@@ -49,8 +49,11 @@ class SweepDeletion {
       PS_RETURN_IF_ERROR(RemoveCells(begin, slice_end, results));
       begin = slice_end;
     }
-    // Most of it goes without a byte written, so that a sweep can be deleted from a full disk.
-    PS_RETURN_IF_ERROR(DropTables(database_, Ranges(), context_.cancellation));
+    // Most tables go without a byte written, so that a sweep can be deleted from a full disk. Not those of images: compacting
+    // them is what tells which blobs are dead, and they are small.
+    std::vector<KeyRange> tables = Ranges();
+    std::erase_if(tables, [](const KeyRange& range) { return range.family == Family::kImages; });
+    PS_RETURN_IF_ERROR(DropTables(database_, tables, context_.cancellation));
     PS_RETURN_IF_ERROR(context_.commit([this](rocksdb::WriteBatch& batch) {
       for (const KeyRange& range : Ranges()) {
         (void)batch.DeleteRange(database_.family(range.family), ToSlice(range.begin), ToSlice(range.end));
