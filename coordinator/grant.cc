@@ -131,10 +131,10 @@ std::optional<State::Pick> State::PickAny(const Worker& worker, absl::Time now) 
   return std::nullopt;
 }
 
-uint64_t State::LeaseSize(const Worker& worker, const Sweep& sweep) const {
+uint64_t State::LeaseSize(const Worker& worker, uint32_t id, const Sweep& sweep) const {
   uint64_t size = options_.first_lease;
-  if (worker.rate > 0) {
-    const double wanted = worker.rate * absl::ToDoubleSeconds(options_.lease_target);
+  if (const double rate = RateOf(worker, id); rate > 0) {
+    const double wanted = rate * absl::ToDoubleSeconds(options_.lease_target);
     size = static_cast<uint64_t>(std::clamp(wanted, 1.0, static_cast<double>(options_.max_lease)));
   }
   size = std::min(size, Allowance(sweep));
@@ -185,7 +185,7 @@ const State::Lease& State::Grant(Worker& worker, uint64_t session, Pick pick, ui
   Sweep& sweep = sweeps_.at(pick.sweep);
   SweepProgress& progress = *sweep.progress;
   Lease lease{.sweep = pick.sweep};
-  lease.range = Extend(worker, sweep, pick.begin, LeaseSize(worker, sweep), lease.skip);
+  lease.range = Extend(worker, sweep, pick.begin, LeaseSize(worker, pick.sweep, sweep), lease.skip);
   uint32_t attempts = progress.SuspectBounds(pick.begin).second;
   if (auto trouble = progress.troubled().find(pick.begin); trouble != progress.troubled().end()) {
     attempts = std::max(attempts, trouble->second.attempts);
@@ -203,7 +203,7 @@ State::Lease& State::AddLease(Lease lease, Worker& worker, uint64_t session, uin
   lease.session = session;
   lease.acquire_sequence = sequence;
   lease.granted = lease.renewed = lease.progressed = now;
-  lease.progress_limit = ProgressLimit(worker, lease.owned.size());
+  lease.progress_limit = ProgressLimit(worker, lease.sweep, lease.owned.size());
   worker.leases.push_back(lease.id);
   worker.acquire_lease = lease.id;
   worker.granted_in_row = worker.granted_model == lease.model ? worker.granted_in_row + 1 : 1;
@@ -213,9 +213,10 @@ State::Lease& State::AddLease(Lease lease, Worker& worker, uint64_t session, uin
   return leases_[lease.id] = std::move(lease);
 }
 
-absl::Duration State::ProgressLimit(const Worker& worker, uint64_t cells) const {
-  if (worker.rate <= 0) return std::max(options_.first_progress, options_.no_progress);
-  return std::max(options_.no_progress, options_.no_progress_factor * absl::Seconds(static_cast<double>(cells) / worker.rate));
+absl::Duration State::ProgressLimit(const Worker& worker, uint32_t sweep, uint64_t cells) const {
+  const double rate = RateOf(worker, sweep);
+  if (rate <= 0) return std::max(options_.first_progress, options_.no_progress);
+  return std::max(options_.no_progress, options_.no_progress_factor * absl::Seconds(static_cast<double>(cells) / rate));
 }
 
 }  // namespace promptsweep::coordinator

@@ -15,6 +15,8 @@ namespace {
 constexpr uint64_t kMaxAdoptedCells = 1 << 16;
 // Leases whose median time says what is slow.
 constexpr size_t kLeaseTimes = 31;
+// Sweeps that a worker's rate is known of.
+constexpr size_t kRates = 16;
 
 double Sane(double rate) { return std::isfinite(rate) && rate > 0 ? std::min(rate, 1e9) : 0; }
 
@@ -191,7 +193,7 @@ absl::StatusOr<State::Answer> State::Acquire(const v1::AcquireLeaseRequest& requ
     worker->acquire_lease = 0;
   }
   worker->loaded_model = request.loaded_model();
-  if (Sane(request.cells_per_second()) > 0) worker->rate = Sane(request.cells_per_second());
+  NoteRate(*worker, Sane(request.cells_per_second()));
   const Lease* lease = nullptr;
   if (worker->acquire_lease != 0) {
     lease = LiveLease(worker->acquire_lease);
@@ -239,7 +241,6 @@ v1::HeartbeatResponse State::Heartbeat(const v1::HeartbeatRequest& request, absl
   if (worker->draining != request.draining()) ++changes_;
   worker->draining = request.draining();
   worker->loaded_model = request.loaded_model();
-  if (Sane(request.cells_per_second()) > 0) worker->rate = Sane(request.cells_per_second());
   if (request.batch_shape() > 0) worker->batch_shape = request.batch_shape();
   if (worker->told_to_drain) response.set_command(v1::WORKER_COMMAND_DRAIN);
 
@@ -259,6 +260,7 @@ v1::HeartbeatResponse State::Heartbeat(const v1::HeartbeatRequest& request, absl
       cut.set_end(lease->range.end);
     }
   }
+  NoteRate(*worker, Sane(request.cells_per_second()));
   // What the worker should hold and does not. It is sure about a lease that it listed before, or whose grant it has seen; else
   // the grant may be on its way.
   const std::vector<uint64_t> leases = worker->leases;
@@ -280,6 +282,7 @@ void State::Touch(Lease& lease, const v1::HeldLease& held, absl::Time now) {
   const bool running = lease.range.contains(held.current_ordinal());
   const bool moved = (running && lease.current != held.current_ordinal()) || held.stored() != lease.stored_said;
   if (running) lease.current = held.current_ordinal();
+  if (running) workers_.at(lease.session).running_sweep = lease.sweep;
   lease.stored_said = held.stored();
   if (moved) lease.progressed = now;
 }
@@ -305,7 +308,7 @@ bool State::Adopt(const v1::HeldLease& held, uint64_t session, Worker& worker, a
   lease.owned = std::move(owned);
   lease.model = progress.plan().ModelAt(range.begin);
   lease.granted = lease.renewed = lease.progressed = now;
-  lease.progress_limit = ProgressLimit(worker, lease.owned.size());
+  lease.progress_limit = ProgressLimit(worker, lease.sweep, lease.owned.size());
   worker.leases.push_back(lease.id);
   sweep->leases.push_back(lease.id);
   return true;
@@ -400,6 +403,21 @@ void State::WorkerDied(absl::string_view name, absl::Time now) {
   LoseWorker(workers_.at(it->second), "its worker died", now);
 }
 
+// What a worker measured says nothing of a sweep with other settings.
+void State::NoteRate(Worker& worker, double rate) {
+  if (rate <= 0) return;
+  worker.rate = rate;
+  if (worker.running_sweep == 0) return;
+  worker.rates[worker.running_sweep] = rate;
+  if (worker.rates.size() > kRates) worker.rates.erase(worker.rates.begin());
+}
+
+double State::RateOf(const Worker& worker, uint32_t sweep) {
+  if (worker.rates.empty()) return worker.rate;
+  const auto it = worker.rates.find(sweep);
+  return it == worker.rates.end() ? 0 : it->second;
+}
+
 State::Worker* State::LiveWorker(uint64_t session) {
   auto it = workers_.find(session);
   return it == workers_.end() || it->second.lost ? nullptr : &it->second;
@@ -439,6 +457,7 @@ void State::MarkDone(Sweep& sweep, uint32_t id, Range range, Worker* worker, boo
   if (reused) sweep.reused += added;
   if (worker == nullptr || added == 0 || reused) return;
   worker->stored += added;
+  worker->running_sweep = id;
   const int64_t second = absl::ToUnixSeconds(now);
   if (sweep.recent.empty() || sweep.recent.back().first != second) sweep.recent.emplace_back(second, 0);
   sweep.recent.back().second += added;

@@ -219,7 +219,9 @@ class State {
     std::string loaded_model;
     std::string granted_model;  // of the last lease
     int granted_in_row = 0;
-    double rate = 0;  // cells per second as the worker measures; 0 unknown
+    double rate = 0;             // cells per second as the worker measures; 0 unknown
+    uint32_t running_sweep = 0;  // that it last ran a cell of
+    std::map<uint32_t, double> rates;  // sweep -> rate while it ran that one; a few
     uint32_t batch_shape = 0;
     uint64_t stored = 0;
     std::vector<uint64_t> leases;  // live, oldest first
@@ -260,6 +262,8 @@ class State {
   };
 
   // state.cc
+  static void NoteRate(Worker& worker, double rate);
+  static double RateOf(const Worker& worker, uint32_t sweep);  // 0 unknown
   Worker* LiveWorker(uint64_t session);
   Lease* LiveLease(uint64_t id);
   Sweep* ActiveSweep(uint32_t id);
@@ -297,11 +301,11 @@ class State {
   uint64_t LeasesOf(const Sweep& sweep, absl::string_view model) const;
   std::optional<Pick> PickFrom(const Worker& worker, const std::vector<std::pair<uint32_t, const Sweep*>>& turn) const;
   std::optional<Pick> PickAny(const Worker& worker, absl::Time now) const;
-  uint64_t LeaseSize(const Worker& worker, const Sweep& sweep) const;
+  uint64_t LeaseSize(const Worker& worker, uint32_t id, const Sweep& sweep) const;
   Range Extend(const Worker& worker, const Sweep& sweep, uint64_t begin, uint64_t want, std::vector<uint64_t>& skip) const;
   const Lease& Grant(Worker& worker, uint64_t session, Pick pick, uint64_t sequence, absl::Time now);
   Lease& AddLease(Lease lease, Worker& worker, uint64_t session, uint64_t sequence, absl::Time now);
-  absl::Duration ProgressLimit(const Worker& worker, uint64_t cells) const;
+  absl::Duration ProgressLimit(const Worker& worker, uint32_t sweep, uint64_t cells) const;
 
   // tail.cc
   void FindStragglers(absl::Time now);

@@ -34,7 +34,7 @@ void State::FindStragglers(absl::Time now) {
   }
   uint64_t long_leases = 0;
   for (const auto& [id, lease] : leases_) {
-    const double rate = workers_.at(lease.session).rate;
+    const double rate = RateOf(workers_.at(lease.session), lease.sweep);
     long_leases += rate > 0 && static_cast<double>(lease.owned.size()) / rate > absl::ToDoubleSeconds(options_.steal_floor);
   }
   if (long_leases > long_leases_) ++changes_;
@@ -74,23 +74,25 @@ std::optional<State::Theft> State::PickTheft(const Worker& worker, absl::Time no
   std::optional<Theft> best;
   double longest = absl::ToDoubleSeconds(options_.steal_floor);
   for (const auto& [session, victim] : workers_) {
-    if (victim.lost || victim.rate <= 0) continue;
-    const double rate = worker.rate > 0 ? worker.rate : victim.rate;
-    uint64_t ahead = 0;  // cells of the victim's up to the end of the lease looked at
+    if (victim.lost) continue;
+    double ahead = 0;  // seconds up to the end of the lease looked at
     for (uint64_t id : victim.leases) {
       const Lease& lease = leases_.at(id);
-      ahead += lease.owned.size();
+      const double victim_rate = RateOf(victim, lease.sweep);
+      if (victim_rate <= 0) break;
+      ahead += static_cast<double>(lease.owned.size()) / victim_rate;
       const Sweep& sweep = sweeps_.at(lease.sweep);
       // What may have killed one worker is not spread, and of two that have the same cells neither is short of help.
       if (lease.attempt > 1 || lease.twin != 0 || !Grantable(sweep, now) || !HasRoomFor(worker, sweep)) continue;
       if (!HasEmbedders(worker, sweep) || !CanRunCell(worker, sweep, lease.range.begin)) continue;
-      const double left = static_cast<double>(ahead) / victim.rate;
-      if (left <= longest) continue;
+      if (ahead <= longest) continue;
+      const double own = RateOf(worker, lease.sweep);
+      const double rate = own > 0 ? own : victim_rate;
       // Both end at the same time, and the victim keeps at least one cell: the one it may be running.
-      const uint64_t share = static_cast<uint64_t>(static_cast<double>(ahead) * rate / (rate + victim.rate));
+      const uint64_t share = static_cast<uint64_t>(ahead * victim_rate * rate / (rate + victim_rate));
       const uint64_t taken = std::min(share, lease.owned.size() - 1);
       if (taken < options_.min_lease) continue;
-      longest = left;
+      longest = ahead;
       best = Theft{id, lease.owned.At(lease.owned.size() - taken)};
     }
   }

@@ -198,5 +198,33 @@ TEST_F(GrantTest, RateAndWorkersAreShown) {
   EXPECT_NEAR(Status(1).cells_per_second(), 2.0 / 3, 0.1);
 }
 
+TEST_F(GrantTest, ARateIsOfTheSweepItWasMeasuredIn) {
+  Start();
+  Worker worker = Join("w");
+  const uint32_t fast = Submit(Manifest("fast", 100'000));
+  v1::Lease lease = Ask(worker);
+  Store(worker, lease, 0, 10);
+  worker.rate = 1000;
+  Beat(worker, {Holding(lease, 10)});
+  Release(worker);
+  lease = Ask(worker);
+  EXPECT_EQ(lease.range().end() - lease.range().begin(), 4096u);
+  Release(worker);
+  // Its cells take a second each, which nobody knows yet.
+  ASSERT_TRUE(Admin(&Coordinator::PauseSweep, fast).ok());
+  Submit(Manifest("slow", 100'000));
+  lease = Ask(worker);
+  EXPECT_EQ(lease.range().end() - lease.range().begin(), 64u);
+  Store(worker, lease, 0, 1);
+  worker.rate = 1;
+  Beat(worker, {Holding(lease, 1)});
+  const v1::Lease next = Ask(worker);
+  EXPECT_EQ(next.range().end() - next.range().begin(), 30u);
+  ASSERT_TRUE(Admin(&Coordinator::PauseSweep, next.sweep()).ok());
+  ASSERT_TRUE(Admin(&Coordinator::ResumeSweep, fast).ok());
+  const v1::Lease again = Ask(worker);
+  EXPECT_EQ(again.range().end() - again.range().begin(), 4096u);
+}
+
 }  // namespace
 }  // namespace promptsweep::coordinator

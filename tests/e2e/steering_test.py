@@ -46,7 +46,7 @@ class ServerTest(ClusterCase):
         self.assertEqual(self.json("priority", "t", "7", *self.server)["priority"], 7)
         self.cli("priority", "t", "7000", *self.server, code=2)
         self.cli("limits", "t", *self.server, "--max-gpu-hours", "nan", code=2)
-        self.assertEqual(self.cli("status", "t", "--watch", *self.server)[1].count("held"), 0)
+        self.assertNotIn("held", self.cli("status", "t", "--watch", *self.server)[1])
         self.assertEqual(self.status()["state"], "done")
 
         # Grown by seeds and by a prompt; the cells that were there keep their ordinals and are not made again.
@@ -57,7 +57,7 @@ class ServerTest(ClusterCase):
         self.assertEqual((extended["added"], extended["planned"]), (500, 800))
         self.assertEqual(self.json("extend", "t", grown, *self.server)["added"], 0)
         self.assertEqual(self.json("submit", grown, *self.server)["sweep"], extended["sweep"])
-        self.assertEqual(self.cli("watch", "t", *self.server)[1], "")
+        self.cli("watch", "t", *self.server, "-q")
         after = {ordinal: row["fingerprint"] for ordinal, row in self.rows("t", self.server).items()}
         self.assertEqual(len(after), 800)
         self.assertEqual(len(set(after.values())), 800)
@@ -65,9 +65,9 @@ class ServerTest(ClusterCase):
         self.verify(800, 800, source=self.server)
 
         # Another spec under the name of an unfinished sweep.
-        changed = self.write("other.yaml", null_spec(name="busy", seeds="0..9", embedders="[]", delay_ms="[60]"))
+        changed = self.write("other.yaml", null_spec(name="busy", seeds="0..9", delay_ms="[60]").replace("embedders: [null-embed]\n", ""))
         error = self.cli("submit", changed, *self.server, code=2)[1]
-        for part in ("busy", "0..99999 -> 0..9", "embedders", "50 -> 60"):
+        for part in ("busy", "0..99999 -> 0..9", "embedders", "[50] -> [60]"):
             self.assertIn(part, error)
 
         # Drained: it stops by itself, nothing fails, the others go on.

@@ -93,6 +93,7 @@ class Pipeline {
   Stats stats_ ABSL_GUARDED_BY(mu_);
   absl::Time first_batch_ ABSL_GUARDED_BY(mu_) = absl::InfiniteFuture();
   double cells_per_second_ ABSL_GUARDED_BY(mu_) = 0;
+  uint32_t rated_sweep_ ABSL_GUARDED_BY(mu_) = 0;  // that cells_per_second_ is of
   absl::Status feed_status_ ABSL_GUARDED_BY(mu_);
   bool draining_ ABSL_GUARDED_BY(mu_) = false;
   // What is not acknowledged by now is given up.
