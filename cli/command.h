@@ -48,7 +48,7 @@ class Commands {
 
 void AddRun(Commands& commands);
 void AddPlan(Commands& commands);
-void AddSweepCommands(Commands& commands);  // submit status watch pause resume cancel retry explain workers
+void AddSweepCommands(Commands& commands);     // submit status watch pause resume cancel retry explain workers
 void AddSteeringCommands(Commands& commands);  // limits priority extend drain
 void AddQuery(Commands& commands);
 void AddShow(Commands& commands);

@@ -86,8 +86,8 @@ absl::StatusOr<v1::SweepManifest> ExtendedManifest(const ExtendOptions& options,
       if (pinned.id() == model.id()) model = pinned;
     }
   }
-  PS_RETURN_IF_ERROR(AsBadInput(manifest->cell_count() == before.cell_count() ? absl::OkStatus()
-                                                                               : sweep::CheckExtension(before, *manifest)));
+  PS_RETURN_IF_ERROR(
+      AsBadInput(manifest->cell_count() == before.cell_count() ? absl::OkStatus() : sweep::CheckExtension(before, *manifest)));
   return manifest;
 }
 
@@ -116,8 +116,8 @@ absl::StatusOr<int> Extend(const ExtendOptions& options, const Common& common) {
   PS_ASSIGN_OR_RETURN(const v1::SweepInfo after, client->FindSweep(absl::StrCat(info.sweep())));
   if (!common.quiet && added == 0) PrintNote("the spec asks nothing that the sweep does not ask already");
   Table table({{"sweep", true}, {"name", false, true}, {"added", true}, {"planned", true}});
-  table.Add({absl::StrCat(after.sweep()), after.manifest().spec().name(), absl::StrCat(added),
-             absl::StrCat(after.counts().planned())});
+  table.Add(
+      {absl::StrCat(after.sweep()), after.manifest().spec().name(), absl::StrCat(added), absl::StrCat(after.counts().planned())});
   PS_RETURN_IF_ERROR(Print(common.output, table,
                            Json{{"sweep", after.sweep()},
                                 {"name", after.manifest().spec().name()},
@@ -129,7 +129,8 @@ absl::StatusOr<int> Extend(const ExtendOptions& options, const Common& common) {
 
 absl::StatusOr<int> Drain(const std::string& worker, const Common& common) {
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
-  if (!client->sweeps()) return absl::FailedPreconditionError("nothing schedules here: ask the coordinator that knows the worker");
+  if (!client->sweeps())
+    return absl::FailedPreconditionError("nothing schedules here: ask the coordinator that knows the worker");
   v1::DrainWorkerRequest request;
   request.set_worker(worker);
   PS_ASSIGN_OR_RETURN(const auto response, Call(*client->sweeps(), &SweepStub::DrainWorker, request));

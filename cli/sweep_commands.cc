@@ -96,10 +96,10 @@ absl::Status PrintStatuses(const Common& common, const std::vector<Shown>& sweep
   for (const auto& [status, divergent] : sweeps) {
     const bool people = common.output == OutputFormat::kTable;
     const auto number = [&](uint64_t n) { return people ? Grouped(n) : absl::StrCat(n); };
-    table.Add({absl::StrCat(status.sweep()), status.name(), status.held().empty() ? StateName(status.state()) : "held", number(status.planned()),
-               number(status.done()), number(status.failed()), number(status.leased()), number(status.pending()),
-               absl::StrFormat("%.1f", status.cells_per_second()), absl::StrCat(status.workers()), number(status.reused()),
-               number(divergent), ToHex(status.digest())});
+    table.Add({absl::StrCat(status.sweep()), status.name(), status.held().empty() ? StateName(status.state()) : "held",
+               number(status.planned()), number(status.done()), number(status.failed()), number(status.leased()),
+               number(status.pending()), absl::StrFormat("%.1f", status.cells_per_second()), absl::StrCat(status.workers()),
+               number(status.reused()), number(divergent), ToHex(status.digest())});
     json.push_back(ToJson(status));
     json.back()["divergent"] = divergent;
   }

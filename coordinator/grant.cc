@@ -42,8 +42,7 @@ bool State::MustAvoid(const Worker& worker, const Sweep& sweep, uint64_t ordinal
     return false;
   return absl::c_any_of(workers_, [&](const auto& entry) {
     const Worker& other = entry.second;
-    return other.name != worker.name && other.usable() && HasEmbedders(other, sweep) &&
-           CanRunCell(other, sweep, ordinal);
+    return other.name != worker.name && other.usable() && HasEmbedders(other, sweep) && CanRunCell(other, sweep, ordinal);
   });
 }
 
@@ -85,9 +84,12 @@ std::optional<uint64_t> State::PickIn(const Worker& worker, const Sweep& sweep, 
     at = progress.taken().NextAbsent(progress.plan().SameModelEnd(at, cells), cells);
   }
   if (only_preferred || others.empty()) return std::nullopt;
-  return absl::c_min_element(others, [&](const auto& a, const auto& b) {
-           return std::make_pair(LeasesOf(sweep, a.first), a.second) < std::make_pair(LeasesOf(sweep, b.first), b.second);
-         })->second;
+  return absl::c_min_element(others,
+                             [&](const auto& a, const auto& b) {
+                               return std::make_pair(LeasesOf(sweep, a.first), a.second) <
+                                      std::make_pair(LeasesOf(sweep, b.first), b.second);
+                             })
+      ->second;
 }
 
 // From sweeps of one priority, in the order in which they deserve it.

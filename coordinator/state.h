@@ -208,9 +208,9 @@ class State {
     std::string name;
     std::string device;
     std::map<std::string, std::string> models;  // id -> digest
-    bool draining = false;      // it says so
+    bool draining = false;                      // it says so
     bool told_to_drain = false;
-    bool lost = false;          // holds nothing; answered as unknown
+    bool lost = false;  // holds nothing; answered as unknown
     absl::Time last_contact;
     absl::Time last_heartbeat;
     uint64_t heartbeat_sequence = 0;
@@ -219,8 +219,8 @@ class State {
     std::string loaded_model;
     std::string granted_model;  // of the last lease
     int granted_in_row = 0;
-    double rate = 0;             // cells per second as the worker measures; 0 unknown
-    uint32_t running_sweep = 0;  // that it last ran a cell of
+    double rate = 0;                   // cells per second as the worker measures; 0 unknown
+    uint32_t running_sweep = 0;        // that it last ran a cell of
     std::map<uint32_t, double> rates;  // sweep -> rate while it ran that one; a few
     uint32_t batch_shape = 0;
     uint64_t stored = 0;
@@ -237,9 +237,9 @@ class State {
     uint64_t planned = 0;
     uint64_t ended_done = 0;  // once progress is gone
     uint64_t ended_failed = 0;
-    uint64_t reused = 0;                     // of the done ones
-    uint64_t device_us = 0;                  // of the made ones, as the store last counted
-    uint64_t counted_made = 0;               // made ones that device_us is of
+    uint64_t reused = 0;        // of the done ones
+    uint64_t device_us = 0;     // of the made ones, as the store last counted
+    uint64_t counted_made = 0;  // made ones that device_us is of
     absl::Time counted_at = absl::InfinitePast();
     std::optional<SweepProgress> progress;   // present while RUNNING or PAUSED
     std::vector<uint64_t> leases;            // live

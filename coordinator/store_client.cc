@@ -71,7 +71,7 @@ absl::StatusOr<v1::SweepInfo> GrpcStoreClient::GetSweep(uint32_t sweep) {
 }
 
 absl::StatusOr<v1::CreateSweepResponse> GrpcStoreClient::CreateSweep(const v1::SweepManifest& manifest,
-                                                                      const v1::SweepLimits& limits) {
+                                                                     const v1::SweepLimits& limits) {
   v1::CreateSweepRequest request;
   *request.mutable_manifest() = manifest;
   *request.mutable_limits() = limits;

@@ -27,7 +27,8 @@ class StoreClient {
   // One sweep with its whole manifest.
   virtual absl::StatusOr<v1::SweepInfo> GetSweep(uint32_t sweep) = 0;
   // The sweep's id, and whether it was there before. New sweeps are RUNNING.
-  virtual absl::StatusOr<v1::CreateSweepResponse> CreateSweep(const v1::SweepManifest& manifest, const v1::SweepLimits& limits) = 0;
+  virtual absl::StatusOr<v1::CreateSweepResponse> CreateSweep(const v1::SweepManifest& manifest,
+                                                              const v1::SweepLimits& limits) = 0;
   // Returns all that holds now.
   virtual absl::StatusOr<v1::SweepLimits> SetSweepLimits(uint32_t sweep, const v1::SweepLimits& limits) = 0;
   virtual absl::StatusOr<v1::ExtendSweepResponse> ExtendSweep(const v1::ExtendSweepRequest& request) = 0;

@@ -1,5 +1,5 @@
-// The end of a sweep: what is left is on workers, some of them slow. Idle ones take the far end of a long lease (stealing), or run
-// a straggler's cells beside its owner (speculation).
+// The end of a sweep: what is left is on workers, some of them slow. Idle ones take the far end of a long lease (stealing), or
+// run a straggler's cells beside its owner (speculation).
 #include <algorithm>
 #include <deque>
 

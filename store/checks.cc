@@ -1,6 +1,5 @@
 #include "store/checks.h"
 
-
 #include <algorithm>
 
 #include "absl/container/flat_hash_set.h"

@@ -20,8 +20,8 @@ constexpr size_t kSliceCells = 1 << 20;
 // Rows read between two looks at the cancellation.
 constexpr size_t kRowsPerCheck = 4096;
 
-constexpr Family kBySweep[] = {Family::kResults,    Family::kImages, Family::kCoverage, Family::kFailures,
-                               Family::kDuplicates, Family::kMotifs, Family::kLinks,    Family::kCounters, Family::kSettings};
+constexpr Family kBySweep[] = {Family::kResults, Family::kImages, Family::kCoverage, Family::kFailures, Family::kDuplicates,
+                               Family::kMotifs,  Family::kLinks,  Family::kCounters, Family::kSettings};
 
 struct Cell {
   uint32_t sweep = 0;

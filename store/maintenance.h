@@ -51,7 +51,8 @@ struct KeyRange {
 [[nodiscard]] absl::Status Purge(Database& database, const std::vector<KeyRange>& ranges, Cancellation& cancellation);
 
 // Gives tables that lie in these ranges altogether back to the disk at once, without writing anything; waits for snapshots older
-// than the call. Keys of the ranges in other tables stay, also keys that a dropped table's tombstones hid: delete the ranges after.
+// than the call. Keys of the ranges in other tables stay, also keys that a dropped table's tombstones hid: delete the ranges
+// after.
 [[nodiscard]] absl::Status DropTables(Database& database, const std::vector<KeyRange>& ranges, Cancellation& cancellation);
 
 // Every key of every family.

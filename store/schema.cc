@@ -61,9 +61,8 @@ absl::Status Unreadable(absl::string_view what) { return absl::DataLossError(abs
 
 const std::string& FamilyName(Family family) {
   static const auto& names = *new std::array<std::string, kFamilies>{
-      "default",  "meta",       "sweeps", "results", "images",     "embeddings",       "by_fingerprint", "coverage",
-      "failures", "duplicates", "labels", "motifs",  "provenance", "embedding_chunks", "links",          "counters",
-      "settings"};
+      "default",    "meta",   "sweeps", "results",    "images",           "embeddings", "by_fingerprint", "coverage", "failures",
+      "duplicates", "labels", "motifs", "provenance", "embedding_chunks", "links",      "counters",       "settings"};
   return names[static_cast<size_t>(family)];
 }
 

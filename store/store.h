@@ -87,8 +87,8 @@ class Store {
   void SetSweepState(const v1::SetSweepStateRequest* request, Callback<v1::SetSweepStateResponse> done);
   // INVALID_ARGUMENT: see sweep::CheckLimits.
   void SetSweepLimits(const v1::SetSweepLimitsRequest* request, Callback<v1::SetSweepLimitsResponse> done);
-  // FAILED_PRECONDITION: the sweep's manifest is not the one that is to be extended, or it was imported. INVALID_ARGUMENT: the new
-  // one is no extension of it. ALREADY_EXISTS: another sweep asks just that.
+  // FAILED_PRECONDITION: the sweep's manifest is not the one that is to be extended, or it was imported. INVALID_ARGUMENT: the
+  // new one is no extension of it. ALREADY_EXISTS: another sweep asks just that.
   void ExtendSweep(const v1::ExtendSweepRequest* request, Callback<v1::ExtendSweepResponse> done);
   // Outcomes in request order. RESOURCE_EXHAUSTED: too much is queued, or the disk is nearly full; nothing was stored, try
   // again later. INVALID_ARGUMENT: the request as a whole is malformed or too large. Where the sweep keeps its images elsewhere:

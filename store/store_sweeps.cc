@@ -69,10 +69,9 @@ void Store::CreateSweep(const v1::CreateSweepRequest* request, Callback<v1::Crea
       return response;
     }
     if (const auto other = ledger_->FindUnfinished(name)) {
-      return absl::AlreadyExistsError(
-          absl::StrCat("sweep '", name, "' (", other->id, ") is unfinished and asks something else: ",
-                       absl::StrJoin(sweep::Differences(other->manifest(), created.manifest()), "; "),
-                       "; extend it where only cells were added, or give this one another name"));
+      return absl::AlreadyExistsError(absl::StrCat("sweep '", name, "' (", other->id, ") is unfinished and asks something else: ",
+                                                   absl::StrJoin(sweep::Differences(other->manifest(), created.manifest()), "; "),
+                                                   "; extend it where only cells were added, or give this one another name"));
     }
     created.id = ledger_->NextSweepId();
     Put(batch, Family::kSweeps, SweepKey(created.id), RowOf(created, request->state()));

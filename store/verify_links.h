@@ -25,9 +25,9 @@ namespace promptsweep::store {
 void CheckLinks(Database& database, uint32_t sweep, const rocksdb::Snapshot* snapshot,
                 const std::function<void(absl::string_view)>& problem);
 
-// The sweep's row of counters says `counted`. None where it has no results; nor in a store of version 1 to which nothing was added.
-// A status's message is a problem of the sweep.
+// The sweep's row of counters says `counted`. None where it has no results; nor in a store of version 1 to which nothing was
+// added. A status's message is a problem of the sweep.
 [[nodiscard]] absl::Status CheckCounters(Database& database, uint32_t sweep, const CountersRow& counted,
-                                              const rocksdb::Snapshot* snapshot);
+                                         const rocksdb::Snapshot* snapshot);
 
 }  // namespace promptsweep::store

@@ -118,7 +118,8 @@ class Bench : public ::testing::Test {
 
   // Of an operator's call whose request is more than a sweep.
   template <typename Request, typename Response>
-  absl::StatusOr<Response> Order(void (Coordinator::*method)(const Request&, Coordinator::Done<Response>), const Request& request) {
+  absl::StatusOr<Response> Order(void (Coordinator::*method)(const Request&, Coordinator::Done<Response>),
+                                 const Request& request) {
     absl::StatusOr<Response> result = absl::InternalError("not answered");
     ((*coordinator_).*method)(request, [&](absl::StatusOr<Response> answer) { result = std::move(answer); });
     Settle();

@@ -1,5 +1,5 @@
-// Proves that a sweep grows while it runs and after it has ended: the cells it has stay what and where they are, leases go on, the
-// new cells run, and the same order given twice, or with its reply lost, or over a restart, grows it once.
+// Proves that a sweep grows while it runs and after it has ended: the cells it has stay what and where they are, leases go on,
+// the new cells run, and the same order given twice, or with its reply lost, or over a restart, grows it once.
 #include <gmock/gmock.h>
 
 #include "tests/coordinator/bench.h"

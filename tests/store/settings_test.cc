@@ -1,5 +1,6 @@
 // Proves that what operators grant a sweep, and what it was before it was extended, is as durable as its results: set field by
-// field, there after reopening, gone with the sweep; and that an extension changes no cell, happens once, and nothing else does it.
+// field, there after reopening, gone with the sweep; and that an extension changes no cell, happens once, and nothing else does
+// it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -31,7 +32,8 @@ class SettingsTest : public ::testing::Test {
     *request.mutable_limits() = limits;
     return Await(*store_, &Store::SetSweepLimits, request);
   }
-  absl::StatusOr<v1::ExtendSweepResponse> Extend(uint32_t sweep, const v1::SweepManifest& before, const v1::SweepManifest& after) {
+  absl::StatusOr<v1::ExtendSweepResponse> Extend(uint32_t sweep, const v1::SweepManifest& before,
+                                                 const v1::SweepManifest& after) {
     v1::ExtendSweepRequest request;
     request.set_sweep(sweep);
     request.set_from_digest(sweep::ManifestDigest(before));
@@ -64,8 +66,8 @@ class SettingsTest : public ::testing::Test {
 
   TempFolder folder_;
   std::unique_ptr<Store> store_;
-  const v1::SweepManifest before_ = MakeManifest("s", 5);      // 10 cells
-  const v1::SweepManifest after_ = Grown(before_, 5, 3);       // 6 more
+  const v1::SweepManifest before_ = MakeManifest("s", 5);  // 10 cells
+  const v1::SweepManifest after_ = Grown(before_, 5, 3);   // 6 more
 };
 
 TEST_F(SettingsTest, LimitsAreSetFieldByFieldAndLast) {

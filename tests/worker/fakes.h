@@ -34,7 +34,7 @@ class FakeCoordinator final : public v1::CoordinatorService::Service {
   void set_down(bool down);  // every call: UNAVAILABLE
   void set_command(v1::WorkerCommand command);
   void Abandon(uint64_t lease);
-  void Cut(uint64_t lease, uint64_t end);  // as where another worker has the rest
+  void Cut(uint64_t lease, uint64_t end);                      // as where another worker has the rest
   void LoseNextReplies(const std::string& method, int count);  // handled, then UNAVAILABLE
   void Skip(std::vector<uint64_t> ordinals);
   void Pause(bool paused);  // grants nothing

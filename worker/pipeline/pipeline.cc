@@ -211,7 +211,8 @@ void Pipeline::RunBatch(const std::vector<Picked>& picked) {
     stats_.wall = end - first_batch_;
     const double rate = static_cast<double>(cells.size()) / std::max(1e-6, absl::ToDoubleSeconds(end - start));
     // Another sweep may have other settings: what was measured before says nothing of it.
-    if (const uint32_t sweep = sources.front()->lease->sweep(); std::exchange(rated_sweep_, sweep) != sweep) cells_per_second_ = 0;
+    if (const uint32_t sweep = sources.front()->lease->sweep(); std::exchange(rated_sweep_, sweep) != sweep)
+      cells_per_second_ = 0;
     cells_per_second_ = cells_per_second_ == 0 ? rate : cells_per_second_ + kRateWeight * (rate - cells_per_second_);
     options_.session->SetLoad(sources.front()->lease->model(), cells_per_second_,
                               static_cast<uint32_t>(options_.engine->batch_shape()));

@@ -85,9 +85,9 @@ class Session {
   // `handler` is called, once and from the heartbeat thread, when the coordinator asks for a drain. It must not block. Null:
   // none; when this returns the former handler is not running.
   void OnDrain(std::function<void()> handler);
-  // `handler(lease, end)` keeps the lease's cells from `end` on from being begun and returns how many those were that had not been;
-  // nullopt where it does not know the lease, or not yet: it is told again. Called from the heartbeat thread; must not block. Null:
-  // none, and shortened leases run to their old end, which only costs time.
+  // `handler(lease, end)` keeps the lease's cells from `end` on from being begun and returns how many those were that had not
+  // been; nullopt where it does not know the lease, or not yet: it is told again. Called from the heartbeat thread; must not
+  // block. Null: none, and shortened leases run to their old end, which only costs time.
   void OnCut(std::function<std::optional<uint64_t>(uint64_t lease, uint64_t end)> handler);
   // No more leases; a long poll under way ends.
   void Drain();

@@ -48,7 +48,8 @@ class SweepCache {
   explicit SweepCache(Options options) : options_(std::move(options)) {}
 
   // Fetches the manifest from the store and checks it against `digest`. Transient errors of the store pass through;
-  // FAILED_PRECONDITION where the manifest is neither the one the digest names nor an extension of it; INVALID_ARGUMENT where it is none.
+  // FAILED_PRECONDITION where the manifest is neither the one the digest names nor an extension of it; INVALID_ARGUMENT where it
+  // is none.
   [[nodiscard]] absl::StatusOr<std::shared_ptr<const SweepContext>> Get(uint32_t sweep, const std::string& digest);
 
  private:
