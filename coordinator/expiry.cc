@@ -60,13 +60,28 @@ void State::Expire(absl::Time now) {
   for (const auto& [id, lease] : leases_) {
     if (now - lease.renewed > options_.lease_ttl) {
       denied.push_back(id);
-    } else if (now - lease.progressed > lease.progress_limit) {
+    } else if (now - lease.progressed > lease.progress_limit && !WaitsBehindAnother(lease)) {
       stuck.push_back(id);
     }
   }
   for (uint64_t id : denied) LoseLease(id, false, "the worker does not have it", now);
-  for (uint64_t id : stuck) LoseLease(id, true, "no progress", now);
+  for (uint64_t id : stuck) {
+    if (LiveLease(id) == nullptr) continue;
+    const uint64_t session = leases_.at(id).session;
+    LoseLease(id, true, "no progress", now);
+    // What waits behind it would wait for ever, and has done nothing wrong.
+    const std::vector<uint64_t> rest = workers_.at(session).leases;
+    for (uint64_t other : rest) {
+      if (!leases_.at(other).current) EndLease(other);
+    }
+  }
   FindStragglers(now);
+}
+
+bool State::WaitsBehindAnother(const Lease& lease) const {
+  if (lease.current) return false;
+  const std::vector<uint64_t>& leases = workers_.at(lease.session).leases;
+  return std::any_of(leases.begin(), leases.end(), [&](uint64_t id) { return leases_.at(id).current.has_value(); });
 }
 
 OrdinalSet State::DropLease(uint64_t id) {
@@ -99,9 +114,10 @@ void State::LoseLease(uint64_t id, bool suspect, absl::string_view why, absl::Ti
   const std::string worker = workers_.at(lease.session).name;
   const uint32_t attempt = lease.attempt;
   uint64_t culprit = lease.current.value_or(lease.range.end);  // range.end: nobody
-  // With one cell left there is no doubt; else `current` may be seconds old.
-  const bool certain = lease.owned.size() == 1;
-  if (certain) culprit = lease.owned.intervals().begin()->first;
+  // With one cell left there is no doubt, unless the worker may never have had it; else `current` may be seconds old.
+  const bool alone = lease.owned.size() == 1;
+  const bool certain = alone && (lease.listed || lease.current);
+  if (alone) culprit = lease.owned.intervals().begin()->first;
   OrdinalSet owned = DropLease(id);
   if (owned.empty()) return;  // a second worker has all of it: that one's fate decides
   const bool blame = owned.Remove(culprit, culprit + 1) > 0;

@@ -279,6 +279,7 @@ class State {
   OrdinalSet DropLease(uint64_t id);                                                 // off every list; returns what only it owned
   void EndLease(uint64_t id);                                                        // what it still owns becomes free
   void LoseLease(uint64_t id, bool suspect, absl::string_view why, absl::Time now);  // `suspect`: its worker died on it
+  bool WaitsBehindAnother(const Lease& lease) const;  // not begun, and its worker has begun another
   void LoseWorker(Worker& worker, absl::string_view why, absl::Time now);
   void Expire(absl::Time now);
 

@@ -239,5 +239,47 @@ TEST_F(FailureTest, Case29_APauseOfTheCoordinatorExpiresNobody) {
   EXPECT_EQ(Status(1).leased(), 0u) << "the ttl runs again afterwards";
 }
 
+TEST_F(FailureTest, Case13_ALeaseThatWaitsBehindASlowOneIsNotStuck) {
+  Start();
+  Worker worker = Join("w");
+  worker.rate = 5;  // as it thinks
+  Submit(Manifest("s", 1000));
+  const v1::Lease first = Ask(worker);
+  const v1::Lease second = Ask(worker);
+  // A cell a minute: slow, not stuck; the second lease waits for more than an hour.
+  for (uint64_t at = first.range().begin(); at < first.range().begin() + 70; ++at) {
+    Store(worker, first, at, at + 1);
+    Pass(absl::Minutes(1), {{&worker, {Holding(first, at + 1), Holding(second)}}});
+    ASSERT_TRUE(Tell(worker, second, 0, 0).lease_valid()) << at;
+  }
+  // Then it is stuck: the first is lost and suspected, the second goes back and nobody is blamed for it.
+  Pass(absl::Minutes(6), {{&worker, {Holding(first, first.range().begin() + 70), Holding(second)}}});
+  EXPECT_FALSE(Tell(worker, first, 0, 0).lease_valid());
+  EXPECT_FALSE(Tell(worker, second, 0, 0).lease_valid());
+  Worker other = Join("x");
+  for (v1::Lease lease = Ask(other); lease.lease() != 0; lease = Ask(other)) {
+    const bool of_first = lease.range().begin() < second.range().begin();
+    EXPECT_EQ(lease.attempt(), of_first ? 2u : 1u) << lease.ShortDebugString();
+  }
+}
+
+TEST_F(FailureTest, Case16_ALeaseThatNeverReachedItsWorkerBlamesNoCell) {
+  Start();
+  const uint32_t sweep = Submit(Manifest("s", 1));
+  // Three workers leave just as they are granted the only cell; the replies are lost.
+  for (const char* name : {"a", "b", "c"}) {
+    Worker worker = Join(name);
+    ASSERT_NE(Ask(worker).lease(), 0u);
+    coordinator_->WorkerDied(name);
+    Settle();
+    Pass(absl::Minutes(2));
+  }
+  EXPECT_EQ(Status(sweep).failed(), 0u);
+  Worker last = Join("d");
+  RunAll({&last});
+  Pass(absl::Seconds(2));
+  EXPECT_EQ(Status(sweep).state(), v1::SWEEP_STATE_DONE);
+}
+
 }  // namespace
 }  // namespace promptsweep::coordinator
