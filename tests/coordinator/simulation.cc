@@ -362,7 +362,8 @@ class Simulation {
     request.set_lease(held.lease.lease());
     request.set_sweep(held.lease.sweep());
     for (uint64_t cell : held.unreported) {
-      request.add_stored()->set_begin(cell);
+      const int last = request.stored_size() - 1;
+      if (last < 0 || request.stored(last).end() != cell) request.add_stored()->set_begin(cell);
       request.mutable_stored(request.stored_size() - 1)->set_end(cell + 1);
     }
     for (const v1::CellFailure& failure : held.failures) *request.add_failures() = failure;
@@ -373,7 +374,10 @@ class Simulation {
             if (absl::IsNotFound(response.status()) && request.session() == worker.session) worker.session = 0;
             if (!response.ok() || worker.held.empty() || worker.held.front().lease.lease() != request.lease()) return;
             Held& reported = worker.held.front();
-            for (const v1::OrdinalRange& range : request.stored()) reported.unreported.erase(range.begin());
+            for (const v1::OrdinalRange& range : request.stored()) {
+              reported.unreported.erase(reported.unreported.lower_bound(range.begin()),
+                                        reported.unreported.lower_bound(range.end()));
+            }
             for (const v1::CellFailure& failure : request.failures()) {
               std::erase_if(reported.failures,
                             [&](const v1::CellFailure& entry) { return entry.ordinal() == failure.ordinal(); });
