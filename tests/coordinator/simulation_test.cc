@@ -1,6 +1,6 @@
-// Proves that every cell of a sweep ends exactly once, stored or failed, and that the coordinator's numbers add up after every event,
-// whatever happens on the way: see simulation.h. A failing seed is printed as the command that replays it. Other seeds, on all cores:
-//   PROMPTSWEEP_SIM_SEEDS=1..100000 tests/simulation_test --gtest_filter='*Seeds*'
+// Proves that every cell of a sweep ends exactly once, stored or failed, and that the coordinator's numbers add up after every
+// event, whatever happens on the way: see simulation.h. A failing seed is printed as the command that replays it. Other seeds, on
+// all cores: PROMPTSWEEP_SIM_SEEDS=1..100000 tests/simulation_test --gtest_filter='*Seeds*'
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
 
