@@ -15,6 +15,8 @@ namespace {
 constexpr uint64_t kMaxAdoptedCells = 1 << 16;
 // Leases whose median time says what is slow.
 constexpr size_t kLeaseTimes = 31;
+// Never live: the answer to a question that is to get none.
+constexpr uint64_t kNoLease = ~uint64_t{0};
 // Sweeps that a worker's rate is known of.
 constexpr size_t kRates = 16;
 
@@ -379,6 +381,8 @@ void State::Release(const v1::ReleaseLeaseRequest& request, absl::Time now) {
   Worker* worker = LiveWorker(request.session());
   if (worker == nullptr) return;
   worker->last_contact = now;
+  // Who gives everything back leaves: an answer to the question that still waits would come to nobody.
+  if (request.leases().empty() && worker->acquire_lease == 0) worker->acquire_lease = kNoLease;
   const std::vector<uint64_t> held = worker->leases;
   for (uint64_t id : held) {
     if (request.leases().empty() || absl::c_linear_search(request.leases(), id)) EndLease(id);

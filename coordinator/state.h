@@ -215,7 +215,7 @@ class State {
     absl::Time last_heartbeat;
     uint64_t heartbeat_sequence = 0;
     uint64_t acquire_sequence = 0;  // newest question
-    uint64_t acquire_lease = 0;     // its answer; 0: none yet
+    uint64_t acquire_lease = 0;     // its answer, which may have ended; 0: none yet
     std::string loaded_model;
     std::string granted_model;  // of the last lease
     int granted_in_row = 0;

@@ -45,7 +45,7 @@ const State::Lease* State::PickStraggler(const Worker& worker, absl::Time now) c
   if (now < grants_from_ || !worker.leases.empty()) return nullptr;
   const Lease* oldest = nullptr;
   for (const auto& [id, sweep] : sweeps_) {
-    if (!Grantable(sweep, now) || !HasEmbedders(worker, sweep)) continue;
+    if (!Grantable(sweep, now) || !HasEmbedders(worker, sweep) || !HasRoomFor(worker, sweep)) continue;
     for (uint64_t lease_id : sweep.leases) {
       const Lease& lease = leases_.at(lease_id);
       if (!lease.straggles || lease.twin != 0 || !CanRunCell(worker, sweep, lease.range.begin)) continue;

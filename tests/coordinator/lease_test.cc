@@ -262,5 +262,21 @@ TEST_F(LeaseTest, FailuresCountOnlyFromTheLeasesOwner) {
   EXPECT_EQ(Status(1).leased(), End(lease));
 }
 
+TEST_F(LeaseTest, WhoGivesEverythingBackGetsNoAnswerToAnOpenQuestion) {
+  Start();
+  Worker worker = Join("w");
+  std::optional<absl::StatusOr<v1::AcquireLeaseResponse>> answer;
+  v1::AcquireLeaseRequest request;
+  request.set_session(worker.session);
+  request.set_sequence(++worker.asked);
+  coordinator_->AcquireLease(request, &answer, [&](auto response) { answer = std::move(response); });
+  ASSERT_FALSE(answer.has_value());
+  Release(worker);
+  const uint32_t sweep = Submit(Manifest("s", 100));
+  EXPECT_EQ(Status(sweep).leased(), 0u);
+  EXPECT_TRUE(answer.has_value() && answer->ok() && !(*answer)->has_lease());
+  EXPECT_NE(Ask(worker).lease(), 0u) << "it has changed its mind";
+}
+
 }  // namespace
 }  // namespace promptsweep::coordinator

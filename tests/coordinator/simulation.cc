@@ -26,6 +26,8 @@ class Simulation {
     for (uint64_t i = Below(6); i > 0; --i) flaky_.insert(Below(2 * cells_));
     fault_rate_ = std::vector<double>{0, 0.02, 0.1, 0.3}[Below(4)];
     crashes_left_ = static_cast<int>(Below(3));
+    if (Chance(0.5)) extra_ = 1 + Below(100);
+    if (Chance(0.3)) max_parallel_ = static_cast<uint32_t>(1 + Below(3));
     if (fault_rate_ == 0 && Chance(0.5)) {
       for (auto* cells : {&deadly_, &hopeless_, &refused_, &flaky_}) cells->clear();
     }
@@ -38,6 +40,7 @@ class Simulation {
     const uint64_t workers = 1 + Below(4);
     for (uint64_t i = 0; i < workers; ++i) StartWorker(absl::StrCat("w", i));
     At(absl::ZeroDuration(), [this] { Submit(); });
+    if (extra_ > 0) At(absl::Seconds(Below(300)), [this] { Extend(); });
     At(absl::ZeroDuration(), [this] { Tick(); });
     At(absl::Seconds(1), [this] { Mischief(); });
     At(absl::Minutes(10), [this] { faults_ = false; });
@@ -102,11 +105,16 @@ class Simulation {
     if (!list.ok() || list->sweeps().empty()) return;
     const v1::SweepStatus& status = list->sweeps(0);
     const uint64_t stored = store_->With([](auto& sweeps) { return sweeps.at(1).done.size(); });
-    if (status.planned() != 2 * cells_ || status.done() + status.failed() + status.leased() + status.pending() != 2 * cells_) {
+    const uint64_t planned = status.planned();
+    if ((planned != 2 * cells_ && planned != 2 * (cells_ + extra_)) || planned < planned_ ||
+        status.done() + status.failed() + status.leased() + status.pending() != planned) {
       problem_ = absl::StrCat("the counts do not add up: ", status.ShortDebugString());
     } else if (status.done() > stored) {
       problem_ = absl::StrCat(status.done(), " cells are said to be done, ", stored, " are stored");
+    } else if (max_parallel_ > 0 && status.workers() > max_parallel_) {
+      problem_ = absl::StrCat(status.workers(), " workers run it, allowed are ", max_parallel_);
     }
+    planned_ = planned;
     const auto workers = coordinator_->ListWorkers({});
     if (!workers.ok()) return;
     uint64_t by_workers = 0;
@@ -163,11 +171,48 @@ class Simulation {
     At(absl::Seconds(1), [this] { Submit(); });
     if (!coordinator_ || submitting_) return;
     v1::SubmitSweepRequest request;
-    *request.mutable_manifest() = Manifest("s", cells_, {"a", "b"});
+    *request.mutable_manifest() = Asked();
+    request.mutable_limits()->set_max_parallel(max_parallel_);
     submitting_ = true;
     coordinator_->SubmitSweep(request, [this](absl::StatusOr<v1::SubmitSweepResponse> response) {
       submitting_ = false;
       if (response.ok()) submitted_ = response->sweep();
+    });
+  }
+  v1::SweepManifest Asked() const { return Manifest("s", cells_, {"a", "b"}); }
+  // What was asked, and as many more seeds of both models behind it.
+  v1::SweepManifest Grown() const {
+    v1::SweepManifest grown = Asked();
+    v1::Chain chain;
+    *chain.add_parts() = grown.spec().cells();
+    v1::CellNode& more = *chain.add_parts();
+    more = chain.parts(0);
+    v1::IntRange& seeds = *more.mutable_product()->mutable_factors()->rbegin()->mutable_axis()->mutable_range();
+    seeds.set_first(static_cast<int64_t>(cells_));
+    seeds.set_count(extra_);
+    *grown.mutable_spec()->mutable_cells()->mutable_chain() = chain;
+    grown.set_cell_count(2 * (cells_ + extra_));
+    return grown;
+  }
+  std::string ModelOf(uint64_t ordinal) const {
+    if (ordinal < 2 * cells_) return ordinal < cells_ ? "a" : "b";
+    return ordinal < 2 * cells_ + extra_ ? "a" : "b";
+  }
+  // Asked for until a reply says that it is done.
+  void Extend() {
+    if (extended_) return;
+    At(absl::Seconds(1 + Below(5)), [this] { Extend(); });
+    if (!coordinator_ || submitted_ == 0 || clock_.TimeNow() < stopped_until_) return;
+    v1::ExtendRequest request;
+    request.set_sweep(submitted_);
+    request.set_from_digest(sweep::ManifestDigest(Asked()));
+    *request.mutable_manifest() = Grown();
+    touched_ = true;
+    coordinator_->Extend(request, [this](absl::StatusOr<v1::ExtendResponse> response) {
+      extended_ = extended_ || response.ok();
+      if (!response.ok() && !absl::IsUnavailable(response.status()) && !absl::IsNotFound(response.status())) {
+        problem_ = absl::StrCat("not extended: ", response.status().ToString());
+      }
     });
   }
   // A request that may be lost, late or sent twice, and whose reply may be lost or late. A stopped coordinator answers when it
@@ -203,7 +248,7 @@ class Simulation {
     Worker& worker = workers_[name];
     if (worker.up) return;
     const uint64_t life = worker.life + 1;
-    worker = Worker{.name = name, .life = life, .up = true, .slowness = !NothingToBlame() && Chance(0.2) ? 30u : 1u};
+    worker = Worker{.name = name, .life = life, .up = true, .slowness = Chance(0.2) ? 30u : 1u};
     Register(worker);
     Heartbeat(worker, life);
     Work(worker, life);
@@ -263,6 +308,8 @@ class Simulation {
         for (uint64_t lease : response->abandon()) {
           for (Held& held : worker.held) held.abandoned = held.abandoned || held.lease.lease() == lease;
         }
+        for (const v1::LeaseCut& cut : response->cuts()) Obey(worker, cut);
+        if (response->command() == v1::WORKER_COMMAND_DRAIN) Leave(worker);
       });
     });
   }
@@ -303,17 +350,43 @@ class Simulation {
     Held held{.lease = lease};
     for (uint64_t at = lease.range().begin(); at < lease.range().end(); ++at) held.left.insert(at);
     for (uint64_t at : lease.skip()) held.left.erase(at);
-    const bool one_model = (lease.range().begin() < cells_) == (lease.range().end() <= cells_);
-    if (!one_model || lease.model() != (lease.range().begin() < cells_ ? "a" : "b")) problem_ = "a lease of the wrong model";
+    for (uint64_t at = lease.range().begin(); at < lease.range().end(); ++at) {
+      if (ModelOf(at) != lease.model()) problem_ = "a lease of the wrong model";
+    }
     if (fault_rate_ == 0) CountHolders(worker, held);
     if (NothingToBlame() && lease.attempt() != 1) problem_ = "a cell is blamed though nothing went wrong";
     worker.held.push_back(std::move(held));
   }
-  // Slow workers are no part of it: a lease that waits behind a slow one may be taken for stuck.
   bool NothingToBlame() const {
     return fault_rate_ == 0 && deadly_.empty() && hopeless_.empty() && refused_.empty() && flaky_.empty();
   }
-  // Without faults a cell is on two workers only at the tail, and never on three.
+  // What has not been begun of the end that another worker has now; some never listen.
+  void Obey(Worker& worker, const v1::LeaseCut& cut) {
+    if (worker.life % 4 == 0) return;
+    for (Held& held : worker.held) {
+      if (held.lease.lease() != cut.lease() || held.lease.range().end() <= cut.end()) continue;
+      held.left.erase(held.left.lower_bound(cut.end()), held.left.end());
+      held.lease.mutable_range()->set_end(cut.end());
+    }
+  }
+  // In good order: gives back what it holds.
+  void Leave(Worker& worker) {
+    if (NothingToBlame() && worker.asking) {
+      // Lets its question be answered first: else a lease may be on its way to nobody.
+      const uint64_t life = worker.life;
+      At(absl::Milliseconds(100), [this, &worker, life] {
+        if (worker.up && worker.life == life) Leave(worker);
+      });
+      return;
+    }
+    v1::ReleaseLeaseRequest request;
+    request.set_session(worker.session);
+    Call(worker, [request](Coordinator& coordinator) { (void)coordinator.ReleaseLease(request); });
+    worker.up = false;
+    ++worker.life;
+    At(absl::Seconds(5), [this, name = worker.name] { StartWorker(name); });
+  }
+  // Without faults a cell is on two workers only at the tail, and on a third where its end has moved and not all have heard.
   void CountHolders(const Worker& worker, const Held& held) {
     for (uint64_t cell : held.left) {
       int others = 0;
@@ -322,7 +395,7 @@ class Simulation {
           others += other.up && &other != &worker && !theirs.abandoned && theirs.left.contains(cell);
         }
       }
-      if (others > 1) problem_ = absl::StrCat("cell ", cell, " is on three workers");
+      if (others > 2) problem_ = absl::StrCat("cell ", cell, " is on four workers");
       given_twice_ += others == 1;
     }
   }
@@ -405,7 +478,7 @@ class Simulation {
     auto it = workers_.begin();
     std::advance(it, Below(workers_.size()));
     Worker& worker = it->second;
-    const uint64_t kind = fault_rate_ == 0 ? 5 : Below(6);
+    const uint64_t kind = fault_rate_ == 0 ? 5 + Below(2) : Below(7);
     // Each of these may use up an attempt of an innocent cell: the one its worker is alone with when it falls silent.
     const bool may_be_blamed = kind <= 2 || (kind == 5 && fault_rate_ > 0 && worker.slowness > 1);
     const bool spare = worker.up && crashes_left_ > 0;
@@ -430,16 +503,14 @@ class Simulation {
         stopped_until_ = clock_.TimeNow() + absl::Seconds(Below(300));
         break;
       case 5:
-        // Without faults it lets its question be answered first: else a lease may be on its way to nobody.
-        if (worker.up && coordinator_ && (fault_rate_ > 0 || !worker.asking)) {
-          const std::string name = worker.name;
-          const uint64_t life = worker.life;
-          v1::ReleaseLeaseRequest request;
-          request.set_session(worker.session);
-          Call(worker, [request](Coordinator& coordinator) { (void)coordinator.ReleaseLease(request); });
-          worker.up = false;  // preempted, in good order
-          worker.life = life + 1;
-          At(absl::Seconds(5), [this, name] { StartWorker(name); });
+        if (worker.up && coordinator_) Leave(worker);  // preempted
+        break;
+      case 6:  // an operator drains it
+        if (worker.up && coordinator_ && clock_.TimeNow() >= stopped_until_) {
+          v1::DrainWorkerRequest request;
+          request.set_worker(worker.name);
+          touched_ = true;
+          (void)coordinator_->DrainWorker(request);
         }
         break;
     }
@@ -448,6 +519,7 @@ class Simulation {
   // ---- the end ----
 
   bool Ended() {
+    if (extra_ > 0 && !extended_) return false;
     return store_->With([](auto& sweeps) {
       return !sweeps.empty() && (sweeps.at(1).info.state() == v1::SWEEP_STATE_DONE ||
                                  sweeps.at(1).info.state() == v1::SWEEP_STATE_DONE_WITH_FAILURES);
@@ -458,7 +530,7 @@ class Simulation {
     std::set<uint64_t> impossible = deadly_;
     impossible.insert(hopeless_.begin(), hopeless_.end());
     impossible.insert(refused_.begin(), refused_.end());
-    for (uint64_t cell = 0; cell < 2 * cells_; ++cell) {
+    for (uint64_t cell = 0; cell < 2 * (cells_ + extra_); ++cell) {
       const bool done = sweep.done.Contains(cell);
       const bool failed = sweep.failures.contains(cell);
       if (done == failed) return absl::StrCat("cell ", cell, done ? " is done and failed" : " is neither done nor failed");
@@ -470,7 +542,7 @@ class Simulation {
     return "";
   }
   std::string Explain() {
-    std::string all = absl::StrCat("cells ", 2 * cells_, ", done ", submitted_ == 0 ? 0 : store_->Get(1).done.size(), ": ");
+    std::string all = absl::StrCat("cells ", 2 * (cells_ + extra_), ", done ", submitted_ == 0 ? 0 : store_->Get(1).done.size(), ": ");
     if (!coordinator_) return all + "no coordinator";
     v1::ExplainSweepRequest request;
     request.set_sweep(1);
@@ -481,7 +553,11 @@ class Simulation {
   }
 
   std::mt19937_64 random_;
-  uint64_t cells_;  // of each of two models
+  uint64_t cells_;      // of each of two models
+  uint64_t extra_ = 0;  // that come later; 0: none do
+  uint32_t max_parallel_ = 0;
+  bool extended_ = false;
+  uint64_t planned_ = 0;  // as last said
   std::set<uint64_t> deadly_, hopeless_, refused_, flaky_;
   double fault_rate_;
   int crashes_left_;  // fewer than what could fail an innocent cell for good
