@@ -277,8 +277,21 @@ absl::Status Coordinator::RunStoreAction(const StoreAction& action, StoreAnswer&
       return store_->ClearFailures(action.sweep, action.ordinals).status();
     case StoreAction::Kind::kSetState:
       return store_->SetSweepState(action.sweep, action.state);
+    case StoreAction::Kind::kReconcile: {
+      PS_ASSIGN_OR_RETURN(v1::SweepInfo info, store_->GetSweep(action.sweep));
+      std::string known;
+      {
+        absl::MutexLock lock(&mu_);
+        known = state_.DigestOf(action.sweep);
+      }
+      if (info.digest() != known) {
+        PS_ASSIGN_OR_RETURN(sweep::Plan plan, sweep::Plan::FromManifest(info.manifest()));
+        answer.grown = StoreAnswer::Grown{std::move(info), std::move(plan)};
+        return absl::OkStatus();
+      }
+      break;
+    }
     case StoreAction::Kind::kRefresh:
-    case StoreAction::Kind::kReconcile:
       break;
   }
   PS_ASSIGN_OR_RETURN(answer.coverage, store_->GetCoverage(action.sweep));

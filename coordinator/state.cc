@@ -115,6 +115,11 @@ uint32_t State::FindSweep(absl::string_view digest) const {
   return 0;
 }
 
+std::string State::DigestOf(uint32_t sweep) const {
+  const auto it = sweeps_.find(sweep);
+  return it == sweeps_.end() ? "" : it->second.digest;
+}
+
 absl::StatusOr<v1::SweepState> State::SweepStateOf(uint32_t sweep) const {
   auto it = sweeps_.find(sweep);
   if (it == sweeps_.end()) return absl::NotFoundError(absl::StrCat("no sweep ", sweep));

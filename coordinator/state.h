@@ -60,6 +60,12 @@ struct StoreAction {
 struct StoreAnswer {
   OrdinalSet coverage;     // kRefresh, kReconcile
   v1::SweepCounts counts;  // kCount
+  // kReconcile: the sweep as it is, where it has grown and the reply that said so never came.
+  struct Grown {
+    v1::SweepInfo info;
+    sweep::Plan plan;
+  };
+  std::optional<Grown> grown;
 };
 
 class State {
@@ -118,6 +124,8 @@ class State {
   absl::Status FillDigests(v1::SweepManifest& manifest) const;
   // By manifest digest, also one that it had before it was extended; 0 where unknown. Sweep ids start at 1.
   uint32_t FindSweep(absl::string_view digest) const;
+  // Of its manifest; empty for an unknown id.
+  std::string DigestOf(uint32_t sweep) const;
   // NOT_FOUND for an unknown id.
   absl::StatusOr<v1::SweepState> SweepStateOf(uint32_t sweep) const;
   void SetPaused(uint32_t sweep, bool paused);

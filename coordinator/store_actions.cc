@@ -72,7 +72,9 @@ void State::ApplyStoreOutcome(const StoreAction& action, const absl::Status& sta
       for (uint64_t ordinal : action.ordinals) sweep->progress->contradictions().Remove(ordinal, ordinal + 1);
       break;
     case StoreAction::Kind::kReconcile:
-      if (sweep->progress->Reconcile(answer.coverage) == 0) {
+      if (answer.grown) {
+        Extend(answer.grown->info, answer.grown->plan);
+      } else if (sweep->progress->Reconcile(answer.coverage) == 0) {
         sweep->reconciled = true;
       } else {
         ++sweep->reconciliations_failed;

@@ -114,6 +114,23 @@ TEST_F(ExtendTest, ALostReplyOfTheStoreIsMadeGoodByAskingAgain) {
   EXPECT_EQ(Status(sweep).planned(), 150u);
 }
 
+TEST_F(ExtendTest, ASweepWhoseGrowthItDidNotHearOfIsNotEnded) {
+  int lost = 0;
+  Start([&](absl::string_view method, FakeStoreClient::Phase phase) {
+    if (method == "ExtendSweep" && phase == FakeStoreClient::Phase::kReply && lost++ == 0) return absl::UnavailableError("lost");
+    return absl::OkStatus();
+  });
+  const uint32_t sweep = Submit(before_);
+  EXPECT_EQ(Extend(sweep, before_, after_).status().code(), absl::StatusCode::kUnavailable);
+  // Nobody asks again. Where the cells that were there at first are all done, the store is asked before the sweep ends.
+  EXPECT_EQ(Status(sweep).planned(), 100u);
+  Worker worker = Join("w");
+  RunAll({&worker});
+  Pass(absl::Seconds(2));
+  EXPECT_EQ(Status(sweep).state(), v1::SWEEP_STATE_DONE);
+  EXPECT_EQ(Status(sweep).done(), 150u);
+}
+
 TEST_F(ExtendTest, SurvivesARestartWithLeasesOfBothTimes) {
   Start();
   const uint32_t sweep = Submit(before_);

@@ -24,7 +24,8 @@ Simulation::Simulation(uint64_t seed) : random_(seed) {
   for (uint64_t i = Below(3); i > 0; --i) refused_.insert(Below(all));
   for (uint64_t i = Below(6); i > 0; --i) flaky_.insert(Below(all));
   fault_rate_ = std::vector<double>{0, 0.02, 0.1, 0.3}[Below(4)];
-  crashes_left_ = static_cast<int>(Below(3));
+  // A flaky cell fails once by itself.
+  crashes_left_ = static_cast<int>(Below(flaky_.empty() ? 3 : 2));
   if (fault_rate_ == 0 && Chance(0.5)) {
     for (auto* some : {&deadly_, &hopeless_, &refused_, &flaky_}) some->clear();
   }
