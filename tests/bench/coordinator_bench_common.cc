@@ -147,7 +147,8 @@ absl::Duration ProcessorTime() {
 }
 
 grpc::Status MemoryStore::ListSweeps(grpc::ServerContext*, const v1::ListSweepsRequest*, v1::ListSweepsResponse* response) {
-  for (const v1::SweepInfo& info : *client_.ListSweeps()) *response->add_sweeps() = info;
+  const auto sweeps = client_.ListSweeps();
+  for (const v1::SweepInfo& info : *sweeps) *response->add_sweeps() = info;
   return grpc::Status::OK;
 }
 

@@ -3,8 +3,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdio>
-#include <thread>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -233,6 +234,7 @@ int DriveWorkers(const std::string& address, int count, int seconds) {
     absl::SleepFor(start + i * kInterval / count - absl::Now());
     beat(workers[i % count]);
   }
+  std::sort(times.begin(), times.end());
   std::printf("%zu heartbeats: %.2f ms, p99 %.2f ms, slowest %.1f ms; %d questions wait\n", times.size(),
               absl::ToDoubleMilliseconds(store::Quantile(times, 0.5)), absl::ToDoubleMilliseconds(store::Quantile(times, 0.99)),
               absl::ToDoubleMilliseconds(times.back()), waiting.load());
