@@ -1,4 +1,5 @@
-// Measures the coordinator: cells a second with and without the store, memory, restarts, many workers. Not a test: prints numbers.
+// Measures the coordinator: cells a second with and without the store, memory, restarts, many workers. Not a test: prints
+// numbers.
 //   coordinator_bench [--folder F] [--cells N] [--workers N] [--brief] [SECTION...]
 #include <spdlog/spdlog.h>
 
@@ -52,7 +53,8 @@ int main(int argc, char** argv) {
   }
   std::filesystem::remove_all(options.folder);
   if (known > 0 && known >= static_cast<int>(wanted.size())) return 0;
-  std::fprintf(stderr,
-               "coordinator_bench [--folder F] [--cells N] [--workers N] [--brief] [end_to_end|schedule|memory|restart|workers...]\n");
+  std::fprintf(
+      stderr,
+      "coordinator_bench [--folder F] [--cells N] [--workers N] [--brief] [end_to_end|schedule|memory|restart|workers...]\n");
   return 2;
 }

@@ -34,8 +34,11 @@ Response Call(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, con
 class BenchWorker {
  public:
   BenchWorker(const std::string& address, const std::string& name, const v1::SweepManifest& manifest, const BenchWork& work)
-      : work_(work), channel_(OwnConnection(address)), workers_(v1::CoordinatorService::NewStub(channel_)),
-        store_(v1::StoreService::NewStub(channel_)), session_(Join(*workers_, name, manifest)) {}
+      : work_(work),
+        channel_(OwnConnection(address)),
+        workers_(v1::CoordinatorService::NewStub(channel_)),
+        store_(v1::StoreService::NewStub(channel_)),
+        session_(Join(*workers_, name, manifest)) {}
 
   // Until the coordinator has no more.
   void Run() {

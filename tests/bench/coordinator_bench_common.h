@@ -43,9 +43,11 @@ class MemoryStore final : public v1::StoreService::Service {
   explicit MemoryStore(std::shared_ptr<FakeStore> store) : store_(std::move(store)), client_(store_) {}
   grpc::Status ListSweeps(grpc::ServerContext*, const v1::ListSweepsRequest*, v1::ListSweepsResponse* response) override;
   grpc::Status GetSweep(grpc::ServerContext*, const v1::GetSweepRequest* request, v1::GetSweepResponse* response) override;
-  grpc::Status CreateSweep(grpc::ServerContext*, const v1::CreateSweepRequest* request, v1::CreateSweepResponse* response) override;
+  grpc::Status CreateSweep(grpc::ServerContext*, const v1::CreateSweepRequest* request,
+                           v1::CreateSweepResponse* response) override;
   grpc::Status SetSweepState(grpc::ServerContext*, const v1::SetSweepStateRequest* request, v1::SetSweepStateResponse*) override;
-  grpc::Status GetCoverage(grpc::ServerContext*, const v1::GetCoverageRequest* request, v1::GetCoverageResponse* response) override;
+  grpc::Status GetCoverage(grpc::ServerContext*, const v1::GetCoverageRequest* request,
+                           v1::GetCoverageResponse* response) override;
   grpc::Status ListFailures(grpc::ServerContext*, const v1::ListFailuresRequest*, v1::ListFailuresResponse*) override;
 
  private:
@@ -108,7 +110,8 @@ struct BenchRun {
 };
 
 // Runs `sweep`, of `manifest`, to its end with workers on threads and connections of their own.
-[[nodiscard]] BenchRun RunToTheEnd(BenchCluster& cluster, uint32_t sweep, const v1::SweepManifest& manifest, const BenchWork& work);
+[[nodiscard]] BenchRun RunToTheEnd(BenchCluster& cluster, uint32_t sweep, const v1::SweepManifest& manifest,
+                                   const BenchWork& work);
 
 // Sections; each prints what it measures.
 void BenchEndToEnd(const BenchOptions& options);

@@ -18,7 +18,8 @@ constexpr int kDim = 512;
 // What a worker sends of a cell, made as cheaply as the store's checks allow: most of the time shall be the system's.
 class ResultMaker {
  public:
-  ResultMaker(const v1::SweepManifest& manifest, size_t image_bytes) : plan_(store::MakePlan(manifest)), image_bytes_(image_bytes) {
+  ResultMaker(const v1::SweepManifest& manifest, size_t image_bytes)
+      : plan_(store::MakePlan(manifest)), image_bytes_(image_bytes) {
     for (uint64_t i = 0; noise_.size() < image_bytes + 4096; ++i) noise_ += Sha256Of(absl::StrCat(i));
     vectors_ = store::MakeVector(1, 2 * kDim);
   }
@@ -96,13 +97,15 @@ void MeasureDurable(const BenchOptions& options, const char* title, uint64_t cel
     const uint32_t sweep = cluster->Submit(manifest);
     BenchWork work;
     work.workers = options.workers;
-    work.put = [&](v1::StoreService::Stub& stub, uint32_t id, uint64_t begin, uint64_t end) { Put(stub, maker.Make(id, begin, end)); };
+    work.put = [&](v1::StoreService::Stub& stub, uint32_t id, uint64_t begin, uint64_t end) {
+      Put(stub, maker.Make(id, begin, end));
+    };
     const BenchRun run = RunToTheEnd(*cluster, sweep, manifest, work);
     v1::GetSweepRequest request;
     request.set_sweep(sweep);
     PS_CHECK(cluster->store()->GetSweep(request)->info().counts().done() == cells);
-    std::printf("%s, %d workers, %llu cells: %.0f durable cells/s\n", title, options.workers, static_cast<unsigned long long>(cells),
-                Rate(cells, run.time));
+    std::printf("%s, %d workers, %llu cells: %.0f durable cells/s\n", title, options.workers,
+                static_cast<unsigned long long>(cells), Rate(cells, run.time));
     PrintRun(run, cells);
   }
   // The same requests without gRPC and coordinator, already made.
@@ -141,10 +144,16 @@ void MeasureSchedule(const BenchOptions& options, uint64_t cells, uint64_t batch
 }  // namespace
 
 void BenchEndToEnd(const BenchOptions& options) {
-  MeasureDurable(options, "smallest images, no embedding", options.cells > 0 ? options.cells : options.brief ? 20'000 : 1'000'000, 0,
-                 false);
+  MeasureDurable(options, "smallest images, no embedding",
+                 options.cells > 0 ? options.cells
+                 : options.brief   ? 20'000
+                                   : 1'000'000,
+                 0, false);
   MeasureDurable(options, "images of 1 KB and vectors of 512",
-                 options.cells > 0 ? options.cells : options.brief ? 10'000 : 300'000, 1000, true);
+                 options.cells > 0 ? options.cells
+                 : options.brief   ? 10'000
+                                   : 300'000,
+                 1000, true);
 }
 
 void BenchSchedule(const BenchOptions& options) {

@@ -135,8 +135,8 @@ void BenchRestart(const BenchOptions& options) {
   const uint64_t cells = options.brief ? 200'000 : 10'000'000;
   MeasureRestart("10^9 cells, half done in a row", kBillion, kBillion / 2, kBillion / 2, kBillion / 2);
   MeasureRestart("10^9 cells, one in 10,000 missing of half", kBillion, kBillion / 2, 9'999, 10'000);
-  MeasureRestart(options.brief ? "200,000 cells, half done in a row" : "10^7 cells, half done in a row", cells, cells / 2, cells / 2,
-                 cells / 2);
+  MeasureRestart(options.brief ? "200,000 cells, half done in a row" : "10^7 cells, half done in a row", cells, cells / 2,
+                 cells / 2, cells / 2);
   MeasureRestart("as many, in runs of 64", cells, cells, 64, 128);
   MeasureRestart("as many, every other cell", cells, cells, 1, 2);
   const uint64_t stored = options.cells > 0 ? options.cells : options.brief ? 20'000 : 1'000'000;

@@ -33,8 +33,8 @@ struct Call {
   absl::Notification answered;
 
   template <typename Async>
-  void Start(Async* async, void (Async::*method)(grpc::ClientContext*, const Request*, Response*,
-                                                 std::function<void(grpc::Status)>)) {
+  void Start(Async* async,
+             void (Async::*method)(grpc::ClientContext*, const Request*, Response*, std::function<void(grpc::Status)>)) {
     SetTimeout(context, 2 * kPatience);
     (async->*method)(&context, &request, &response, [this](grpc::Status got) {
       status = std::move(got);
