@@ -223,8 +223,8 @@ void Simulation::CheckLeasesHaveHolders(const v1::SweepStatus& status) {
 bool Simulation::Ended() {
   if (more_cells_ > 0 && !extended_) return false;
   return store_->With([](auto& sweeps) {
-    return !sweeps.empty() && (sweeps.at(1).info.state() == v1::SWEEP_STATE_DONE ||
-                               sweeps.at(1).info.state() == v1::SWEEP_STATE_DONE_WITH_FAILURES);
+    return !sweeps.empty() &&
+           (sweeps.at(1).info.state() == v1::SWEEP_STATE_DONE || sweeps.at(1).info.state() == v1::SWEEP_STATE_DONE_WITH_FAILURES);
   });
 }
 

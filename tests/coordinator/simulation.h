@@ -14,12 +14,12 @@ namespace promptsweep::coordinator {
 struct SimulationResult {
   std::string problem;  // empty where all went well
   // What happened on the way, so that a test can say whether it proved anything.
-  uint64_t given_twice = 0;  // cells that a second worker was given while the first had them
-  uint64_t cuts = 0;         // of leases, that their workers heard of
-  uint64_t drains = 0;       // of workers that held something
-  uint64_t extensions = 0;   // that the store did
+  uint64_t given_twice = 0;   // cells that a second worker was given while the first had them
+  uint64_t cuts = 0;          // of leases, that their workers heard of
+  uint64_t drains = 0;        // of workers that held something
+  uint64_t extensions = 0;    // that the store did
   uint64_t kills_inside = 0;  // of the coordinator, after the store acted and before it heard so
-  uint64_t renewals = 0;     // replies with a lease that was granted before
+  uint64_t renewals = 0;      // replies with a lease that was granted before
 
   // Adds what happened.
   SimulationResult& operator+=(const SimulationResult& other);

@@ -145,7 +145,7 @@ class Simulation {
 
   uint64_t first_cells_;  // half of them of each of two models
   uint64_t more_cells_ = 0;
-  bool grown_ = false;  // in the store
+  bool grown_ = false;        // in the store
   bool growth_known_ = true;  // to this coordinator's process
   bool extended_ = false;     // the operator knows it is
   std::set<uint64_t> deadly_, hopeless_, refused_, flaky_, impossible_;
@@ -175,7 +175,7 @@ class Simulation {
   uint64_t done_said_ = 0;
   uint64_t leased_said_ = 0;
   uint64_t budget_said_ = 0;
-  std::map<std::string, absl::Time> contacts_;               // by worker's name
+  std::map<std::string, absl::Time> contacts_;                 // by worker's name
   std::map<std::pair<uint32_t, uint64_t>, Contact> sessions_;  // by epoch and session
   absl::Time last_event_ = absl::InfinitePast();
   absl::Time holders_from_ = absl::InfinitePast();  // last time that each lease had a holder

@@ -95,7 +95,7 @@ TEST_F(StoreTest, AnUnfinishedNameCannotAskSomethingElse) {
   changed.set_compute_dtype("bfloat16");
   const auto refused = Create(*store_, changed);
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kAlreadyExists);
-  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("compute_dtype differs"));
+  EXPECT_THAT(std::string(refused.status().message()), HasSubstr("compute_dtype: float32 -> bfloat16"));
   v1::SetSweepStateRequest request;
   request.set_sweep(sweep_);
   request.set_state(v1::SWEEP_STATE_CANCELLED);
