@@ -126,7 +126,9 @@ std::optional<State::Pick> State::PickAny(const Worker& worker, absl::Time now) 
     std::rotate(turn.begin(), absl::c_find_if(turn, [&](const auto& entry) { return entry.first > last_granted_sweep_; }),
                 turn.end());
     if (turn.size() > 1) {
-      absl::c_stable_sort(turn, [&](const auto& a, const auto& b) { return WorkersOf(*a.second) < WorkersOf(*b.second); });
+      std::map<uint32_t, uint64_t> workers;
+      for (const auto& [id, sweep] : turn) workers[id] = WorkersOf(*sweep);
+      absl::c_stable_sort(turn, [&](const auto& a, const auto& b) { return workers.at(a.first) < workers.at(b.first); });
     }
     if (const auto pick = PickFrom(worker, turn)) return pick;
   }

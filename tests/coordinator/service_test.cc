@@ -30,7 +30,8 @@ class TinyStore final : public v1::StoreService::Service {
 
   grpc::Status ListSweeps(grpc::ServerContext* context, const v1::ListSweepsRequest*, v1::ListSweepsResponse* response) override {
     if (Refuse(context)) return {grpc::StatusCode::UNAVAILABLE, "not yet"};
-    for (const v1::SweepInfo& info : *client_.ListSweeps()) *response->add_sweeps() = info;
+    const std::vector<v1::SweepInfo> sweeps = *client_.ListSweeps();
+    for (const v1::SweepInfo& info : sweeps) *response->add_sweeps() = info;
     return grpc::Status::OK;
   }
   grpc::Status GetSweep(grpc::ServerContext*, const v1::GetSweepRequest* request, v1::GetSweepResponse* response) override {
