@@ -1,7 +1,6 @@
 // A store in memory for tests, with a hook before and after each call for faults.
 #pragma once
 
-#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -13,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "coordinator/store_client.h"
+#include "jobs/sweep/extension.h"
 #include "jobs/sweep/plan.h"
 
 namespace promptsweep::coordinator {
@@ -84,8 +84,7 @@ class FakeStoreClient final : public StoreClient {
       const std::string digest = sweep::ManifestDigest(manifest);
       v1::CreateSweepResponse response;
       for (auto& [id, sweep] : sweeps) {
-        const auto& earlier = sweep.info.earlier_digests();
-        if (sweep.info.digest() != digest && std::find(earlier.begin(), earlier.end(), digest) == earlier.end()) continue;
+        if (!sweep::IsOrWas(digest, sweep.info.digest(), sweep.info.earlier_digests())) continue;
         response.set_sweep(id);
         response.set_existed(true);
         return response;
@@ -111,9 +110,8 @@ class FakeStoreClient final : public StoreClient {
     return Call<v1::ExtendSweepResponse>("ExtendSweep", [&](auto& sweeps) -> absl::StatusOr<v1::ExtendSweepResponse> {
       v1::SweepInfo& info = sweeps.at(request.sweep()).info;
       const std::string digest = sweep::ManifestDigest(request.manifest());
-      const auto& earlier = info.earlier_digests();
       v1::ExtendSweepResponse response;
-      if (info.digest() == digest || std::find(earlier.begin(), earlier.end(), digest) != earlier.end()) {
+      if (sweep::IsOrWas(digest, info.digest(), info.earlier_digests())) {
         response.set_existed(true);
         return response;
       }

@@ -36,6 +36,10 @@ bool State::Grantable(const Sweep& sweep, absl::Time now) const {
          sweep.unsaved.size() < options_.max_unsaved_failures && sweep.progress->plan().manifest().imported_from().empty();
 }
 
+bool State::HasWork(const Sweep& sweep, absl::Time now) const {
+  return Grantable(sweep, now) && sweep.progress->free_count() > 0 && Allowance(sweep) > 0;
+}
+
 bool State::MustAvoid(const Worker& worker, const Sweep& sweep, uint64_t ordinal, const Trouble& trouble) const {
   // The last try should be somewhere else, where there is somewhere else.
   if (trouble.attempts + 1 < options_.retry.max_attempts || trouble.workers.size() != 1 || trouble.workers[0] != worker.name)
@@ -118,8 +122,8 @@ std::optional<State::Pick> State::PickAny(const Worker& worker, absl::Time now) 
   if (now < grants_from_) return std::nullopt;
   std::map<int32_t, std::vector<std::pair<uint32_t, const Sweep*>>, std::greater<>> by_priority;
   for (const auto& [id, sweep] : sweeps_) {
-    if (!Grantable(sweep, now) || sweep.progress->free_count() == 0 || !HasEmbedders(worker, sweep)) continue;
-    if (HasRoomFor(worker, sweep) && Allowance(sweep) > 0) by_priority[sweep.limits.priority()].emplace_back(id, &sweep);
+    if (HasWork(sweep, now) && HasEmbedders(worker, sweep) && HasRoomFor(worker, sweep))
+      by_priority[sweep.limits.priority()].emplace_back(id, &sweep);
   }
   for (auto& [priority, turn] : by_priority) {
     // Who has the fewest workers first; among those the one after the last served.

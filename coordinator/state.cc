@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
 #include "base/status.h"
+#include "jobs/sweep/extension.h"
 
 namespace promptsweep::coordinator {
 namespace {
@@ -47,7 +48,7 @@ void State::LoadSweep(const v1::SweepInfo& info, sweep::Plan plan, const Ordinal
   sweep = Sweep{};
   sweep.name = plan.manifest().spec().name();
   sweep.digest = sweep::ManifestDigest(plan.manifest());
-  sweep.earlier_digests.assign(info.earlier_digests().begin(), info.earlier_digests().end());
+  sweep.earlier_digests = info.earlier_digests();
   sweep.state = info.state();
   sweep.limits = info.limits();
   sweep.planned = plan.cell_count();
@@ -68,7 +69,7 @@ void State::Extend(const v1::SweepInfo& info, sweep::Plan plan) {
   Sweep* sweep = ActiveSweep(info.sweep());
   PS_CHECK(sweep != nullptr && plan.cell_count() >= sweep->planned) << "sweep " << info.sweep() << " cannot be extended";
   sweep->digest = sweep::ManifestDigest(plan.manifest());
-  sweep->earlier_digests.assign(info.earlier_digests().begin(), info.earlier_digests().end());
+  sweep->earlier_digests = info.earlier_digests();
   sweep->planned = plan.cell_count();
   sweep->reconciled = false;
   sweep->progress->Extend(std::move(plan));
@@ -87,7 +88,7 @@ void State::LoadEnded(const v1::SweepInfo& info) {
   sweep.reused = info.counts().reused();
   sweep.device_us = info.counts().device_us();
   sweep.limits = info.limits();
-  sweep.earlier_digests.assign(info.earlier_digests().begin(), info.earlier_digests().end());
+  sweep.earlier_digests = info.earlier_digests();
 }
 
 void State::ForgetEnded(uint32_t id) {
@@ -110,7 +111,7 @@ absl::Status State::FillDigests(v1::SweepManifest& manifest) const {
 
 uint32_t State::FindSweep(absl::string_view digest) const {
   for (const auto& [id, sweep] : sweeps_) {
-    if (sweep.digest == digest || absl::c_linear_search(sweep.earlier_digests, digest)) return id;
+    if (sweep::IsOrWas(digest, sweep.digest, sweep.earlier_digests)) return id;
   }
   return 0;
 }

@@ -239,7 +239,7 @@ class State {
   struct Sweep {
     std::string name;
     std::string digest;
-    std::vector<std::string> earlier_digests;
+    google::protobuf::RepeatedPtrField<std::string> earlier_digests;
     v1::SweepState state = v1::SWEEP_STATE_RUNNING;
     v1::SweepLimits limits;
     uint64_t planned = 0;
@@ -304,6 +304,7 @@ class State {
   bool CanRunCell(const Worker& worker, const Sweep& sweep, uint64_t ordinal) const;
   bool HasEmbedders(const Worker& worker, const Sweep& sweep) const;
   bool Grantable(const Sweep& sweep, absl::Time now) const;
+  bool HasWork(const Sweep& sweep, absl::Time now) const;  // grantable, with free cells that its budgets allow
   bool MustAvoid(const Worker& worker, const Sweep& sweep, uint64_t ordinal, const Trouble& trouble) const;
   std::optional<uint64_t> PickIn(const Worker& worker, const Sweep& sweep, absl::string_view preferred,
                                  bool only_preferred) const;
@@ -320,6 +321,8 @@ class State {
   void FindStragglers(absl::Time now);
   const Lease* PickStraggler(const Worker& worker, absl::Time now) const;
   const Lease& GrantSecond(Worker& worker, uint64_t session, Lease& first, uint64_t sequence, absl::Time now);
+  // Gives the lease the first of `cells` that one range with at most max_skip gaps can hold. Returns the others.
+  OrdinalSet Fill(const OrdinalSet& cells, Lease& lease) const;
   struct Theft {
     uint64_t lease = 0;
     uint64_t from = 0;  // first ordinal that changes hands

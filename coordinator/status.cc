@@ -130,8 +130,7 @@ absl::StatusOr<v1::ExplainSweepResponse> State::Explain(uint32_t id, absl::Time 
   if (sweep.limits.max_parallel() > 0 && WorkersOf(sweep) >= sweep.limits.max_parallel())
     say(WorkersOf(sweep), " workers run it: no more at a time (max_parallel)");
   const auto before = absl::c_count_if(sweeps_, [&](const auto& entry) {
-    return Grantable(entry.second, now) && entry.second.progress->free_count() > 0 && Allowance(entry.second) > 0 &&
-           entry.second.limits.priority() > sweep.limits.priority();
+    return HasWork(entry.second, now) && entry.second.limits.priority() > sweep.limits.priority();
   });
   if (before > 0 && progress.free_count() > 0) say(before, " sweeps of a higher priority are served first");
   if (progress.waiting_count() > 0) {

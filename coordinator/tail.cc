@@ -55,15 +55,24 @@ const State::Lease* State::PickStraggler(const Worker& worker, absl::Time now) c
   return oldest;
 }
 
-const State::Lease& State::GrantSecond(Worker& worker, uint64_t session, Lease& first, uint64_t sequence, absl::Time now) {
-  Lease lease{.sweep = first.sweep, .twin = first.id, .model = first.model, .attempt = first.attempt};
-  for (const auto& [begin, end] : first.owned.intervals()) {
+OrdinalSet State::Fill(const OrdinalSet& cells, Lease& lease) const {
+  OrdinalSet rest;
+  for (const auto& [begin, end] : cells.intervals()) {
     if (lease.owned.empty()) lease.range = {begin, begin};
-    if (lease.skip.size() + (begin - lease.range.end) > options_.max_skip) break;
+    if (!rest.empty() || lease.skip.size() + (begin - lease.range.end) > options_.max_skip) {
+      rest.Add(begin, end);
+      continue;
+    }
     for (uint64_t at = lease.range.end; at < begin; ++at) lease.skip.push_back(at);
     lease.owned.Add(begin, end);
     lease.range.end = end;
   }
+  return rest;
+}
+
+const State::Lease& State::GrantSecond(Worker& worker, uint64_t session, Lease& first, uint64_t sequence, absl::Time now) {
+  Lease lease{.sweep = first.sweep, .twin = first.id, .model = first.model, .attempt = first.attempt};
+  Fill(first.owned, lease);
   Lease& second = AddLease(std::move(lease), worker, session, sequence, now);
   first.twin = second.id;
   return second;
@@ -102,20 +111,10 @@ std::optional<State::Theft> State::PickTheft(const Worker& worker, absl::Time no
 const State::Lease& State::Steal(Worker& worker, uint64_t session, Theft theft, uint64_t sequence, absl::Time now) {
   Lease& victim = leases_.at(theft.lease);
   Lease lease{.sweep = victim.sweep, .model = victim.model};
-  OrdinalSet rest;  // does not fit into one lease: free again
-  for (uint64_t at = victim.owned.NextPresent(theft.from, victim.range.end); at < victim.range.end;) {
-    const uint64_t end = victim.owned.NextAbsent(at, victim.range.end);
-    if (lease.owned.empty()) lease.range = {at, at};
-    if (!rest.empty() || lease.skip.size() + (at - lease.range.end) > options_.max_skip) {
-      rest.Add(at, end);
-    } else {
-      for (uint64_t gap = lease.range.end; gap < at; ++gap) lease.skip.push_back(gap);
-      lease.owned.Add(at, end);
-      lease.range.end = end;
-    }
-    at = victim.owned.NextPresent(end, victim.range.end);
-  }
+  OrdinalSet stolen = victim.owned;
+  stolen.Remove(victim.range.begin, theft.from);
   victim.owned.Remove(theft.from, victim.range.end);
+  const OrdinalSet rest = Fill(stolen, lease);  // free again
   victim.range.end = theft.from;
   victim.cut = true;
   PS_CHECK(!victim.owned.empty() && !lease.owned.empty()) << "lease " << theft.lease << " cannot be cut at " << theft.from;

@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "base/hash.h"
 #include "base/status.h"
+#include "jobs/sweep/extension.h"
 
 namespace promptsweep::store {
 namespace {
@@ -256,8 +257,7 @@ std::shared_ptr<const Sweep> Ledger::FindByDigest(const std::string& digest) con
   }
   absl::MutexLock lock(&mu_);
   for (const auto& [id, entry] : entries_) {
-    const auto& earlier = entry.settings.earlier_digests();
-    if (entry.sweep->digest == digest || std::find(earlier.begin(), earlier.end(), digest) != earlier.end()) return entry.sweep;
+    if (sweep::IsOrWas(digest, entry.sweep->digest, entry.settings.earlier_digests())) return entry.sweep;
   }
   return nullptr;
 }

@@ -131,21 +131,22 @@ void Store::SetSweepLimits(const v1::SetSweepLimitsRequest* request, Callback<v1
 
 void Store::ExtendSweep(const v1::ExtendSweepRequest* request, Callback<v1::ExtendSweepResponse> done) {
   auto extended = std::make_shared<std::optional<Sweep>>();
-  auto check = [this, request, extended]() -> absl::Status {
+  auto verdict = std::make_shared<std::optional<absl::Status>>();  // so that the committer's thread need not compile manifests
+  auto check = [this, request, extended, verdict]() -> absl::Status {
     PS_ASSIGN_OR_RETURN(sweep::Plan plan, CheckManifest(request->manifest()));
     PS_ASSIGN_OR_RETURN(const auto before, ledger_->Find(request->sweep()));
     PS_RETURN_IF_ERROR(CheckFreeSpace());
     *extended = Sweep{before->id, sweep::ManifestDigest(request->manifest()), std::move(plan), before->created_at_ms};
+    if (before->digest == request->from_digest()) *verdict = sweep::CheckExtension(before->manifest(), request->manifest());
     return absl::OkStatus();
   };
-  auto prepare = [this, request, extended](rocksdb::WriteBatch& batch) -> absl::StatusOr<v1::ExtendSweepResponse> {
+  auto prepare = [this, request, extended, verdict](rocksdb::WriteBatch& batch) -> absl::StatusOr<v1::ExtendSweepResponse> {
     PS_RETURN_IF_ERROR(ledger_->Find(request->sweep()).status());
     Sweep& after = **extended;
     const auto before = ledger_->Latest(after.id);
     v1::SweepSettings settings = ledger_->Settings(after.id);
     v1::ExtendSweepResponse response;
-    const auto& earlier = settings.earlier_digests();
-    if (before->digest == after.digest || std::find(earlier.begin(), earlier.end(), after.digest) != earlier.end()) {
+    if (sweep::IsOrWas(after.digest, before->digest, settings.earlier_digests())) {
       response.set_existed(true);
       return response;
     }
@@ -156,7 +157,8 @@ void Store::ExtendSweep(const v1::ExtendSweepRequest* request, Callback<v1::Exte
       return absl::FailedPreconditionError(absl::StrCat("sweep ", after.id, " is not what was extended any more: it is ",
                                                         ToHex(before->digest).substr(0, 12), " now; look at it and try again"));
     }
-    PS_RETURN_IF_ERROR(sweep::CheckExtension(before->manifest(), after.manifest()));
+    if (!*verdict) *verdict = sweep::CheckExtension(before->manifest(), after.manifest());
+    PS_RETURN_IF_ERROR(**verdict);
     if (const auto other = ledger_->FindByDigest(after.digest)) {
       return absl::AlreadyExistsError(absl::StrCat("sweep ", other->id, " asks just that"));
     }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "promptsweep/v1/sweep.pb.h"
@@ -51,6 +52,28 @@ inline v1::SweepManifest TestManifest(const std::string& name, const std::vector
   manifest.set_noise_dtype("float32");
   manifest.set_compute_dtype("float32");
   return manifest;
+}
+
+// `before`, a TestManifest or one grown from it, and behind its cells the same models and prompts with the seeds
+// first..first+seeds-1.
+inline v1::SweepManifest WithMoreSeeds(const v1::SweepManifest& before, int64_t first, uint64_t seeds) {
+  v1::SweepManifest after = before;
+  const v1::CellNode& old = before.spec().cells();
+  v1::Chain chain = old.chain();
+  if (!old.has_chain()) *chain.add_parts() = old;
+  v1::CellNode part = chain.parts(0);
+  uint64_t added = seeds;
+  for (v1::CellNode& factor : *part.mutable_product()->mutable_factors()) {
+    v1::Axis& axis = *factor.mutable_axis();
+    if (axis.has_list()) added *= static_cast<uint64_t>(axis.list().values_size());
+    if (!axis.has_range()) continue;
+    axis.mutable_range()->set_first(first);
+    axis.mutable_range()->set_count(seeds);
+  }
+  *chain.add_parts() = std::move(part);
+  *after.mutable_spec()->mutable_cells()->mutable_chain() = std::move(chain);
+  after.set_cell_count(before.cell_count() + added);
+  return after;
 }
 
 }  // namespace promptsweep

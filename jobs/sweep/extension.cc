@@ -138,6 +138,11 @@ absl::Status CheckCells(const v1::SweepManifest& manifest, const v1::SweepManife
 
 }  // namespace
 
+bool IsOrWas(absl::string_view digest, absl::string_view current,
+             const google::protobuf::RepeatedPtrField<std::string>& earlier) {
+  return digest == current || std::find(earlier.begin(), earlier.end(), digest) != earlier.end();
+}
+
 absl::Status CheckExtension(const v1::SweepManifest& before, const v1::SweepManifest& after) {
   if (!before.imported_from().empty() || !after.imported_from().empty())
     return absl::InvalidArgumentError("an imported sweep cannot be extended");

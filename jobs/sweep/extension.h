@@ -7,9 +7,14 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "promptsweep/v1/sweep.pb.h"
 
 namespace promptsweep::sweep {
+
+// True where `digest` names a sweep whose manifest has the digest `current` and had `earlier` ones before it was extended.
+[[nodiscard]] bool IsOrWas(absl::string_view digest, absl::string_view current,
+                           const google::protobuf::RepeatedPtrField<std::string>& earlier);
 
 // OK exactly if `after` extends `before`: both are whole (Plan::FromManifest), every ordinal of `before` names the same cell with
 // the same fingerprint in `after`, and there are more. A new model may have an empty digest. INVALID_ARGUMENT says in one line

@@ -3,19 +3,14 @@
 //   coordinator_bench [--folder F] [--cells N] [--workers N] [--brief] [SECTION...]
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
-#include <cstdio>
-#include <filesystem>
-#include <functional>
-#include <utility>
-
 #include "absl/strings/numbers.h"
 #include "tests/bench/coordinator_bench_common.h"
+#include "tests/bench/sections.h"
 #include "tests/store/fixture.h"
 
 int main(int argc, char** argv) {
   using namespace promptsweep::coordinator;
-  const std::pair<std::string, std::function<void(const BenchOptions&)>> sections[] = {
+  const promptsweep::BenchSections<BenchOptions> sections = {
       {"end_to_end", BenchEndToEnd}, {"schedule", BenchSchedule}, {"memory", BenchMemory},
       {"restart", BenchRestart},     {"workers", BenchWorkers},
   };
@@ -41,20 +36,7 @@ int main(int argc, char** argv) {
       wanted.push_back(argument);
     }
   }
-  int known = 0;
-  for (const auto& [name, run] : sections) {
-    if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), name) == wanted.end()) continue;
-    ++known;
-    std::filesystem::remove_all(options.folder);
-    std::filesystem::create_directories(options.folder);
-    std::printf("== %s\n", name.c_str());
-    run(options);
-    std::fflush(stdout);
-  }
-  std::filesystem::remove_all(options.folder);
-  if (known > 0 && known >= static_cast<int>(wanted.size())) return 0;
-  std::fprintf(
-      stderr,
-      "coordinator_bench [--folder F] [--cells N] [--workers N] [--brief] [end_to_end|schedule|memory|restart|workers...]\n");
-  return 2;
+  return promptsweep::RunSections(
+      sections, wanted, options,
+      "coordinator_bench [--folder F] [--cells N] [--workers N] [--brief] [end_to_end|schedule|memory|restart|workers...]");
 }

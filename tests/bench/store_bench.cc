@@ -1,17 +1,14 @@
 // Measures a store on this machine's disk against what the disk itself can do. Not a test: prints numbers and ratios.
 //   store_bench [--folder F] [--results N] [--brief] [SECTION...]
-#include <cstdio>
-#include <functional>
-#include <utility>
-
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
+#include "tests/bench/sections.h"
 #include "tests/bench/store_bench_common.h"
 #include "tests/bench/store_bench_scan.h"
 
 int main(int argc, char** argv) {
   using namespace promptsweep::store;
-  const std::pair<std::string, std::function<void(const BenchOptions&)>> sections[] = {
+  const promptsweep::BenchSections<BenchOptions> sections = {
       {"writes", BenchWrites},
       {"reads", BenchReads},
       {"open", BenchOpen},
@@ -35,18 +32,6 @@ int main(int argc, char** argv) {
       wanted.push_back(argument);
     }
   }
-  int known = 0;
-  for (const auto& [name, run] : sections) {
-    if (!wanted.empty() && std::find(wanted.begin(), wanted.end(), name) == wanted.end()) continue;
-    ++known;
-    std::filesystem::remove_all(options.folder);
-    std::filesystem::create_directories(options.folder);
-    std::printf("== %s\n", name.c_str());
-    run(options);
-    std::fflush(stdout);
-  }
-  std::filesystem::remove_all(options.folder);
-  if (known > 0 && known >= static_cast<int>(wanted.size())) return 0;
-  std::fprintf(stderr, "store_bench [--folder F] [--results N] [--brief] [writes|reads|open|scan...]\n");
-  return 2;
+  return promptsweep::RunSections(sections, wanted, options,
+                                  "store_bench [--folder F] [--results N] [--brief] [writes|reads|open|scan...]");
 }

@@ -9,27 +9,6 @@ namespace {
 
 class ExtendTest : public Bench {
  protected:
-  // `before` with a further part of `seeds` seeds, from `first` on.
-  static v1::SweepManifest Grown(const v1::SweepManifest& before, int64_t first, uint64_t seeds) {
-    v1::SweepManifest after = before;
-    v1::CellNode old = before.spec().cells();
-    v1::CellNode part = old.has_chain() ? old.chain().parts(0) : old;
-    for (v1::CellNode& factor : *part.mutable_product()->mutable_factors()) {
-      if (factor.axis().name() != "seed") continue;
-      factor.mutable_axis()->mutable_range()->set_first(first);
-      factor.mutable_axis()->mutable_range()->set_count(seeds);
-    }
-    v1::Chain chain;
-    if (old.has_chain()) {
-      chain = old.chain();
-    } else {
-      *chain.add_parts() = old;
-    }
-    *chain.add_parts() = part;
-    *after.mutable_spec()->mutable_cells()->mutable_chain() = chain;
-    after.set_cell_count(before.cell_count() + seeds);
-    return after;
-  }
   absl::StatusOr<v1::ExtendResponse> Extend(uint32_t sweep, const v1::SweepManifest& before, const v1::SweepManifest& after) {
     v1::ExtendRequest request;
     request.set_sweep(sweep);
@@ -38,7 +17,7 @@ class ExtendTest : public Bench {
     return Order(&Coordinator::Extend, request);
   }
   const v1::SweepManifest before_ = Manifest("s", 100);
-  const v1::SweepManifest after_ = Grown(before_, 100, 50);
+  const v1::SweepManifest after_ = WithMoreSeeds(before_, 100, 50);
 };
 
 TEST_F(ExtendTest, WhileItRuns) {
@@ -93,8 +72,8 @@ TEST_F(ExtendTest, TheSameOrderTwiceAndEitherDigestNameOneSweep) {
   EXPECT_EQ(Submit(before_), sweep);
   EXPECT_EQ(Submit(after_), sweep);
   // Another operator had extended it meanwhile.
-  EXPECT_EQ(Extend(sweep, before_, Grown(before_, 500, 7)).status().code(), absl::StatusCode::kFailedPrecondition);
-  const v1::SweepManifest third = Grown(after_, 150, 5);
+  EXPECT_EQ(Extend(sweep, before_, WithMoreSeeds(before_, 500, 7)).status().code(), absl::StatusCode::kFailedPrecondition);
+  const v1::SweepManifest third = WithMoreSeeds(after_, 150, 5);
   ASSERT_TRUE(Extend(sweep, after_, third).ok());
   EXPECT_EQ(Status(sweep).planned(), 155u);
   EXPECT_EQ(Submit(before_), sweep);

@@ -11,20 +11,7 @@ v1::SweepManifest First(uint64_t cells) { return Manifest("s", cells / 2, {"a", 
 
 // With a second part: more seeds of the same models.
 v1::SweepManifest Grown(uint64_t first, uint64_t more) {
-  v1::SweepManifest manifest = First(first);
-  const v1::CellNode before = manifest.spec().cells();
-  v1::CellNode part = before;
-  for (v1::CellNode& factor : *part.mutable_product()->mutable_factors()) {
-    if (factor.axis().name() != "seed") continue;
-    factor.mutable_axis()->mutable_range()->set_first(static_cast<int64_t>(first / 2));
-    factor.mutable_axis()->mutable_range()->set_count(more / 2);
-  }
-  v1::Chain chain;
-  *chain.add_parts() = before;
-  *chain.add_parts() = part;
-  *manifest.mutable_spec()->mutable_cells()->mutable_chain() = chain;
-  manifest.set_cell_count(first + more);
-  return manifest;
+  return WithMoreSeeds(First(first), static_cast<int64_t>(first / 2), more / 2);
 }
 
 }  // namespace

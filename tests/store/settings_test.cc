@@ -40,34 +40,10 @@ class SettingsTest : public ::testing::Test {
     *request.mutable_manifest() = after;
     return Await(*store_, &Store::ExtendSweep, request);
   }
-  // `before` and further seeds behind it.
-  static v1::SweepManifest Grown(const v1::SweepManifest& before, uint64_t first, uint64_t seeds) {
-    v1::SweepManifest after = before;
-    const v1::CellNode& old = before.spec().cells();
-    v1::Chain chain;
-    if (old.has_chain()) {
-      chain = old.chain();
-    } else {
-      *chain.add_parts() = old;
-    }
-    v1::CellNode& part = *chain.add_parts();
-    part = chain.parts(0);
-    uint64_t prompts = 1;
-    for (v1::CellNode& factor : *part.mutable_product()->mutable_factors()) {
-      if (factor.axis().name() == "prompt") prompts = static_cast<uint64_t>(factor.axis().list().values_size());
-      if (factor.axis().name() != "seed") continue;
-      factor.mutable_axis()->mutable_range()->set_first(static_cast<int64_t>(first));
-      factor.mutable_axis()->mutable_range()->set_count(seeds);
-    }
-    *after.mutable_spec()->mutable_cells()->mutable_chain() = chain;
-    after.set_cell_count(before.cell_count() + prompts * seeds);
-    return after;
-  }
-
   TempFolder folder_;
   std::unique_ptr<Store> store_;
-  const v1::SweepManifest before_ = MakeManifest("s", 5);  // 10 cells
-  const v1::SweepManifest after_ = Grown(before_, 5, 3);   // 6 more
+  const v1::SweepManifest before_ = MakeManifest("s", 5);         // 10 cells
+  const v1::SweepManifest after_ = WithMoreSeeds(before_, 5, 3);  // 6 more
 };
 
 TEST_F(SettingsTest, LimitsAreSetFieldByFieldAndLast) {
@@ -161,7 +137,7 @@ TEST_F(SettingsTest, AnExtensionKeepsEveryCellAndTakesMore) {
 TEST_F(SettingsTest, EveryDigestItHadNamesIt) {
   ASSERT_EQ(*Create(*store_, before_), 1u);
   ASSERT_TRUE(Extend(1, before_, after_).ok());
-  const v1::SweepManifest third = Grown(after_, 8, 1);
+  const v1::SweepManifest third = WithMoreSeeds(after_, 8, 1);
   ASSERT_TRUE(Extend(1, after_, third).ok());
   for (const v1::SweepManifest& manifest : {before_, after_, third}) {
     EXPECT_EQ(*Create(*store_, manifest), 1u);
@@ -180,10 +156,10 @@ TEST_F(SettingsTest, AnExtensionHappensOnceAndOnlyFromWhatThereIs) {
   const auto again = Extend(1, before_, after_);
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_TRUE(again->existed());
-  EXPECT_EQ(Extend(1, before_, Grown(before_, 50, 2)).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(Extend(1, before_, WithMoreSeeds(before_, 50, 2)).status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(Info(1).counts().planned(), 16u);
   // What is no extension.
-  v1::SweepManifest other = Grown(after_, 8, 1);
+  v1::SweepManifest other = WithMoreSeeds(after_, 8, 1);
   other.set_compute_dtype("float16");
   EXPECT_EQ(Extend(1, after_, other).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Extend(1, after_, MakeManifest("s", 9)).status().code(), absl::StatusCode::kInvalidArgument);

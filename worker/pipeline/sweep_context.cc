@@ -1,11 +1,11 @@
 #include "worker/pipeline/sweep_context.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "base/hash.h"
 #include "base/rpc.h"
 #include "base/status.h"
+#include "jobs/sweep/extension.h"
 
 namespace promptsweep::worker {
 
@@ -68,8 +68,7 @@ absl::StatusOr<std::shared_ptr<const SweepContext>> SweepCache::Get(uint32_t swe
   PS_RETURN_IF_ERROR(FromGrpc(options_.store->GetSweep(&context, request, &response)));
   const v1::SweepManifest& manifest = response.info().manifest();
   // A sweep that was extended since keeps the cells it had.
-  const auto& earlier = response.info().earlier_digests();
-  if (sweep::ManifestDigest(manifest) != digest && std::find(earlier.begin(), earlier.end(), digest) == earlier.end()) {
+  if (!sweep::IsOrWas(digest, sweep::ManifestDigest(manifest), response.info().earlier_digests())) {
     return absl::FailedPreconditionError(absl::StrCat("the store's manifest of sweep ", sweep, " is not the one leased"));
   }
   PS_ASSIGN_OR_RETURN(sweep::Plan plan, sweep::Plan::FromManifest(manifest));
