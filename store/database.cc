@@ -313,13 +313,22 @@ absl::Status Database::CheckMeta() {
   if (number < kSchemaVersion || high_water_->ended_early()) {
     // Every version so far only added families, which opening made; rows of earlier versions are read as they are. And a write
     // whose number follows the bad record tells later openings that nothing is missing there.
-    rocksdb::WriteOptions options;
-    options.sync = true;
-    PS_RETURN_IF_ERROR(Annotate(
-        FromRocks(db_->Put(options, family(Family::kMeta), ToSlice(kSchemaVersionKey), ToSlice(EncodeU32(kSchemaVersion)))),
-        absl::StrCat("cannot migrate store ", folder)));
+    PS_RETURN_IF_ERROR(Annotate(FromRocks(PutVersion()), absl::StrCat("cannot migrate store ", folder)));
   }
   return absl::OkStatus();
+}
+
+rocksdb::Status Database::PutVersion() {
+  rocksdb::WriteOptions options;
+  options.sync = true;
+  return db_->Put(options, family(Family::kMeta), ToSlice(kSchemaVersionKey), ToSlice(EncodeU32(kSchemaVersion)));
+}
+
+absl::Status Database::BeginLog() {
+  PS_RETURN_IF_ERROR(Annotate(FromRocks(PutVersion()), "ending the log failed"));
+  rocksdb::FlushOptions options;
+  options.allow_write_stall = true;
+  return Annotate(FromRocks(db_->Flush(options, family(Family::kMeta))), "ending the log failed");
 }
 
 absl::Status Database::SyncLogs() {

@@ -78,6 +78,8 @@ class Database {
   // NOT_FOUND (no message) where there is no such key.
   [[nodiscard]] absl::StatusOr<std::string> Get(Family family, absl::string_view key,
                                                 const rocksdb::Snapshot* snapshot = nullptr);
+  // Ends the log: writes a row that says what it said, and its family to a table. Safe beside a committer.
+  [[nodiscard]] absl::Status BeginLog();
   // Free bytes of the folder's file system for this user.
   [[nodiscard]] absl::StatusOr<uint64_t> FreeBytes();
   // Raises the high-water mark to what is synced. Before anyone is told OK; after an error nobody may be.
@@ -101,6 +103,7 @@ class Database {
   absl::Status CheckVersion();
   absl::Status OpenRocks();
   absl::Status CheckMeta();
+  rocksdb::Status PutVersion();
   absl::Status SyncLogs();
   void RestoreBallast();
   std::string BallastPath() const;

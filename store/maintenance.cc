@@ -17,6 +17,7 @@ namespace promptsweep::store {
 namespace {
 
 constexpr absl::Duration kPoll = absl::Milliseconds(20);
+constexpr int kPollsPerLog = 50;
 constexpr int kMaxBlobRounds = 4;
 
 using Property = rocksdb::DB::Properties;
@@ -64,17 +65,24 @@ std::set<std::string> LiveFiles(Database& database) {
 
 // Files of `before` that are not needed go once nothing reads them any more: a scan that began in between holds some a little
 // longer.
-absl::Status AwaitRemoval(Database& database, const std::set<std::string>& before, const Cancellation& cancellation) {
-  while (true) {
+absl::Status AwaitRemoval(Database& database, const std::set<std::string>& before, Cancellation& cancellation) {
+  for (int round = 0;; ++round) {
     // Removes obsolete files in this thread rather than some time later.
     PS_RETURN_IF_ERROR(FromRocks(database.db().DisableFileDeletions()));
     PS_RETURN_IF_ERROR(FromRocks(database.db().EnableFileDeletions(/*force=*/false)));
     const std::set<std::string> live = LiveFiles(database);
-    const bool left = std::any_of(before.begin(), before.end(), [&](const std::string& name) {
+    bool left = false;
+    bool log_left = false;
+    for (const std::string& name : before) {
       std::error_code error;
-      return !live.contains(name) && std::filesystem::exists(absl::StrCat(database.folder(), "/", name), error);
-    });
+      if (live.contains(name) || !std::filesystem::exists(absl::StrCat(database.folder(), "/", name), error)) continue;
+      left = true;
+      log_left = log_left || absl::EndsWith(name, ".log");
+    }
     if (!left) return absl::OkStatus();
+    // A family whose flush ended after the next log had begun holds its log until one more begins, which in a store at rest
+    // would be never.
+    if (log_left && round % kPollsPerLog == 0) PS_RETURN_IF_ERROR(database.BeginLog());
     PS_RETURN_IF_ERROR(cancellation.Wait(kPoll));
   }
 }

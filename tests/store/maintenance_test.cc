@@ -11,6 +11,7 @@
 #include "store/host.h"
 #include "store/snapshots.h"
 #include "tests/store/fixture.h"
+#include "tests/store/gated_fs.h"
 
 namespace promptsweep::store {
 namespace {
@@ -249,6 +250,39 @@ TEST_F(MaintenanceTest, CompactGivesBytesBackAndLosesNothing) {
   EXPECT_EQ(Problems(VerifyAll(*store_, true)), "");
   store_.reset();
   EXPECT_EQ(CountIn(folder_.path("store")), 40u);
+}
+
+// The family that was being written out when the next log began held on to its own, and on a store at rest a deletion waited for
+// ever.
+TEST_F(MaintenanceTest, ALogThatAFlushHeldWhenItEndedGoesToo) {
+  auto gate = std::make_shared<GatedFs>(".sst");
+  const std::string folder = folder_.path("gated");
+  const auto database = Database::Open({.folder = folder, .create_if_missing = true, .file_system = gate, .ballast_bytes = 0});
+  ASSERT_TRUE(database.ok()) << database.status();
+  rocksdb::DB& db = (*database)->db();
+  const auto put = [&](Family family) {
+    return db.Put(rocksdb::WriteOptions(), (*database)->family(family), "key", "value").ok();
+  };
+  const auto logs = [&] {
+    return std::count_if(fs::directory_iterator(folder), fs::directory_iterator(),
+                         [](const fs::directory_entry& file) { return file.path().extension() == ".log"; });
+  };
+  gate->Close();
+  ASSERT_TRUE(put(Family::kImages));
+  rocksdb::FlushOptions later;
+  later.wait = false;
+  ASSERT_TRUE(db.Flush(later, (*database)->family(Family::kImages)).ok());
+  gate->AwaitHeld();
+  const auto before = logs();
+  ASSERT_TRUE(put(Family::kResults));
+  Cancellation cancellation;
+  absl::Status purged;
+  std::thread purge([&] { purged = Purge(**database, AllKeys(), cancellation); });
+  while (logs() == before) absl::SleepFor(absl::Milliseconds(1));
+  gate->Open();
+  purge.join();
+  EXPECT_TRUE(purged.ok()) << purged;
+  EXPECT_EQ(logs(), 1);
 }
 
 TEST_F(MaintenanceTest, StatsAddUp) {
