@@ -150,10 +150,32 @@ ModelFolder BuiltIn(const std::string& id) {
   return model;
 }
 
+// open_clip's own layout. Folders of the Hub often hold both; then Hugging Face's is taken where its weights are there.
+bool IsOpenClip(const fs::path& folder) {
+  std::error_code error;
+  if (!fs::exists(folder / "open_clip_config.json", error)) return false;
+  const bool weights =
+      fs::exists(folder / "model.safetensors", error) || fs::exists(folder / "model.safetensors.index.json", error);
+  return !(weights && fs::exists(folder / "config.json", error));
+}
+
+absl::StatusOr<ModelFolder> ReadOpenClip(const fs::path& folder) {
+  PS_ASSIGN_OR_RETURN(Json config, ReadJsonObject(folder / "open_clip_config.json"));
+  ModelFolder model;
+  model.id = folder.filename().string();
+  model.path = folder.string();
+  model.architecture = "open-clip";
+  model.embeds = true;
+  if (auto at = config.find("model_cfg"); at != config.end() && at->is_object()) model.dimensions = CountOf(*at, "embed_dim");
+  PS_RETURN_IF_ERROR(ReadCard(folder, model));
+  return model;
+}
+
 // Everything but digest and weights; cheap.
 absl::StatusOr<ModelFolder> ReadDescription(const fs::path& folder) {
   std::error_code error;
   const fs::path config_path = folder / "config.json";
+  if (IsOpenClip(folder)) return ReadOpenClip(folder);
   if (!fs::exists(config_path, error)) return Broken(config_path, "missing; it says which architecture the weights are of");
   PS_ASSIGN_OR_RETURN(Json config, ReadJsonObject(config_path));
   ModelFolder model;
@@ -172,9 +194,17 @@ absl::StatusOr<ModelFolder> ReadDescription(const fs::path& folder) {
     model.architecture = "clip";
     model.embeds = true;
     model.dimensions = CountOf(config, "projection_dim");
+  } else if (type == "siglip" || type == "dinov2" || type == "dinov2_with_registers") {
+    model.architecture = type == "siglip" ? "siglip" : "dinov2";
+    model.embeds = true;
+    auto vision = config.find("vision_config");
+    model.dimensions = type == "siglip" && vision == config.end() ? 0 : CountOf(type == "siglip" ? *vision : config, "hidden_size");
+    if (model.dimensions == 0) model.dimensions = 768;  // what both leave out
+  } else if (type == "siglip2") {
+    return Broken(config_path, "SigLIP 2 of variable resolution (NaFlex) is not supported; those of fixed resolution are");
   } else {
-    return Broken(config_path,
-                  absl::StrCat("model_type ", Quoted(type), " is not one promptsweep runs", Hint(type, {"dallebart", "clip"})));
+    return Broken(config_path, absl::StrCat("model_type ", Quoted(type), " is not one promptsweep runs",
+                                            Hint(type, {"dallebart", "clip", "siglip", "dinov2", "dinov2_with_registers"})));
   }
   PS_RETURN_IF_ERROR(ReadCard(folder, model));
   return model;
@@ -197,7 +227,7 @@ absl::StatusOr<ModelFolder> ReadModel(const fs::path& folder) {
 // True for a folder that someone meant as a model.
 bool LooksLikeModel(const fs::path& folder) {
   std::error_code error;
-  if (fs::exists(folder / "config.json", error)) return true;
+  if (fs::exists(folder / "config.json", error) || fs::exists(folder / "open_clip_config.json", error)) return true;
   fs::directory_iterator at(folder, error), end;
   for (; !error && at != end; at.increment(error)) {
     if (at->path().extension() == ".safetensors") return true;

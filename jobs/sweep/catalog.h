@@ -16,7 +16,8 @@ namespace promptsweep::sweep {
 struct ModelFolder {
   std::string id;            // folder name, or the card's id
   std::string path;          // absolute; empty for the built-in "null" model and "null-embed" embedder
-  std::string architecture;  // "dalle-bart" (config.json model_type dallebart), "clip", "null", "null-embed"
+  std::string architecture;  // "dalle-bart" (config.json model_type dallebart), "clip", "open-clip", "siglip", "dinov2", "null",
+                             // "null-embed"
   std::string digest;        // 32 bytes: SHA-256 over the sorted relative paths and contents of its .safetensors, .json, .txt and
                              // .model files (not heldout/)
   bool harmless = false;     // from card.json
@@ -39,7 +40,8 @@ inline constexpr int64_t kNullDimensions = 16;
 class ModelCatalog {
  public:
   // Looks for model folders directly inside each of `search` (in order; the first of a name wins). A search folder that does
-  // not exist is skipped. A model is a folder whose config.json has model_type dallebart or clip; an optional card.json gives
+  // not exist is skipped. A model is a folder whose config.json has model_type dallebart, clip, siglip, dinov2 or
+  // dinov2_with_registers, or one with open_clip's open_clip_config.json; an optional card.json gives
   // {"id": name, "harmless": truth value, "defaults": {setting: value}}. A folder that looks like a model (a config.json or a
   // .safetensors file) but is broken is kept as a problem and reported when asked for by name. Digests are computed when first
   // asked for.

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import embedders as e
 import references as r
 
 
@@ -32,6 +33,48 @@ def tower(rng, **more):
             "hidden_act": rng.choice(["gelu", "quick_gelu"]), "num_hidden_layers": rng.randint(1, 3), "layer_norm_eps": 1e-5, **more}
 
 
+def plain(rng):
+    """A tower without Hugging Face's CLIP keys."""
+    heads = rng.choice([1, 2, 3, 5])
+    return {"hidden_size": heads * rng.choice([4, 6, 8]), "intermediate_size": rng.randint(5, 60), "num_attention_heads": heads,
+            "num_hidden_layers": rng.randint(1, 3)}
+
+
+def embedders(root, rng):
+    texts = ["", " "] + [r.fuzz_text(rng) for _ in range(4)]
+    ascii_texts = ["", " "] + [e.ascii_text(rng) for _ in range(4)]
+    patch, head, heads = rng.choice([2, 3, 4]), rng.choice([4, 6]), rng.choice([1, 2, 3])
+    scale = rng.choice([{}, {"ls_init_value": .1}])
+    e.write_open_clip(root / "open_clip", {
+        "embed_dim": rng.randint(3, 20), "quick_gelu": rng.random() < .5,
+        "vision_cfg": {"image_size": patch * rng.randint(2, 5), "layers": rng.randint(1, 3), "width": head * rng.choice([1, 2, 5]), "head_width": head,
+                       "patch_size": patch, "mlp_ratio": rng.uniform(.5, 5), **scale},
+        "text_cfg": {"context_length": rng.randint(4, 20), "width": heads * rng.choice([4, 6, 8]), "heads": heads, "layers": rng.randint(1, 3), **scale}},
+        {"mean": rng.choice([.5, [.48, .46, .41]]), "std": [.27, .26, .28], "interpolation": rng.choice(["bicubic", "bilinear"]),
+         "resize_mode": rng.choice(["shortest", "longest", "squash"]), "fill_color": rng.randint(0, 255)}, ascii_texts, rng.randrange(1 << 20))
+    for name, tokenizer in [("siglip", rng.choice(["rules", "nmt_nfkc", "identity"])), ("siglip2", "gemma"),
+                            ("siglip_json", rng.choice(["rules+json", "nmt_nfkc+json"]))]:
+        patch, vision = rng.choice([2, 3, 4]), plain(rng)
+        act = {"hidden_act": rng.choice(["gelu", "gelu_pytorch_tanh", "quick_gelu"])}
+        e.write_siglip(root / name, {**plain(rng), "max_position_embeddings": rng.randint(4, 20), **act},
+                       {**vision, "image_size": patch * rng.randint(1, 5) + rng.choice([0, 1]), "patch_size": patch, **act}, texts,
+                       rng.randrange(1 << 20), tokenizer, {"resample": rng.choice([2, 3])})
+    patch, sizes = rng.choice([2, 3, 4]), plain(rng)
+    sizes.pop("intermediate_size")
+    crop = {"height": patch * rng.randint(1, 5) + rng.choice([0, 1]), "width": patch * rng.randint(1, 5)}
+    e.write_dinov2(root / "dinov2", {**sizes, "mlp_ratio": rng.randint(1, 5), "image_size": patch * rng.randint(1, 6), "patch_size": patch,
+                                     "use_swiglu_ffn": rng.random() < .5, "qkv_bias": rng.random() < .7,
+                                     **rng.choice([{}, {"num_register_tokens": rng.randint(1, 4)}])}, rng.randrange(1 << 20),
+                   {"size": rng.choice([{"shortest_edge": rng.randint(4, 30)}, {"height": 17, "width": 23}, rng.randint(4, 30)]),
+                    "crop_size": rng.choice([crop, patch * 3]), "resample": rng.choice([2, 3])})
+    e.write_embedder_fuzz(root / "fuzz_embedders.jsonl", {k: root / k for k in ("open_clip", "siglip", "siglip2")}, 10000, rng.randrange(1 << 20))
+    e.write_resizes(root / "resizes.safetensors", 60, rng.randrange(1 << 20), 700)
+    for name in ("open_clip", "siglip", "siglip2", "siglip_json", "dinov2"):
+        yield ["embedder", root / name]
+    yield ["embedder-tokens", root / "fuzz_embedders.jsonl", root / "open_clip", root / "siglip", root / "siglip2"]
+    yield ["resizes", root / "resizes.safetensors"]
+
+
 def main(program, rounds, seed):
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as scratch:
@@ -46,7 +89,8 @@ def main(program, rounds, seed):
                          tower(rng, image_size=patch * rng.randint(2, 4), patch_size=patch), rng.randint(3, 20), prompts,
                          rng.randrange(1 << 20), legacy_end=rng.random() < .5, pad_token=rng.choice([None, "!"]))
             r.write_fuzz(root, root / "dalle", root / "clip", 1500, rng.randrange(1 << 20))
-            for arguments in (["dalle", root / "dalle"], ["clip", root / "clip"], ["tokens", root, root / "dalle", root / "clip"]):
+            for arguments in (["dalle", root / "dalle"], ["clip", root / "clip"], ["tokens", root, root / "dalle", root / "clip"],
+                              *embedders(root, rng)):
                 subprocess.run([program, "--gtest_brief=1", *map(str, arguments)], check=True)
     print(f"{rounds} random configurations agree (seed {seed})")
 

@@ -22,6 +22,7 @@ class Tensors {
  public:
   explicit Tensors(const std::string& path)
       : weights_({path}, {.whole_numbers = true}), header_(sweep::ReadSafetensorsHeader(path).value()) {}
+  bool Has(const std::string& name) const { return weights_.Has(name); }
   at::Tensor operator[](const std::string& name) const {
     for (const auto& tensor : header_.tensors) {
       if (tensor.name == name) return weights_.Get(name, tensor.shape);

@@ -1,4 +1,5 @@
-// Proves that the worker's modules compute what min-dalle 0.4.11 and transformers 4.57 compute, on small random weights.
+// Proves that the worker's modules compute what min-dalle 0.4.11, transformers 4.57 and open_clip 3.3 compute, on small random
+// weights, and that it resizes images as Pillow does.
 #include <gtest/gtest.h>
 
 #include "tests/parity/compare.h"
@@ -11,6 +12,19 @@ TEST(Parity, Dalle) { CompareDalle(FixtureFolder("tiny-dalle")); }
 TEST(Parity, ClipQuickGeluLegacyPooling) { CompareClip(FixtureFolder("tiny-clip-quick")); }
 TEST(Parity, ClipGeluFirstEndPooling) { CompareClip(FixtureFolder("tiny-clip-gelu")); }
 TEST(Parity, Tokens) { CompareTokens(FixtureFolder(""), FixtureFolder("tiny-dalle"), FixtureFolder("tiny-clip-quick")); }
+TEST(Parity, OpenClipQuickGeluShortest) { CompareEmbedder(FixtureFolder("tiny-open-clip")); }
+TEST(Parity, OpenClipLayerScaleLongest) { CompareEmbedder(FixtureFolder("tiny-open-clip-scaled")); }
+TEST(Parity, Siglip) { CompareEmbedder(FixtureFolder("tiny-siglip")); }
+TEST(Parity, SiglipVocabularyInJson) { CompareEmbedder(FixtureFolder("tiny-siglip-json")); }
+TEST(Parity, Siglip2) { CompareEmbedder(FixtureFolder("tiny-siglip2")); }
+TEST(Parity, Dinov2SwiGluInterpolated) { CompareEmbedder(FixtureFolder("tiny-dinov2")); }
+TEST(Parity, Dinov2RegistersInterpolated) { CompareEmbedder(FixtureFolder("tiny-dinov2-registers")); }
+TEST(Parity, EmbedderTokens) {
+  CompareEmbedderTokens(FixtureFolder("fuzz_embedders.jsonl"), {{"open_clip", FixtureFolder("tiny-open-clip")},
+                                                                {"siglip", FixtureFolder("tiny-siglip")},
+                                                                {"siglip2", FixtureFolder("tiny-siglip2")}});
+}
+TEST(Parity, Resizes) { CompareResizes(FixtureFolder("resizes.safetensors")); }
 
 }  // namespace
 }  // namespace promptsweep::worker::parity

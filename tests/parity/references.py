@@ -19,7 +19,8 @@ import min_dalle.models.dalle_bart_decoder as decoder_source  # noqa: E402
 import min_dalle.models.vqgan_detokenizer as vqgan_source  # noqa: E402
 from min_dalle.models.dalle_bart_encoder import DalleBartEncoder  # noqa: E402
 from min_dalle.text_tokenizer import TextTokenizer  # noqa: E402
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizerFast  # noqa: E402
+from PIL import Image  # noqa: E402
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizerFast  # noqa: E402
 
 torch.set_grad_enabled(False)
 
@@ -311,11 +312,10 @@ def write_clip(folder, text, vision, projection, texts, seed, legacy_end, pad_to
     images = torch.randint(256, (3, 3, size, size), generator=gen).to(torch.uint8)
     mean, std = (torch.tensor(preprocess[k]).view(3, 1, 1) for k in ("image_mean", "image_std"))
     prepared = (images.float() * preprocess["rescale_factor"] - mean) / std
-    # Another size: shortest edge up, then the middle.
+    # Another size, as the reference prepares it.
     odd = torch.randint(256, (1, 3, size + 3, size * 2), generator=gen).to(torch.uint8)
-    grown = torch.nn.functional.interpolate(odd.float(), (size, size * size * 2 // (size + 3)), mode="bicubic", antialias=True)
-    left = (grown.shape[-1] - size) // 2
-    middle = (grown.clamp(0, 255).round()[..., left:left + size] * preprocess["rescale_factor"] - mean) / std
+    picture = Image.fromarray(odd[0].permute(1, 2, 0).contiguous().numpy())
+    middle = CLIPImageProcessor(**preprocess)(images=picture, return_tensors="pt", input_data_format="channels_last")["pixel_values"]
     write_tensors(folder / "expected.safetensors", {
         "ids": ids, "text": unit(model.get_text_features(input_ids=ids)), "images": images,
         "vision": unit(model.get_image_features(pixel_values=prepared)),

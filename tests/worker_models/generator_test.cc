@@ -282,7 +282,7 @@ TEST(LoadClip, HostileConfigurationsAreRefused) {
   hostile.emplace_back("preprocessor_config.json", "/rescale_factor", std::vector<nlohmann::json>{0, -1, 1e300, "1"});
   hostile.emplace_back("preprocessor_config.json", "/size", std::vector<nlohmann::json>{0, -1, 1 << 20, "224", 0.5});
   hostile.emplace_back("preprocessor_config.json", "/crop_size", std::vector<nlohmann::json>{0, 1, 1 << 20, "224"});
-  hostile.emplace_back("preprocessor_config.json", "/resample", std::vector<nlohmann::json>{0, 2, -1, "3"});
+  hostile.emplace_back("preprocessor_config.json", "/resample", std::vector<nlohmann::json>{0, 1, -1, "3"});
   ExpectRefusals("tiny-clip-gelu", "clip", hostile);
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/hash.h"
+#include "tests/worker_models/random_embedder.h"
 #include "tests/worker_models/random_model.h"
 #include "worker/models/dalle_bart.h"
 #include "worker/models/generator.h"
@@ -276,22 +277,38 @@ TEST(EmbedderInvariance, NeighboursPlaceAndFillDoNotMatter) {
   }
 }
 
-TEST(EmbedderInvariance, TheShapeOfTheBatchDoesNotMatter) {
+// Every architecture, and CLIP at a width whose products are cut into blocks; with one thread and several, which may choose other
+// kernels.
+TEST(EmbedderInvariance, TheShapeOfTheBatchAndThreadsDoNotMatter) {
+  const std::string wide = testing::TempDir() + "invariance_test_clip", fixtures = PROMPTSWEEP_SOURCE_DIR "/tests/parity/fixtures/";
+  RandomClip().Write(wide);
   const at::Tensor images = at::randint(256, {5, 3, 23, 31}, at::kByte);
   const std::vector<std::string> texts = {"sari", "", "fire engine"};
-  at::Tensor image_rows, text_rows;
-  for (const int batch : {16, 1, 2, 3, 7, 64}) {
-    LoadOptions options;
-    options.batch_shape = batch;
-    auto embedder = LoadEmbedder(FolderOf(kClip, "clip"), options).value();
-    const at::Tensor of_images = embedder->EmbedImages(images).value(), of_texts = embedder->EmbedTexts(texts).value();
-    if (!image_rows.defined()) {
-      image_rows = of_images;
-      text_rows = of_texts;
+  const int usual = at::get_num_threads();
+  for (const auto& [path, architecture] : std::vector<std::pair<std::string, std::string>>{{kClip, "clip"},
+                                                                                         {wide, "clip"},
+                                                                                         {fixtures + "tiny-open-clip", "open-clip"},
+                                                                                         {fixtures + "tiny-siglip", "siglip"},
+                                                                                         {fixtures + "tiny-dinov2", "dinov2"}}) {
+    at::Tensor image_rows, text_rows;
+    for (const int threads : {1, 2, 3}) {
+      at::set_num_threads(threads);
+      for (const int batch : {16, 1, 2, 3, 7, 64}) {
+        LoadOptions options;
+        options.batch_shape = batch;
+        auto embedder = LoadEmbedder(FolderOf(path, architecture), options).value();
+        const at::Tensor of_images = embedder->EmbedImages(images).value();
+        const at::Tensor of_texts = architecture == "dinov2" ? at::zeros({1}) : embedder->EmbedTexts(texts).value();
+        if (!image_rows.defined()) {
+          image_rows = of_images;
+          text_rows = of_texts;
+        }
+        EXPECT_TRUE(at::equal(of_images, image_rows)) << path << ": images, " << batch << " at a time, " << threads << " threads";
+        EXPECT_TRUE(at::equal(of_texts, text_rows)) << path << ": texts, " << batch << " at a time, " << threads << " threads";
+      }
     }
-    EXPECT_TRUE(at::equal(of_images, image_rows)) << "images, " << batch << " at a time";
-    EXPECT_TRUE(at::equal(of_texts, text_rows)) << "texts, " << batch << " at a time";
   }
+  at::set_num_threads(usual);
 }
 
 }  // namespace

@@ -29,26 +29,33 @@ class RandomWeights {
     Add(prefix + ".weight", {out, in, kernel, kernel}, true);
     Add(prefix + ".bias", {out}, false);
   }
-  void Write(const std::string& path) const {
+  void Write(const std::string& path) const { WriteTensors(path, tensors_); }
+
+  // Contiguous tensors of float32 or uint8.
+  static void WriteTensors(const std::string& path, const std::map<std::string, at::Tensor>& tensors) {
     nlohmann::json header;
-    std::string data;
-    for (const auto& [name, tensor] : tensors_) {
-      header[name] = {
-          {"dtype", "F32"}, {"shape", tensor.sizes().vec()}, {"data_offsets", {data.size(), data.size() + tensor.nbytes()}}};
-      data.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
+    size_t offset = 0;
+    for (const auto& [name, tensor] : tensors) {
+      header[name] = {{"dtype", tensor.scalar_type() == at::kByte ? "U8" : "F32"},
+                      {"shape", tensor.sizes().vec()},
+                      {"data_offsets", {offset, offset + tensor.nbytes()}}};
+      offset += tensor.nbytes();
     }
     const std::string text = header.dump();
     const uint64_t length = text.size();
     std::ofstream out(path, std::ios::binary);
     out.write(reinterpret_cast<const char*>(&length), 8);
-    out << text << data;
+    out << text;
+    for (const auto& [name, tensor] : tensors) {
+      out.write(static_cast<const char*>(tensor.const_data_ptr()), static_cast<std::streamsize>(tensor.nbytes()));
+    }
   }
 
  private:
   void Add(const std::string& name, std::vector<int64_t> shape, bool fan_in, float mean = 0) {
     at::Tensor tensor = at::empty(shape);
     noise_.Normal(tensor);
-    const double scale = fan_in ? 1 / std::sqrt(static_cast<double>(tensor.numel() / shape[0])) : 0.2;
+    const double scale = fan_in && !shape.empty() ? 1 / std::sqrt(static_cast<double>(tensor.numel() / shape[0])) : 0.2;
     tensors_[name] = tensor * scale + mean;
   }
   ImageNoise noise_;

@@ -1,93 +1,72 @@
-// CLIP's two towers in Hugging Face's layout, every size from config.json.
-// Source: transformers 4.57 modeling_clip.py.
+// CLIP's two towers, every size from the model's JSON, in either layout that checkpoints come in.
+// Sources: transformers 4.57 modeling_clip.py; open_clip 3.3 model.py and transformer.py.
 #pragma once
 
 #include <ATen/ATen.h>
 
-#include <optional>
-#include <string>
-#include <vector>
-
-#include "worker/models/layers.h"
+#include "worker/models/transformer.h"
 #include "worker/tensors/json_file.h"
 #include "worker/tensors/weights.h"
 
 namespace promptsweep::worker {
 
-// One tower's transformer. Keys that a published configuration leaves out have Hugging Face's defaults.
-struct ClipTowerConfig {
-  int64_t width = 0, ffn = 0, layers = 0, heads = 0;
-  std::string activation;
-  double eps = 1e-5;
-  ClipTowerConfig() = default;
-  // `text` chooses the defaults. Throws LoadError.
-  ClipTowerConfig(const JsonFile& json, bool text);
-};
-
 // What configurations older than the fix of the pooling rule say, whatever their end token is.
 inline constexpr int64_t kLegacyEndToken = 2;
 
-struct ClipTextConfig : ClipTowerConfig {
+struct ClipTextConfig : TransformerConfig {
   int64_t vocab = 0, length = 0, projection = 0;
   // kLegacyEndToken: pool at the largest id. Else pool at the first such id.
-  int64_t end_token = 0;
-  ClipTextConfig() = default;
-  ClipTextConfig(const JsonFile& text, int64_t projection);
+  int64_t end_token = kLegacyEndToken;
+  bool layer_scale = false;  // open_clip alone
 };
 
-struct ClipVisionConfig : ClipTowerConfig {
+struct ClipVisionConfig : TransformerConfig {
   int64_t image_size = 0, patch = 0, projection = 0;
-  ClipVisionConfig() = default;
-  ClipVisionConfig(const JsonFile& vision, int64_t projection);
+  bool layer_scale = false;  // open_clip alone
 };
 
-// Pre-norm transformer layers. Immutable; thread-safe.
-class ClipTransformer {
- public:
-  ClipTransformer(const ClipTowerConfig& config, const Weights& w);
-  // [n, length, width] -> the same.
-  at::Tensor Forward(at::Tensor x, bool causal) const;
+struct ClipConfig {
+  ClipTextConfig text;
+  ClipVisionConfig vision;
 
- private:
-  struct Layer {
-    LayerNorm norm1, norm2;
-    Linear qkv, out, fc1, fc2;
-  };
-  int64_t heads_;
-  Activation activation_;
-  std::vector<Layer> layers_;
+  // config.json. Keys that a published configuration leaves out have Hugging Face's defaults. Throws LoadError.
+  static ClipConfig HuggingFace(const JsonFile& json);
+  // "model_cfg" of open_clip_config.json. Throws LoadError, naming the key, for what is not this transformer: towers of timm or
+  // Hugging Face, ResNets, other poolings, "custom_text".
+  static ClipConfig OpenClip(const JsonFile& json);
 };
+
+enum class ClipLayout { kHuggingFace, kOpenClip };
 
 // Immutable; thread-safe. Constructors throw LoadError.
 class ClipText {
  public:
-  // Takes text_model.* (or the same without that prefix) and text_projection.
-  ClipText(const ClipTextConfig& config, const Weights& w);
+  // Hugging Face: text_model.* (or the same without that prefix) and text_projection. open_clip: the names that are not visual.*.
+  ClipText(const ClipTextConfig& config, ClipLayout layout, const Weights& w);
   // int64 [n, length] -> [n, projection], not normalised.
   at::Tensor Embed(const at::Tensor& tokens) const;
 
  private:
   ClipTextConfig config_;
   at::Tensor tokens_, positions_;
-  ClipTransformer transformer_;
+  Transformer transformer_;
   LayerNorm final_;
   Linear projection_;
 };
 
 class ClipVision {
  public:
-  // Takes vision_model.* (or the same without that prefix) and visual_projection.
-  ClipVision(const ClipVisionConfig& config, const Weights& w);
+  // Hugging Face: vision_model.* (or the same without that prefix) and visual_projection. open_clip: visual.*.
+  ClipVision(const ClipVisionConfig& config, ClipLayout layout, const Weights& w);
   // Normalised pixels [n, 3, image_size, image_size] -> [n, projection], not normalised.
   at::Tensor Embed(const at::Tensor& pixels) const;
 
  private:
-  ClipVisionConfig config_;
-  at::Tensor class_;    // [width]
-  at::Tensor patches_;  // [width, 3 * patch * patch]
-  at::Tensor positions_;
+  at::Tensor class_;  // [width]
+  PatchEmbedding patches_;
+  at::Tensor positions_;  // [1 + patches, width]
   LayerNorm before_;
-  ClipTransformer transformer_;
+  Transformer transformer_;
   LayerNorm after_;
   Linear projection_;
 };

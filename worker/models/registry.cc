@@ -21,6 +21,9 @@ struct EmbedderEntry {
 };
 constexpr EmbedderEntry kEmbedders[] = {
     {"clip", LoadClip},
+    {"open-clip", LoadOpenClip},
+    {"siglip", LoadSiglip},
+    {"dinov2", LoadDinov2},
     {"null-embed", LoadNullEmbedder},
 };
 

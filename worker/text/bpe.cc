@@ -60,6 +60,24 @@ absl::StatusOr<Bpe> Bpe::Load(const std::string& vocab_path, const std::string& 
   return bpe;
 }
 
+absl::StatusOr<Bpe> Bpe::Make(const std::string& path, absl::flat_hash_map<std::string, int64_t> ids,
+                              const std::vector<std::pair<std::string, std::string>>& merges) {
+  Bpe bpe;
+  bpe.vocab_path_ = path;
+  bpe.ids_ = std::move(ids);
+  for (const auto& [subword, id] : bpe.ids_) {
+    if (id < 0 || id > std::numeric_limits<int32_t>::max()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path, ": the id of \"", absl::Utf8SafeCEscape(subword), "\" is not a whole number from 0"));
+    }
+    bpe.size_ = std::max(bpe.size_, id + 1);
+  }
+  for (size_t i = 0; i < merges.size(); ++i) {
+    bpe.ranks_[PairKey(merges[i].first, merges[i].second)] = static_cast<int64_t>(i);
+  }
+  return bpe;
+}
+
 std::vector<std::string> Bpe::Merge(std::vector<std::string> symbols) const {
   const size_t n = symbols.size();
   constexpr size_t kNone = std::numeric_limits<size_t>::max();

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -18,6 +19,10 @@ class Bpe {
   // vocab.json maps each subword to its id (unique, 0 or more). merges.txt holds one pair a line, best first, below one header
   // line; a line that is not a pair counts as a rank that nothing has. INVALID_ARGUMENT names the file.
   [[nodiscard]] static absl::StatusOr<Bpe> Load(const std::string& vocab_path, const std::string& merges_path);
+
+  // The same from what a tokenizer.json holds: ids by subword, and pairs best first. `path` is what messages name.
+  [[nodiscard]] static absl::StatusOr<Bpe> Make(const std::string& path, absl::flat_hash_map<std::string, int64_t> ids,
+                                                const std::vector<std::pair<std::string, std::string>>& merges);
 
   // Merges neighbours of `symbols`, always the pair of lowest rank and of those the leftmost, until no pair has a rank.
   // O(n log n).

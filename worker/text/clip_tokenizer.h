@@ -1,6 +1,10 @@
 // Text as CLIP reads it, after Hugging Face's CLIPTokenizerFast (transformers 4.57): NFC, runs of white space to one space,
 // lower case code point by code point; words by 's|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+; byte-level BPE whose
 // last symbol of a word carries "</w>".
+//
+// open_clip's tokenizer first repairs text with ftfy and resolves HTML entities; that depends on ftfy's version, and the same
+// weights in Hugging Face's layout never saw it, so here both layouts read as above. Printable ASCII without entities comes out the
+// same in both.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +29,9 @@ class ClipTokenizer {
   std::vector<int64_t> Tokenize(absl::string_view text) const;
   // Cut to length() with the end token kept, then padded.
   std::vector<int64_t> Row(absl::string_view text) const;
+
+  // Pads with `id` instead.
+  void PadWith(int64_t id) { pad_ = id; }
 
   int64_t length() const { return length_; }
   int64_t end() const { return end_; }
