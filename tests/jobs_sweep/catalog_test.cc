@@ -54,6 +54,32 @@ TEST(Catalog, FindsFoldersByTheirConfiguration) {
   EXPECT_EQ(catalog.Find(folder.path() + "/c/")->digest, clip.digest);
 }
 
+TEST(Catalog, FindsEveryKindOfEmbedder) {
+  TempFolder folder;
+  const std::vector<std::tuple<std::string, std::string, std::string, int64_t>> kinds = {
+      {"config.json", R"({"model_type": "siglip", "vision_config": {"hidden_size": 1152}})", "siglip", 1152},
+      {"config.json", R"({"model_type": "siglip", "vision_config": {}})", "siglip", 768},
+      {"config.json", R"({"model_type": "dinov2", "hidden_size": 1024})", "dinov2", 1024},
+      {"config.json", R"({"model_type": "dinov2_with_registers"})", "dinov2", 768},
+      {"open_clip_config.json", R"({"model_cfg": {"embed_dim": 1280}, "preprocess_cfg": {}})", "open-clip", 1280},
+  };
+  for (size_t i = 0; i < kinds.size(); ++i) {
+    const auto& [file, json, architecture, dimensions] = kinds[i];
+    const std::string id = "e" + std::to_string(i);
+    folder.Write(id + "/" + file, json);
+    folder.Write(id + "/model.safetensors", OneTensor());
+    const ModelFolder model = Open({folder.path()}).Find(id).value();
+    EXPECT_EQ(model.architecture, architecture);
+    EXPECT_EQ(model.dimensions, dimensions) << json;
+    EXPECT_TRUE(model.embeds && !model.generates);
+  }
+  EXPECT_EQ(Open({folder.path()}).EmbedderIds().size(), kinds.size());
+  folder.Write("naflex/config.json", R"({"model_type": "siglip2"})");
+  EXPECT_THAT(Problem(Open({folder.path()}), "naflex"), HasSubstr("NaFlex"));
+  folder.Write("odd/open_clip_config.json", "[]");
+  EXPECT_THAT(Problem(Open({folder.path()}), "odd"), HasSubstr("open_clip_config.json"));
+}
+
 TEST(Catalog, FirstFolderOfANameWins) {
   TempFolder a, b;
   WriteClip(a, "c");

@@ -127,7 +127,8 @@ TEST_P(EveryEmbedder, ForwardStaysOnItsDevice) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Fixtures, EveryEmbedder,
-                         testing::Values(Fixture{"tiny-clip-quick", "clip", 10, true}, Fixture{"tiny-open-clip", "open-clip", 11, true},
+                         testing::Values(Fixture{"tiny-clip-quick", "clip", 10, true}, Fixture{"tiny-clip-gelu", "clip", 9, true},
+                                         Fixture{"tiny-open-clip", "open-clip", 11, true},
                                          Fixture{"tiny-open-clip-scaled", "open-clip", 9, true},
                                          Fixture{"tiny-siglip", "siglip", 20, true}, Fixture{"tiny-siglip2", "siglip", 12, true},
                                          Fixture{"tiny-dinov2", "dinov2", 20, false},

@@ -277,8 +277,8 @@ TEST(LoadClip, HostileConfigurationsAreRefused) {
   hostile.emplace_back("config.json", "/vision_config/image_size", kNoCount);
   hostile.emplace_back("config.json", "/vision_config/patch_size", kNoCount);
   hostile.emplace_back("preprocessor_config.json", "/image_std",
-                       std::vector<nlohmann::json>{{1, 0, 1}, {1, -1, 1}, {1, 1}, 1, {1, 1, "1"}});
-  hostile.emplace_back("preprocessor_config.json", "/image_mean", std::vector<nlohmann::json>{{1, 1}, 1, {1, 1, "1"}});
+                       std::vector<nlohmann::json>{{1, 0, 1}, {1, -1, 1}, {1, 1}, 0, {1, 1, "1"}});
+  hostile.emplace_back("preprocessor_config.json", "/image_mean", std::vector<nlohmann::json>{{1, 1}, "1", {1, 1, "1"}});
   hostile.emplace_back("preprocessor_config.json", "/rescale_factor", std::vector<nlohmann::json>{0, -1, 1e300, "1"});
   hostile.emplace_back("preprocessor_config.json", "/size", std::vector<nlohmann::json>{0, -1, 1 << 20, "224", 0.5});
   hostile.emplace_back("preprocessor_config.json", "/crop_size", std::vector<nlohmann::json>{0, 1, 1 << 20, "224"});
