@@ -78,7 +78,8 @@ void BenchOne(const ModelBenchOptions& options, const Size& size, int rounds) {
   // Again, so that a machine that grew slower or faster meanwhile favours neither.
   seconds = std::min(seconds, std::max(1e-9, Fastest(**embedder, images, rounds, rows)));
   std::printf("  promptsweep, in all   %7.2f images/s\n", options.batch / seconds);
-  for (const auto& [name, peer] : nlohmann::json::parse(*peers).items()) {
+  const auto figures = nlohmann::json::parse(*peers);
+  for (const auto& [name, peer] : figures.items()) {
     const double rate = peer.at("images_per_second");
     std::printf("  %-21s %7.2f images/s: %.2f times; vectors differ by cosine 1 - %.1e at most\n", name.c_str(), rate,
                 options.batch / seconds / rate, peer.at("cosine_distance").get<double>());
