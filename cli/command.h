@@ -53,6 +53,7 @@ void AddSteeringCommands(Commands& commands);  // limits priority extend drain
 void AddQuery(Commands& commands);
 void AddShow(Commands& commands);
 void AddVerify(Commands& commands);
+void AddReproduce(Commands& commands);
 void AddMotifs(Commands& commands);
 void AddReport(Commands& commands);
 void AddExport(Commands& commands);

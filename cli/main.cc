@@ -44,6 +44,7 @@ int Run(int argc, char** argv) {
   AddQuery(commands);
   AddShow(commands);
   AddVerify(commands);
+  AddReproduce(commands);
   AddMotifs(commands);
   AddReport(commands);
   AddExport(commands);
