@@ -39,8 +39,8 @@ class ByteProgress {
     last_ = now;
     drawn_ = bar;
     const double share = total > 0 ? static_cast<double>(done) / static_cast<double>(total) : 1;
-    std::cerr << (bar ? "\r\x1b[K" : "") << "converting: " << Bytes(done) << " of " << Bytes(total) << " (" << Percent(share) << ")"
-              << (bar ? "" : "\n") << std::flush;
+    std::cerr << (bar ? "\r\x1b[K" : "") << "converting: " << Bytes(done) << " of " << Bytes(total) << " (" << Percent(share)
+              << ")" << (bar ? "" : "\n") << std::flush;
   }
 
  private:
@@ -73,7 +73,8 @@ absl::StatusOr<int> Convert(ConvertFlags flags, const Common& common) {
   Table table({{"file", false, true, 0}, {"bytes", true}, {"sha256", false, false, 0}});
   Json files = Json::array(), sources = Json::array();
   for (const weights::ConvertedFile& file : converted->files) {
-    table.Add({file.name, common.output == OutputFormat::kTable ? Bytes(file.bytes) : absl::StrCat(file.bytes), ToHex(file.sha256)});
+    table.Add(
+        {file.name, common.output == OutputFormat::kTable ? Bytes(file.bytes) : absl::StrCat(file.bytes), ToHex(file.sha256)});
     files.push_back({{"name", file.name}, {"bytes", file.bytes}, {"sha256", ToHex(file.sha256)}});
   }
   for (const weights::ConvertedFile& file : converted->sources) {
@@ -147,8 +148,7 @@ absl::StatusOr<int> Models(std::vector<std::string> paths, const Common& common)
     const std::string digest = ToHex(finding.model.digest);
     const std::string where = finding.path.empty() ? "built in" : finding.path;
     table.Add({finding.model.id, weights::StateName(finding.state), Role(finding.model), finding.model.architecture,
-               absl::StrJoin(finding.dtypes, "+"),
-               table_form ? Grouped(finding.parameters) : absl::StrCat(finding.parameters),
+               absl::StrJoin(finding.dtypes, "+"), table_form ? Grouped(finding.parameters) : absl::StrCat(finding.parameters),
                table_form ? Bytes(bytes) : absl::StrCat(bytes), table_form ? digest.substr(0, kShortDigest) : digest,
                finding.message.empty() ? where : absl::StrCat(where, ": ", finding.message)});
     json.push_back(ToJson(finding));
@@ -162,20 +162,24 @@ absl::StatusOr<int> Models(std::vector<std::string> paths, const Common& common)
 
 void AddWeightsCommands(Commands& commands) {
   auto flags = std::make_shared<ConvertFlags>();
-  CLI::App* convert =
-      commands.Add("convert-weights", "Make a model folder from published torch or Flax weights; code in them is refused, not run",
-                   Commands::Needs::kNothing, [flags](const Common& common) { return Convert(*flags, common); });
-  convert->add_option("SRC", flags->options.source, "Folder as published: min-dalle, dalle-mini (Flax), or an embedder's .bin")->required();
+  CLI::App* convert = commands.Add("convert-weights",
+                                   "Make a model folder from published torch or Flax weights; code in them is refused, not run",
+                                   Commands::Needs::kNothing, [flags](const Common& common) { return Convert(*flags, common); });
+  convert->add_option("SRC", flags->options.source, "Folder as published: min-dalle, dalle-mini (Flax), or an embedder's .bin")
+      ->required();
   convert->add_option("DST", flags->options.target, "New folder; nothing is overwritten")->required();
-  convert->add_option("--vqgan", flags->options.vqgan, "Folder with the VQGAN of a DALL-E [SRC, vqgan/ in it or beside it]")->type_name("DIR");
-  convert->add_option("--variant", flags->options.variant, "mini or mega, where SRC holds both")->check(CLI::IsMember({"mini", "mega"}));
+  convert->add_option("--vqgan", flags->options.vqgan, "Folder with the VQGAN of a DALL-E [SRC, vqgan/ in it or beside it]")
+      ->type_name("DIR");
+  convert->add_option("--variant", flags->options.variant, "mini or mega, where SRC holds both")
+      ->check(CLI::IsMember({"mini", "mega"}));
   convert->add_option("--dtype", flags->dtype, "Type of the weights: keep, fp16, bf16 or fp32")
       ->check(CLI::IsMember({"keep", "fp16", "bf16", "fp32"}));
 
   auto paths = std::make_shared<std::vector<std::string>>();
-  CLI::App* models = commands.Add("models", "List models: what each is, its digest, and what is missing or wrong", Commands::Needs::kNothing,
-                                  [paths](const Common& common) { return Models(*paths, common); });
-  models->add_option("PATH", *paths, "Folders of models, or models' own [$PROMPTSWEEP_MODELS, else those that come with the program]");
+  CLI::App* models = commands.Add("models", "List models: what each is, its digest, and what is missing or wrong",
+                                  Commands::Needs::kNothing, [paths](const Common& common) { return Models(*paths, common); });
+  models->add_option("PATH", *paths,
+                     "Folders of models, or models' own [$PROMPTSWEEP_MODELS, else those that come with the program]");
 }
 
 }  // namespace promptsweep::cli

@@ -40,7 +40,8 @@ class Conversion {
 
   absl::StatusOr<Converted> Run() {
     std::error_code error;
-    if (!fs::is_directory(options_.source, error)) return absl::NotFoundError(absl::StrCat("no folder ", sweep::Quoted(options_.source)));
+    if (!fs::is_directory(options_.source, error))
+      return absl::NotFoundError(absl::StrCat("no folder ", sweep::Quoted(options_.source)));
     const PublishedFolder published = FindPublished(options_.source);
     done_.layout = published.Name();
     PS_ASSIGN_OR_RETURN(folder_, NewFolder::Create(options_.target));
@@ -55,12 +56,14 @@ class Conversion {
         PS_RETURN_IF_ERROR(PlanTorch(published));
         break;
       case PublishedFolder::kVqgan:
-        return Invalid(absl::StrCat(options_.source, ": the VQGAN alone draws nothing; convert the DALL-E and name this folder with --vqgan"));
-      case PublishedFolder::kNone:
         return Invalid(absl::StrCat(options_.source,
-                                    ": no weights to convert; looked for encoder.pt and decoder.pt (min-dalle), flax_model.msgpack with "
-                                    "a config.json of model_type dallebart, pytorch_model.bin and open_clip_pytorch_model.bin, in a "
-                                    "folder without .safetensors"));
+                                    ": the VQGAN alone draws nothing; convert the DALL-E and name this folder with --vqgan"));
+      case PublishedFolder::kNone:
+        return Invalid(
+            absl::StrCat(options_.source,
+                         ": no weights to convert; looked for encoder.pt and decoder.pt (min-dalle), flax_model.msgpack with "
+                         "a config.json of model_type dallebart, pytorch_model.bin and open_clip_pytorch_model.bin, in a "
+                         "folder without .safetensors"));
     }
     PS_RETURN_IF_ERROR(CheckSources());
     PS_RETURN_IF_ERROR(WriteAll());
@@ -102,7 +105,8 @@ class Conversion {
   absl::Status PlanMinDalle(const PublishedFolder& published) {
     std::string suffix;
     if (published.variants.size() > 1 && options_.variant.empty()) {
-      return Invalid(absl::StrCat(options_.source, " holds ", absl::StrJoin(published.variants, " and "), "; say which with --variant"));
+      return Invalid(
+          absl::StrCat(options_.source, " holds ", absl::StrJoin(published.variants, " and "), "; say which with --variant"));
     }
     const std::string variant = options_.variant.empty() ? published.variants.front() : options_.variant;
     if (variant == "mini" && published.variants.back() == "mini") suffix = "_mini";
@@ -119,7 +123,8 @@ class Conversion {
     if (fs::exists(path, error)) {
       PS_ASSIGN_OR_RETURN(config, ReadJson(path));
     }
-    return PlanDalle(std::move(config), std::move(tensors), absl::StrCat("vocab", suffix, ".json"), absl::StrCat("merges", suffix, ".txt"));
+    return PlanDalle(std::move(config), std::move(tensors), absl::StrCat("vocab", suffix, ".json"),
+                     absl::StrCat("merges", suffix, ".txt"));
   }
 
   absl::Status PlanFlaxDalle() {
@@ -146,8 +151,9 @@ class Conversion {
   absl::Status PlanVqgan(int64_t image_length) {
     const std::string folder = options_.vqgan.empty() ? FindVqgan(options_.source) : options_.vqgan;
     if (folder.empty()) {
-      return Invalid(absl::StrCat(options_.source, ": the VQGAN that draws its pictures is not there, in vqgan/ or beside it; name its "
-                                                   "folder (with detoker.pt, or flax_model.msgpack and config.json) with --vqgan"));
+      return Invalid(absl::StrCat(options_.source,
+                                  ": the VQGAN that draws its pictures is not there, in vqgan/ or beside it; name its "
+                                  "folder (with detoker.pt, or flax_model.msgpack and config.json) with --vqgan"));
     }
     const fs::path root(folder);
     std::error_code error;
@@ -177,7 +183,8 @@ class Conversion {
   }
 
   absl::Status PlanTorch(const PublishedFolder& published) {
-    Output output{absl::StartsWith(published.weights.front(), "open_clip") ? "open_clip_model.safetensors" : "model.safetensors", {}};
+    Output output{absl::StartsWith(published.weights.front(), "open_clip") ? "open_clip_model.safetensors" : "model.safetensors",
+                  {}};
     PS_RETURN_IF_ERROR(CheckShards(published.weights));
     for (const std::string& name : published.weights) {
       PS_ASSIGN_OR_RETURN(TensorMap tensors, Torch(In(name)));
@@ -192,7 +199,8 @@ class Conversion {
     for (const fs::directory_entry& entry : fs::directory_iterator(options_.source, error)) {
       const std::string name = entry.path().filename().string(), extension = entry.path().extension().string();
       if (!entry.is_regular_file(error) || absl::EndsWith(name, ".index.json") || name == "card.json") continue;
-      if (extension == ".json" || extension == ".txt" || extension == ".model") PS_RETURN_IF_ERROR(Copy(entry.path().string(), name));
+      if (extension == ".json" || extension == ".txt" || extension == ".model")
+        PS_RETURN_IF_ERROR(Copy(entry.path().string(), name));
     }
     outputs_.push_back(std::move(output));
     return absl::OkStatus();
@@ -243,8 +251,7 @@ class Conversion {
   absl::Status WriteAll() {
     for (const Output& output : outputs_) {
       PS_ASSIGN_OR_RETURN(const std::string place, folder_->Place(output.name));
-      PS_RETURN_IF_ERROR(
-          WriteSafetensors(place, output.tensors, options_.dtype, [&](uint64_t bytes) { return Advance(bytes); }));
+      PS_RETURN_IF_ERROR(WriteSafetensors(place, output.tensors, options_.dtype, [&](uint64_t bytes) { return Advance(bytes); }));
       PS_ASSIGN_OR_RETURN(const std::string digest, Sha256OfFile(place));
       std::error_code error;
       done_.files.push_back({output.name, fs::file_size(place, error), digest});

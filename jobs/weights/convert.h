@@ -39,8 +39,8 @@ struct Converted {
 // Writes, for a DALL-E, config.json, encoder.safetensors, decoder.safetensors, vocab.json, merges.txt, vqgan/config.json and
 // vqgan/model.safetensors; for torch weights, model.safetensors (of open_clip_pytorch_model.bin: open_clip_model.safetensors) and
 // the folder's JSON and tokenizer files; and card.json with what was read and its digests. Every file is on the disk before the
-// folder has its name. Memory stays near the largest tensor. INVALID_ARGUMENT, NOT_FOUND (no such source), CANCELLED; messages name
-// the file.
+// folder has its name. Memory stays near the largest tensor. INVALID_ARGUMENT, NOT_FOUND (no such source), CANCELLED; messages
+// name the file.
 [[nodiscard]] absl::StatusOr<Converted> ConvertWeights(const ConvertOptions& options);
 
 }  // namespace promptsweep::weights

@@ -41,7 +41,8 @@ absl::Status CheckShapes(const Shapes& expected, const TensorMap& tensors) {
                                   ShapeText(shape.sizes)));
     }
     if (!IsFloating(found->second.dtype)) {
-      return Invalid(absl::StrCat("tensor ", Quoted(name), " has type ", found->second.dtype, "; weights are F16, BF16, F32 or F64"));
+      return Invalid(
+          absl::StrCat("tensor ", Quoted(name), " has type ", found->second.dtype, "; weights are F16, BF16, F32 or F64"));
     }
   }
   for (const auto& [name, tensor] : tensors) {
@@ -54,7 +55,8 @@ absl::Status CheckShapes(const Shapes& expected, const TensorMap& tensors) {
 absl::StatusOr<int64_t> SizeOf(const TensorMap& tensors, const std::string& name, size_t rank, size_t axis) {
   const auto it = tensors.find(name);
   if (it == tensors.end()) return Invalid(absl::StrCat("tensor ", Quoted(name), " is missing"));
-  if (it->second.shape.size() != rank) return Invalid(absl::StrCat("tensor ", Quoted(name), " has shape ", ShapeText(it->second.shape)));
+  if (it->second.shape.size() != rank)
+    return Invalid(absl::StrCat("tensor ", Quoted(name), " has shape ", ShapeText(it->second.shape)));
   const int64_t size = it->second.shape[axis];
   if (size < 1 || size > kMost) return Invalid(absl::StrCat("tensor ", Quoted(name), " has shape ", ShapeText(it->second.shape)));
   return size;
@@ -147,7 +149,8 @@ void AddAttention(Shapes& shapes, const std::string& name, int64_t channels) {
 
 absl::StatusOr<std::vector<int64_t>> Wholes(const Json& config, const std::string& key) {
   std::vector<int64_t> values;
-  if (!config[key].is_array() || config[key].size() > 64) return Invalid(absl::StrCat("config: ", Quoted(key), " is not a list of whole numbers"));
+  if (!config[key].is_array() || config[key].size() > 64)
+    return Invalid(absl::StrCat("config: ", Quoted(key), " is not a list of whole numbers"));
   for (const Json& value : config[key]) {
     PS_ASSIGN_OR_RETURN(const int64_t whole, Whole(Json{{key, value}}, key));
     values.push_back(whole);
@@ -173,7 +176,8 @@ absl::Status FillVqganLevels(Json& config, const TensorMap& tensors, int64_t lev
   if (Has(config, "attn_resolutions")) return absl::OkStatus();
   config["attn_resolutions"] = Json::array();
   for (int64_t level = levels - 1; level >= 0; --level) {
-    if (tensors.count(absl::StrCat("decoder.up.", level, ".attn.0.norm.weight"))) config["attn_resolutions"].push_back(resolution >> level);
+    if (tensors.count(absl::StrCat("decoder.up.", level, ".attn.0.norm.weight")))
+      config["attn_resolutions"].push_back(resolution >> level);
   }
   return absl::OkStatus();
 }
@@ -203,7 +207,8 @@ absl::StatusOr<Json> CompleteDalleConfig(Json config, const DalleTensors& tensor
   }
   if (!Has(config, "decoder_start_token_id")) config["decoder_start_token_id"] = std::min(kStartToken, rows - 1);
   PS_ASSIGN_OR_RETURN(const int64_t start, Whole(config, "decoder_start_token_id"));
-  if (start >= rows) return Invalid(absl::StrCat("config: \"decoder_start_token_id\" ", start, " is beyond the decoder's ", rows, " rows"));
+  if (start >= rows)
+    return Invalid(absl::StrCat("config: \"decoder_start_token_id\" ", start, " is beyond the decoder's ", rows, " rows"));
   return config;
 }
 
@@ -240,10 +245,11 @@ absl::StatusOr<Json> CompleteVqganConfig(Json config, const TensorMap& tensors, 
 
 absl::Status CheckDalle(const Json& config, const DalleTensors& tensors) {
   const auto number = [&](const char* key) { return config[key].get<int64_t>(); };
-  PS_RETURN_IF_ERROR(Annotate(CheckShapes(DalleShapes(false, number("encoder_layers"), number("d_model"), number("encoder_ffn_dim"),
-                                                      number("encoder_vocab_size"), number("max_text_length")),
-                                          tensors.encoder),
-                              "encoder"));
+  PS_RETURN_IF_ERROR(
+      Annotate(CheckShapes(DalleShapes(false, number("encoder_layers"), number("d_model"), number("encoder_ffn_dim"),
+                                       number("encoder_vocab_size"), number("max_text_length")),
+                           tensors.encoder),
+               "encoder"));
   return Annotate(CheckShapes(DalleShapes(true, number("decoder_layers"), number("d_model"), number("decoder_ffn_dim"),
                                           number("image_vocab_size") + 1, number("image_length")),
                               tensors.decoder),

@@ -1,6 +1,6 @@
-// What DALL-E mini, mega and their VQGAN are made of, in the names that worker/models reads (min-dalle's and taming-transformers'):
-// tensors renamed from Flax, configurations completed from the tensors' shapes, and every tensor accounted for.
-// Sources: min-dalle's load_params.py, dalle-mini's modeling.py and configuration.py, vqgan-jax's modeling_flax_vqgan.py.
+// What DALL-E mini, mega and their VQGAN are made of, in the names that worker/models reads (min-dalle's and
+// taming-transformers'): tensors renamed from Flax, configurations completed from the tensors' shapes, and every tensor accounted
+// for. Sources: min-dalle's load_params.py, dalle-mini's modeling.py and configuration.py, vqgan-jax's modeling_flax_vqgan.py.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -25,12 +25,13 @@ struct DalleTensors {
 // A torch VQGAN without its encoder.
 [[nodiscard]] TensorMap VqganFromTorch(const TensorMap& torch);
 
-// `published` (an object; empty where there is none) with every key that the worker asks for. Sizes come from the tensors and must
-// agree with what is published. Where nothing is published: heads of 64, the start token 16384 (that of both published sizes) or
-// else the last row. INVALID_ARGUMENT.
+// `published` (an object; empty where there is none) with every key that the worker asks for. Sizes come from the tensors and
+// must agree with what is published. Where nothing is published: heads of 64, the start token 16384 (that of both published
+// sizes) or else the last row. INVALID_ARGUMENT.
 [[nodiscard]] absl::StatusOr<Json> CompleteDalleConfig(Json published, const DalleTensors& tensors);
 // Likewise; `image_length` tokens make the picture's square. Where it is not published: 32 norm groups, and `norm_eps`.
-[[nodiscard]] absl::StatusOr<Json> CompleteVqganConfig(Json published, const TensorMap& tensors, int64_t image_length, double norm_eps);
+[[nodiscard]] absl::StatusOr<Json> CompleteVqganConfig(Json published, const TensorMap& tensors, int64_t image_length,
+                                                       double norm_eps);
 
 // Exactly the tensors that the complete configuration implies, of those shapes; the scales of the norms that were trained without
 // one may be missing. INVALID_ARGUMENT names the first that is missing, too much, or of another shape.

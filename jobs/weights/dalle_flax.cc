@@ -72,12 +72,15 @@ bool Replace(const Names& names, std::string& part) {
   return true;
 }
 
-// The path within a layer, such as {"GLU_0", "Dense_0", "kernel"}.
+// The path within a layer: {"LayerNorm_0", "bias"}, {"GLU_0", "Dense_0", "kernel"}, {"FlaxBartAttention_0", "q_proj", "kernel"}.
 bool RenameInLayer(std::vector<std::string>& path, bool decoder) {
-  static const auto& glu_names = *new Names{
-      {"LayerNorm_0", "ln0"}, {"LayerNorm_1", "ln1"}, {"Dense_0", "fc0"}, {"Dense_1", "fc1"}, {"Dense_2", "fc2"}};
+  static const auto& glu_names =
+      *new Names{{"LayerNorm_0", "ln0"}, {"LayerNorm_1", "ln1"}, {"Dense_0", "fc0"}, {"Dense_1", "fc1"}, {"Dense_2", "fc2"}};
+  static const auto& projections =
+      *new Names{{"q_proj", "q_proj"}, {"k_proj", "k_proj"}, {"v_proj", "v_proj"}, {"out_proj", "out_proj"}};
   if (path.size() < 2 || !Replace(LayerNames(decoder), path[0])) return false;
-  return path[0] != "glu" || (path.size() == 3 && Replace(glu_names, path[1]));
+  if (absl::EndsWith(path[0], "_layer_norm")) return path.size() == 2;
+  return path.size() == 3 && Replace(path[0] == "glu" ? glu_names : projections, path[1]);
 }
 
 // One tensor under "model.encoder.layers." or "model.decoder.layers.".
@@ -91,7 +94,8 @@ absl::Status PlaceInLayers(const std::string& name, std::vector<std::string> pat
   if (scanned) {
     if (tensor.shape.empty() || tensor.shape[0] > kMaxLayers) return NoPlace(name);
     count = tensor.shape[0];
-  } else if (!absl::ConsumePrefix(&number, layer + "_") || !absl::SimpleAtoi(number, &first) || first < 0 || first >= kMaxLayers) {
+  } else if (!absl::ConsumePrefix(&number, layer + "_") || !absl::SimpleAtoi(number, &first) || first < 0 ||
+             first >= kMaxLayers) {
     return NoPlace(name);
   }
   // Layers that are not stacked keep the last norm in the last of them.

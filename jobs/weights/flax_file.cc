@@ -158,9 +158,9 @@ class Reader {
 
 std::string DtypeOf(absl::string_view numpy) {
   static const auto& types = *new std::map<std::string, std::string>{
-      {"float64", "F64"}, {"float32", "F32"}, {"float16", "F16"}, {"bfloat16", "BF16"}, {"int64", "I64"}, {"int32", "I32"},
-      {"int16", "I16"},   {"int8", "I8"},     {"uint8", "U8"},    {"uint16", "U16"},    {"uint32", "U32"}, {"uint64", "U64"},
-      {"bool", "BOOL"}};
+      {"float64", "F64"}, {"float32", "F32"}, {"float16", "F16"}, {"bfloat16", "BF16"}, {"int64", "I64"},
+      {"int32", "I32"},   {"int16", "I16"},   {"int8", "I8"},     {"uint8", "U8"},      {"uint16", "U16"},
+      {"uint32", "U32"},  {"uint64", "U64"},  {"bool", "BOOL"}};
   const auto it = types.find(std::string(numpy.substr(0, 16)));
   return it == types.end() ? "" : it->second;
 }

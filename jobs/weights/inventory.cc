@@ -38,9 +38,11 @@ absl::StatusOr<TensorMap> Shapes(const fs::path& path) {
 }
 
 // The keys that completing it had to add are those the worker would miss.
-absl::Status LacksNothing(const Json& config, const Json& complete, const std::string& file, const std::set<std::string>& optional) {
+absl::Status LacksNothing(const Json& config, const Json& complete, const std::string& file,
+                          const std::set<std::string>& optional) {
   for (const auto& [key, value] : complete.items()) {
-    if (!config.contains(key) && !optional.count(key)) return absl::InvalidArgumentError(absl::StrCat(file, " lacks ", sweep::Quoted(key)));
+    if (!config.contains(key) && !optional.count(key))
+      return absl::InvalidArgumentError(absl::StrCat(file, " lacks ", sweep::Quoted(key)));
   }
   return absl::OkStatus();
 }
@@ -94,14 +96,17 @@ absl::Status ReadWeights(const fs::path& folder, bool digests, Finding& finding)
 
 // A shell reads it back as one word.
 std::string ShellWord(const std::string& text) {
-  const auto plain = [](char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)) || absl::StrContains("/._-+=:,@%", c); };
+  const auto plain = [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || absl::StrContains("/._-+=:,@%", c);
+  };
   if (!text.empty() && std::all_of(text.begin(), text.end(), plain)) return text;
   return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "'\\''"}}), "'");
 }
 
 std::string ConvertCommand(const fs::path& folder, const PublishedFolder& published) {
   const auto command = [&](const std::string& name, const std::string& options) {
-    return absl::StrCat("promptsweep convert-weights ", ShellWord(folder.string()), " ", ShellWord((folder.parent_path() / name).string()), options);
+    return absl::StrCat("promptsweep convert-weights ", ShellWord(folder.string()), " ",
+                        ShellWord((folder.parent_path() / name).string()), options);
   };
   const std::string name = folder.filename().string();
   const bool dalle = published.layout == PublishedFolder::kMinDalle || published.layout == PublishedFolder::kFlaxDalle;
@@ -193,7 +198,8 @@ absl::StatusOr<std::vector<Finding>> ListModels(const std::vector<std::string>& 
       fs::directory_iterator at(root, error), end;
       for (int i = 0; !error && at != end && i < kMaxFiles; at.increment(error), ++i) {
         std::error_code ignored;
-        if (at->is_directory(ignored) && at->path().filename().string()[0] != '.' && IsCandidate(at->path())) folders.push_back(at->path());
+        if (at->is_directory(ignored) && at->path().filename().string()[0] != '.' && IsCandidate(at->path()))
+          folders.push_back(at->path());
       }
     }
     std::sort(folders.begin(), folders.end());

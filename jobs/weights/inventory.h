@@ -26,8 +26,8 @@ struct Finding {
     kBroken,       // `message` says what is missing or wrong
   };
   State state = kBroken;
-  std::string path;         // absolute; empty for what is built in
-  sweep::ModelFolder model; // kReady, kShadowed; else only the id (the folder's name) is set
+  std::string path;          // absolute; empty for what is built in
+  sweep::ModelFolder model;  // kReady, kShadowed; else only the id (the folder's name) is set
   std::string message;
   std::vector<std::string> dtypes;  // of the weights, the one with the most bytes first
   uint64_t parameters = 0;
@@ -37,8 +37,8 @@ struct Finding {
 // "ready", "unconverted", "part", "shadowed", "broken".
 [[nodiscard]] std::string StateName(Finding::State state);
 
-// What stands in `paths`: each a model's own folder, or a folder of such folders (as of ModelCatalog::Open, hidden ones left out).
-// In order of the paths, then by name. `file_digests`: also those of each file. NOT_FOUND where a path is no folder.
+// What stands in `paths`: each a model's own folder, or a folder of such folders (as of ModelCatalog::Open, hidden ones left
+// out). In order of the paths, then by name. `file_digests`: also those of each file. NOT_FOUND where a path is no folder.
 [[nodiscard]] absl::StatusOr<std::vector<Finding>> ListModels(const std::vector<std::string>& paths, bool file_digests);
 
 // The models that need no folder.

@@ -81,7 +81,8 @@ absl::Status NewFile::Failed() {
 absl::StatusOr<std::unique_ptr<NewFolder>> NewFolder::Create(const std::string& path) {
   fs::path target = fs::path(path).lexically_normal();
   if (!target.has_filename()) target = target.parent_path();
-  if (target.filename() == "." || target.filename() == ".." || target.filename().empty()) return CannotBeWritten(path, "not a new folder");
+  if (target.filename() == "." || target.filename() == ".." || target.filename().empty())
+    return CannotBeWritten(path, "not a new folder");
   std::error_code error;
   if (fs::exists(fs::symlink_status(target, error))) return Exists(path);
   const std::string part = (target.parent_path() / absl::StrCat(".", target.filename().string(), ".part")).string();

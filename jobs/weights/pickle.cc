@@ -1,6 +1,5 @@
 #include "jobs/weights/pickle.h"
 
-#include <map>
 #include <unordered_map>
 
 #include "absl/strings/numbers.h"
@@ -9,7 +8,7 @@
 #include "base/status.h"
 #include "jobs/sweep/names.h"
 #include "jobs/weights/little_endian.h"
-#include "jobs/weights/tensor.h"
+#include "jobs/weights/pickle_objects.h"
 
 namespace promptsweep::weights {
 namespace {
@@ -20,25 +19,7 @@ using Kind = PickleNode::Kind;
 // A checkpoint of a thousand tensors makes some twenty thousand values.
 constexpr size_t kMaxNodes = 2'000'000;
 constexpr size_t kMaxStack = 2'000'000;
-constexpr size_t kMaxKey = 256;
 constexpr uint8_t kMaxProtocol = 5;
-
-// The storages that hold what safetensors can.
-const std::map<std::string, std::string>& StorageTypes() {
-  static const auto& types = *new std::map<std::string, std::string>{
-      {"torch.DoubleStorage", "F64"}, {"torch.FloatStorage", "F32"}, {"torch.HalfStorage", "F16"},
-      {"torch.BFloat16Storage", "BF16"}, {"torch.LongStorage", "I64"}, {"torch.IntStorage", "I32"},
-      {"torch.ShortStorage", "I16"}, {"torch.CharStorage", "I8"}, {"torch.ByteStorage", "U8"}, {"torch.BoolStorage", "BOOL"}};
-  return types;
-}
-
-constexpr char kOrderedDict[] = "collections.OrderedDict";
-constexpr char kRebuildTensor[] = "torch._utils._rebuild_tensor_v2";
-constexpr char kRebuildParameter[] = "torch._utils._rebuild_parameter";
-
-bool IsAllowed(const std::string& name) {
-  return name == kOrderedDict || name == kRebuildTensor || name == kRebuildParameter || StorageTypes().count(name) > 0;
-}
 
 // Opcodes that run or fetch code, for a message that says what was asked.
 const char* ForbiddenOpcode(uint8_t opcode) {
@@ -161,7 +142,8 @@ class Machine {
   }
 
   absl::Status PushName(const std::string& name) {
-    if (!IsAllowed(name)) return Invalid(absl::StrCat("asks for ", Quoted(name), "; weights need no such thing, so the file is refused"));
+    if (!IsAllowedName(name))
+      return Invalid(absl::StrCat("asks for ", Quoted(name), "; weights need no such thing, so the file is refused"));
     return Push(PickleNode{Kind::kName, 0, name});
   }
 
@@ -201,64 +183,6 @@ class Machine {
     return absl::OkStatus();
   }
 
-  // ('storage', type, key, place, elements) or, in old files, with a sixth member that says what part of another it is.
-  absl::Status PushStorage(uint32_t id) {
-    const PickleNode& tuple = pickle_.nodes[id];
-    const auto is = [&](size_t i, Kind kind) { return pickle_.nodes[tuple.items[i]].kind == kind; };
-    if (tuple.kind != Kind::kTuple || tuple.items.size() < 5 || tuple.items.size() > 6 || !is(0, Kind::kText) ||
-        pickle_.nodes[tuple.items[0]].text != "storage" || !is(1, Kind::kName) || !is(2, Kind::kText) || !is(4, Kind::kInt) ||
-        pickle_.nodes[tuple.items[4]].number < 0 || (tuple.items.size() == 6 && !is(5, Kind::kNone))) {
-      return Invalid("refers to something outside that is no plain storage");
-    }
-    const auto type = StorageTypes().find(pickle_.nodes[tuple.items[1]].text);
-    if (type == StorageTypes().end()) return Invalid(absl::StrCat("a storage of type ", Quoted(pickle_.nodes[tuple.items[1]].text)));
-    if (pickle_.nodes[tuple.items[2]].text.size() > kMaxKey) return Invalid("a storage has an endless key");
-    pickle_.storages.push_back({type->second, pickle_.nodes[tuple.items[2]].text,
-                                static_cast<uint64_t>(pickle_.nodes[tuple.items[4]].number)});
-    return Push(PickleNode{Kind::kStorage, static_cast<int64_t>(pickle_.storages.size() - 1)});
-  }
-
-  absl::StatusOr<std::vector<int64_t>> Sizes(uint32_t id) const {
-    const PickleNode& tuple = pickle_.nodes[id];
-    // Before anything is copied: a tuple may be shared by many tensors.
-    if (tuple.kind != Kind::kTuple || tuple.items.size() > kMaxRank) return Invalid("a tensor's sizes are no tuple of a few numbers");
-    std::vector<int64_t> sizes;
-    for (const uint32_t item : tuple.items) {
-      if (pickle_.nodes[item].kind != Kind::kInt) return Invalid("a tensor's size or stride is no whole number");
-      sizes.push_back(pickle_.nodes[item].number);
-    }
-    return sizes;
-  }
-
-  absl::Status Reduce() {
-    PS_ASSIGN_OR_RETURN(const uint32_t arguments, Pop());
-    PS_ASSIGN_OR_RETURN(const uint32_t callee, Pop());
-    if (pickle_.nodes[callee].kind != Kind::kName || pickle_.nodes[arguments].kind != Kind::kTuple) return Invalid("calls what is no function");
-    const std::string& name = pickle_.nodes[callee].text;
-    const std::vector<uint32_t>& items = pickle_.nodes[arguments].items;
-    const auto kind = [&](size_t i) { return pickle_.nodes[items[i]].kind; };
-    if (name == kOrderedDict) {
-      if (!items.empty()) return Invalid("an OrderedDict is made from values");
-      return Push(PickleNode{Kind::kDict});
-    }
-    if (name == kRebuildTensor) {
-      if (items.size() < 6 || items.size() > 7 || kind(0) != Kind::kStorage || kind(1) != Kind::kInt ||
-          pickle_.nodes[items[1]].number < 0 || (items.size() == 7 && kind(6) != Kind::kNone)) {
-        return Invalid("a tensor that torch.save would not write so");
-      }
-      PickledTensor tensor{static_cast<uint32_t>(pickle_.nodes[items[0]].number), static_cast<uint64_t>(pickle_.nodes[items[1]].number)};
-      PS_ASSIGN_OR_RETURN(tensor.shape, Sizes(items[2]));
-      PS_ASSIGN_OR_RETURN(tensor.strides, Sizes(items[3]));
-      pickle_.tensors.push_back(std::move(tensor));
-      return Push(PickleNode{Kind::kTensor, static_cast<int64_t>(pickle_.tensors.size() - 1)});
-    }
-    if (name == kRebuildParameter) {
-      if (items.size() != 3 || kind(0) != Kind::kTensor) return Invalid("a parameter without a tensor");
-      return Push(items[0]);
-    }
-    return Invalid(absl::StrCat("calls ", Quoted(name)));
-  }
-
   // State beside an OrderedDict's items: the versions that torch's modules keep there. Not weights, so dropped.
   absl::Status Build() {
     PS_ASSIGN_OR_RETURN(const uint32_t state, Pop());
@@ -289,7 +213,7 @@ class Machine {
     PS_ASSIGN_OR_RETURN(const uint8_t opcode, Number<uint8_t>());
     if (opcode == '.') {
       PS_ASSIGN_OR_RETURN(pickle_.root, Pop());
-      if (!stack_.empty()) return Invalid("ends with values left over");
+      if (!stack_.empty() || !marks_.empty()) return Invalid("ends with values left over");
       return false;
     }
     PS_RETURN_IF_ERROR(Perform(opcode));
@@ -320,8 +244,11 @@ class Machine {
         return Push(PickleNode{Kind::kList});
       case ')':  // EMPTY_TUPLE
         return Push(PickleNode{Kind::kTuple});
-      case 'R':
-        return Reduce();
+      case 'R': {  // REDUCE
+        PS_ASSIGN_OR_RETURN(const auto call, PopMany(2));
+        PS_ASSIGN_OR_RETURN(const uint32_t made, Call(pickle_, call[0], call[1]));
+        return Push(made);
+      }
       case 'b':
         return Build();
       case '0':  // POP
@@ -366,8 +293,8 @@ class Machine {
       case 'G':  // BINFLOAT
         PS_RETURN_IF_ERROR(Bytes(8).status());
         return Push(PickleNode{Kind::kFloat});
-      case 'U':     // SHORT_BINSTRING
-      case 0x8c:    // SHORT_BINUNICODE
+      case 'U':   // SHORT_BINSTRING
+      case 0x8c:  // SHORT_BINUNICODE
         return PushText(Counted<uint8_t>());
       case 'T':  // BINSTRING
       case 'X':  // BINUNICODE
@@ -444,7 +371,8 @@ class Machine {
       }
       case 'Q': {  // BINPERSID
         PS_ASSIGN_OR_RETURN(const uint32_t id, Pop());
-        return PushStorage(id);
+        PS_ASSIGN_OR_RETURN(const uint32_t storage, AddStorage(pickle_, id));
+        return Push(storage);
       }
       default: {
         const char* name = ForbiddenOpcode(opcode);

@@ -46,8 +46,8 @@ struct Pickle {
   const PickleNode& at(uint32_t node) const { return nodes[node]; }
 };
 
-// Reads the pickle that `bytes` begin with; time and memory are linear in its length. INVALID_ARGUMENT, naming the byte and what it
-// asked for.
+// Reads the pickle that `bytes` begin with; time and memory are linear in its length. INVALID_ARGUMENT, naming the byte and what
+// it asked for.
 [[nodiscard]] absl::StatusOr<Pickle> ReadPickle(absl::string_view bytes);
 
 }  // namespace promptsweep::weights

@@ -34,11 +34,13 @@ std::string DtypeFor(const Tensor& tensor, const std::string& wanted) {
   return !wanted.empty() && IsFloating(tensor.dtype) ? wanted : tensor.dtype;
 }
 
-absl::Status WriteSafetensors(const std::string& path, const TensorMap& tensors, const std::string& dtype, const Progress& progress) {
+absl::Status WriteSafetensors(const std::string& path, const TensorMap& tensors, const std::string& dtype,
+                              const Progress& progress) {
   std::vector<const Entry*> order;
   for (const Entry& entry : tensors) {
     if (entry.first == kMetadata || !sweep::IsUtf8Text(entry.first)) {
-      return absl::InvalidArgumentError(absl::StrCat("tensor ", sweep::Quoted(entry.first), " has no name that safetensors allows"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("tensor ", sweep::Quoted(entry.first), " has no name that safetensors allows"));
     }
     order.push_back(&entry);
   }
@@ -67,7 +69,8 @@ absl::Status WriteSafetensors(const std::string& path, const TensorMap& tensors,
   };
   for (const Entry* entry : order) {
     const absl::Status status = Stream(entry->second, DtypeFor(entry->second, dtype), write);
-    if (absl::IsInvalidArgument(status) && file->failed().ok()) return Annotate(status, absl::StrCat("tensor ", sweep::Quoted(entry->first)));
+    if (absl::IsInvalidArgument(status) && file->failed().ok())
+      return Annotate(status, absl::StrCat("tensor ", sweep::Quoted(entry->first)));
     PS_RETURN_IF_ERROR(status);
   }
   return file->Finish();

@@ -54,21 +54,6 @@ void CopyMatrix(size_t item, const char* from, uint64_t row_stride, uint64_t col
   }
 }
 
-float FloatFromBrain(uint16_t brain) {
-  const uint32_t bits = uint32_t{brain} << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-// Round to nearest even; NaN stays NaN.
-uint16_t BrainFromFloat(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  if (std::isnan(value)) return static_cast<uint16_t>(bits >> 16 | 0x40);
-  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
 template <typename T>
 T Load(const char* from, uint64_t i) {
   T value;
@@ -76,32 +61,60 @@ T Load(const char* from, uint64_t i) {
   return value;
 }
 
-template <typename T>
-void Store(char* to, uint64_t i, T value) {
-  std::memcpy(to + i * sizeof value, &value, sizeof value);
-}
-
-double ReadFloating(absl::string_view dtype, const char* from, uint64_t i) {
-  if (dtype == "F64") return Load<double>(from, i);
-  if (dtype == "F32") return Load<float>(from, i);
-  return dtype == "F16" ? FloatFromHalf(Load<uint16_t>(from, i)) : FloatFromBrain(Load<uint16_t>(from, i));
-}
-
-// What was stored, read back.
-double WriteFloating(absl::string_view dtype, char* to, uint64_t i, double value) {
-  if (dtype == "F64") {
-    Store(to, i, value);
-    return value;
+// The floating types: their bits, and how they become numbers and come of them. Narrow ones go by way of float, as in torch.
+struct Double {
+  using Bits = double;
+  static double Decode(Bits bits) { return bits; }
+  static Bits Encode(double value) { return value; }
+};
+struct Single {
+  using Bits = float;
+  static double Decode(Bits bits) { return bits; }
+  static Bits Encode(double value) { return static_cast<float>(value); }
+};
+struct Half {
+  using Bits = uint16_t;
+  static double Decode(Bits bits) { return FloatFromHalf(bits); }
+  static Bits Encode(double value) { return HalfFromFloat(static_cast<float>(value)); }
+};
+struct Brain {
+  using Bits = uint16_t;
+  static double Decode(Bits bits) {
+    const uint32_t wide = uint32_t{bits} << 16;
+    return Load<float>(reinterpret_cast<const char*>(&wide), 0);
   }
-  // By way of float, as torch does.
-  const auto single = static_cast<float>(value);
-  if (dtype == "F32") {
-    Store(to, i, single);
-    return single;
+  // To nearest even; NaN stays NaN.
+  static Bits Encode(double value) {
+    const auto single = static_cast<float>(value);
+    const auto bits = Load<uint32_t>(reinterpret_cast<const char*>(&single), 0);
+    if (std::isnan(single)) return static_cast<Bits>(bits >> 16 | 0x40);
+    return static_cast<Bits>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
   }
-  const uint16_t bits = dtype == "F16" ? HalfFromFloat(single) : BrainFromFloat(single);
-  Store(to, i, bits);
-  return dtype == "F16" ? FloatFromHalf(bits) : FloatFromBrain(bits);
+};
+
+// How many elements were converted before a finite one would have become infinite.
+template <typename From, typename To>
+uint64_t Convert(const char* from, uint64_t count, char* to) {
+  for (uint64_t i = 0; i < count; ++i) {
+    const double value = From::Decode(Load<typename From::Bits>(from, i));
+    const typename To::Bits bits = To::Encode(value);
+    if (std::isfinite(value) && !std::isfinite(To::Decode(bits))) return i;
+    std::memcpy(to + i * sizeof bits, &bits, sizeof bits);
+  }
+  return count;
+}
+using Converter = uint64_t (*)(const char*, uint64_t, char*);
+
+template <typename From>
+Converter ConverterFrom(absl::string_view to) {
+  if (to == "F64") return &Convert<From, Double>;
+  if (to == "F32") return &Convert<From, Single>;
+  return to == "F16" ? &Convert<From, Half> : &Convert<From, Brain>;
+}
+Converter ConverterOf(absl::string_view from, absl::string_view to) {
+  if (from == "F64") return ConverterFrom<Double>(to);
+  if (from == "F32") return ConverterFrom<Single>(to);
+  return from == "F16" ? ConverterFrom<Half>(to) : ConverterFrom<Brain>(to);
 }
 
 // Collects elements and hands them on, converted, when there are enough.
@@ -130,12 +143,8 @@ class Block {
     const uint64_t count = std::exchange(used_, 0);
     if (count == 0) return absl::OkStatus();
     if (from_ == to_) return sink_({raw_.data(), count * item_});
-    for (uint64_t i = 0; i < count; ++i) {
-      const double value = ReadFloating(from_, raw_.data(), i);
-      const double stored = WriteFloating(to_, converted_.data(), i, value);
-      if (std::isfinite(value) && !std::isfinite(stored)) {
-        return absl::InvalidArgumentError(absl::StrCat("holds ", value, ", beyond what ", to_, " can hold"));
-      }
+    if (ConverterOf(from_, to_)(raw_.data(), count, converted_.data()) != count) {
+      return absl::InvalidArgumentError(absl::StrCat("holds a value beyond what ", to_, " can hold"));
     }
     return sink_({converted_.data(), count * sweep::SafetensorsItemSize(to_)});
   }

@@ -1,5 +1,5 @@
-// A tensor inside a file that is mapped: where its elements are, in which order, and how to read them out. Nothing is copied until
-// it is streamed.
+// A tensor inside a file that is mapped: where its elements are, in which order, and how to read them out. Nothing is copied
+// until it is streamed.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +18,10 @@ inline constexpr size_t kMaxRank = 16;
 
 // A value. Views of one storage share `pieces`, whose bytes somebody else keeps.
 struct Tensor {
-  std::string dtype;              // as safetensors names it: "F32", "F16", "BF16", "I64", ...
+  std::string dtype;  // as safetensors names it: "F32", "F16", "BF16", "I64", ...
   std::vector<int64_t> shape;
-  std::vector<int64_t> strides;   // in elements, not negative
-  uint64_t offset = 0;            // of the first element in the storage, in elements
+  std::vector<int64_t> strides;                                  // in elements, not negative
+  uint64_t offset = 0;                                           // of the first element in the storage, in elements
   std::shared_ptr<const std::vector<absl::string_view>> pieces;  // the storage, in order; each holds whole elements
 
   // Of a checked tensor.

@@ -63,7 +63,8 @@ class Collector {
     for (size_t i = 0; i < dict.items.size(); i += 2) {
       if (++visits_ > kMaxVisits) return Invalid("far more tensors than a checkpoint has");
       const std::string& key = pickle_.at(dict.items[i]).text;
-      if (prefix.size() + key.size() > kMaxName) return Invalid(absl::StrCat("tensor ", Quoted(prefix + key.substr(0, kMaxName)), " has an endless name"));
+      if (prefix.size() + key.size() > kMaxName)
+        return Invalid(absl::StrCat("tensor ", Quoted(prefix + key.substr(0, kMaxName)), " has an endless name"));
       const std::string name = prefix + key;
       const PickleNode& value = pickle_.at(dict.items[i + 1]);
       if (value.kind == Kind::kDict) {
@@ -76,7 +77,8 @@ class Collector {
       if (__builtin_add_overflow(total_, tensor->bytes(), &total_) || total_ > most_) {
         return Invalid("its tensors add up to more than four times the file");
       }
-      if (!tensors_.emplace(name, *std::move(tensor)).second) return Invalid(absl::StrCat("tensor ", Quoted(name), " comes twice"));
+      if (!tensors_.emplace(name, *std::move(tensor)).second)
+        return Invalid(absl::StrCat("tensor ", Quoted(name), " comes twice"));
     }
     return absl::OkStatus();
   }
@@ -119,7 +121,8 @@ absl::StatusOr<TensorMap> ReadArchive(absl::string_view bytes) {
     if (entry.name == root + "constants.pkl") return Invalid("a TorchScript program, not weights");
     if (absl::StartsWith(entry.name, root + "data/")) contents[entry.name.substr(root.size() + 5)] = entry.content;
   }
-  if (pickled->content.size() > kMaxPickle) return Invalid(absl::StrCat("its data.pkl of ", pickled->content.size(), " bytes is no list of tensors"));
+  if (pickled->content.size() > kMaxPickle)
+    return Invalid(absl::StrCat("its data.pkl of ", pickled->content.size(), " bytes is no list of tensors"));
   PS_ASSIGN_OR_RETURN(const Pickle pickle, ReadPickle(pickled->content));
   return Collector(pickle, contents, bytes.size()).Run();
 }
@@ -135,10 +138,12 @@ absl::StatusOr<TensorMap> ReadLegacy(absl::string_view bytes) {
     parts.push_back(*std::move(part));
     const PickleNode& root = parts.back().at(parts.back().root);
     if (i == 0 && (root.kind != Kind::kLong || root.text != kLegacyMagic)) return Invalid("a pickle, but not one of torch.save");
-    if (i == 1 && (root.kind != Kind::kInt || root.number != kLegacyProtocol)) return Invalid("of a form of torch.save that is not known");
+    if (i == 1 && (root.kind != Kind::kInt || root.number != kLegacyProtocol))
+      return Invalid("of a form of torch.save that is not known");
   }
   const PickleNode& little = parts[2].at(Member(parts[2], "little_endian"));
-  if (little.kind == Kind::kBool && little.number == 0) return Invalid("its numbers are big-endian; only little-endian files are read");
+  if (little.kind == Kind::kBool && little.number == 0)
+    return Invalid("its numbers are big-endian; only little-endian files are read");
   const Pickle& pickle = parts[3];
   const PickleNode& keys = parts[4].at(parts[4].root);
   if (keys.kind != Kind::kList) return Invalid("the list of its storages is missing");
@@ -155,7 +160,8 @@ absl::StatusOr<TensorMap> ReadLegacy(absl::string_view bytes) {
         size > bytes.size() - 8) {
       return Invalid(absl::StrCat("truncated or damaged at storage ", Quoted(key)));
     }
-    if (!contents.emplace(key, bytes.substr(8, size)).second) return Invalid(absl::StrCat("storage ", Quoted(key), " comes twice"));
+    if (!contents.emplace(key, bytes.substr(8, size)).second)
+      return Invalid(absl::StrCat("storage ", Quoted(key), " comes twice"));
     bytes.remove_prefix(8 + size);
   }
   if (!bytes.empty()) return Invalid(absl::StrCat(bytes.size(), " bytes at the end belong to no storage"));
@@ -181,7 +187,8 @@ absl::Status CheckCrc(absl::string_view bytes, const std::function<absl::Status(
       rest.remove_prefix(part.size());
       PS_RETURN_IF_ERROR(progress(part.size()));
     }
-    if (crc != entry.crc32) return Invalid(absl::StrCat("damaged: entry ", Quoted(entry.name), " does not have the CRC-32 that the archive says"));
+    if (crc != entry.crc32)
+      return Invalid(absl::StrCat("damaged: entry ", Quoted(entry.name), " does not have the CRC-32 that the archive says"));
   }
   return absl::OkStatus();
 }

@@ -31,7 +31,8 @@ struct Directory {
 absl::StatusOr<Directory> FindDirectory(absl::string_view bytes) {
   const size_t first = bytes.size() > kEndBytes + kMaxComment ? bytes.size() - kEndBytes - kMaxComment : 0;
   for (size_t at = bytes.size() < kEndBytes ? 0 : bytes.size() - kEndBytes + 1; at-- > first;) {
-    if (LittleEndian<uint32_t>(bytes, at) != kEnd || at + kEndBytes + LittleEndian<uint16_t>(bytes, at + 20) != bytes.size()) continue;
+    if (LittleEndian<uint32_t>(bytes, at) != kEnd || at + kEndBytes + LittleEndian<uint16_t>(bytes, at + 20) != bytes.size())
+      continue;
     Directory directory{LittleEndian<uint16_t>(bytes, at + 10), LittleEndian<uint32_t>(bytes, at + 16),
                         LittleEndian<uint32_t>(bytes, at + 12)};
     if (at >= kEnd64LocatorBytes && LittleEndian<uint32_t>(bytes, at - kEnd64LocatorBytes) == kEnd64Locator) {
@@ -133,7 +134,8 @@ absl::StatusOr<std::vector<ZipEntry>> ReadZip(absl::string_view bytes) {
   for (uint64_t i = 0; i < directory.entries; ++i) {
     PS_ASSIGN_OR_RETURN(Header header, NextHeader(headers));
     PS_ASSIGN_OR_RETURN(header.entry.content, Content(bytes.substr(0, directory.begin), header));
-    if (!names.insert(header.entry.name).second) return Invalid(absl::StrCat("entry ", Quoted(header.entry.name), " comes twice"));
+    if (!names.insert(header.entry.name).second)
+      return Invalid(absl::StrCat("entry ", Quoted(header.entry.name), " comes twice"));
     ranges.emplace_back(header.local, static_cast<uint64_t>(header.entry.content.data() - bytes.data()) + header.size);
     entries.push_back(std::move(header.entry));
   }

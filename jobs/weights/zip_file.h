@@ -1,5 +1,5 @@
-// The entries of a zip archive as torch.save writes it: stored, not compressed, so that an entry's content is a range of the file.
-// Format: PKWARE APPNOTE 6.3.10, sections 4.3 (structure) and 4.5.3 (zip64).
+// The entries of a zip archive as torch.save writes it: stored, not compressed, so that an entry's content is a range of the
+// file. Format: PKWARE APPNOTE 6.3.10, sections 4.3 (structure) and 4.5.3 (zip64).
 #pragma once
 
 #include <cstdint>

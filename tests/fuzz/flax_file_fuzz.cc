@@ -1,5 +1,5 @@
-// Any bytes as a file of flax.serialization: refused, or tensors whose every element can be read; the renaming of DALL-E's and the
-// VQGAN's tensors then refuses or keeps every one.
+// Any bytes as a file of flax.serialization: refused, or tensors whose every element can be read; the renaming of DALL-E's and
+// the VQGAN's tensors then refuses or keeps every one.
 #include "jobs/weights/dalle.h"
 #include "jobs/weights/flax_file.h"
 #include "tests/fuzz/fuzz.h"

@@ -1,5 +1,5 @@
-// Any bytes as a file of torch.save: refused, or tensors whose every element can be read. Bytes that begin as neither form are read as
-// a pickle alone.
+// Any bytes as a file of torch.save: refused, or tensors whose every element can be read. Bytes that begin as neither form are
+// read as a pickle alone.
 #include "jobs/weights/pickle.h"
 #include "jobs/weights/torch_file.h"
 #include "jobs/weights/zip_file.h"
@@ -10,7 +10,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const absl::string_view bytes = Input(data, size);
   if (!weights::IsZip(bytes)) {
     const auto pickle = weights::ReadPickle(bytes);
-    PS_CHECK(pickle.ok() ? pickle->size <= size && pickle->root < pickle->nodes.size() : absl::IsInvalidArgument(pickle.status()));
+    PS_CHECK(pickle.ok() ? pickle->size <= size && pickle->root < pickle->nodes.size()
+                         : absl::IsInvalidArgument(pickle.status()));
   }
   const auto tensors = weights::ReadTorchFile(bytes);
   if (!tensors.ok()) {

@@ -1,5 +1,5 @@
-// Proves that both published forms of one DALL-E become the folder that the worker's own fixture is, that nothing missing, too much or
-// damaged gets through, and that what fails leaves nothing behind.
+// Proves that both published forms of one DALL-E become the folder that the worker's own fixture is, that nothing missing, too
+// much or damaged gets through, and that what fails leaves nothing behind.
 #include "jobs/weights/convert.h"
 
 #include <fcntl.h>
@@ -44,7 +44,8 @@ class Convert : public testing::Test {
 
   // min-dalle's cache: no configurations.
   void WriteMinDalle(const std::string& suffix = "", bool config = true) {
-    for (const char* part : {"encoder", "decoder"}) folder_.Write(absl::StrCat("src/", part, suffix, ".pt"), Fixture(absl::StrCat(part, ".pt")));
+    for (const char* part : {"encoder", "decoder"})
+      folder_.Write(absl::StrCat("src/", part, suffix, ".pt"), Fixture(absl::StrCat(part, ".pt")));
     WriteTokens(suffix);
     folder_.Write("src/detoker.pt", Fixture("detoker.pt"));
     if (config) folder_.Write(absl::StrCat("src/config", suffix, ".json"), Published().dump());
@@ -67,7 +68,9 @@ class Convert : public testing::Test {
   // The fixture's configuration without what shapes tell.
   static Json Published() {
     Json config = Json::parse(TinyDalle("config.json"));
-    for (const char* key : {"image_length", "max_text_length", "encoder_vocab_size", "image_vocab_size", "decoder_layers", "model_type"}) config.erase(key);
+    for (const char* key :
+         {"image_length", "max_text_length", "encoder_vocab_size", "image_vocab_size", "decoder_layers", "model_type"})
+      config.erase(key);
     config["model_type"] = "dallebart";
     config["normalize_text"] = true;
     return config;
@@ -83,14 +86,15 @@ class Convert : public testing::Test {
     const bool there = fs::exists(options_.target);
     auto converted = ConvertWeights(options_);
     EXPECT_FALSE(converted.ok());
-    if (!there) EXPECT_FALSE(fs::exists(options_.target));
+    EXPECT_EQ(fs::exists(options_.target), there);
     for (const auto& entry : fs::directory_iterator(folder_.path())) EXPECT_NE(entry.path().extension(), ".part");
     return std::string(converted.status().message());
   }
   std::string Written(const std::string& name) const { return ReadFile(options_.target + "/" + name); }
   void ExpectTheTinyDalle() const {
-    EXPECT_THAT(Names(options_.target), UnorderedElementsAre("card.json", "config.json", "encoder.safetensors", "decoder.safetensors", "vocab.json",
-                                                             "merges.txt", "vqgan/config.json", "vqgan/model.safetensors"));
+    EXPECT_THAT(Names(options_.target),
+                UnorderedElementsAre("card.json", "config.json", "encoder.safetensors", "decoder.safetensors", "vocab.json",
+                                     "merges.txt", "vqgan/config.json", "vqgan/model.safetensors"));
     for (const char* file : {"encoder.safetensors", "decoder.safetensors", "vqgan/model.safetensors"}) {
       EXPECT_EQ(ContentsOf(Written(file)), ContentsOf(TinyDalle(file))) << file;
     }
@@ -227,12 +231,15 @@ TEST_F(Convert, EveryTensorIsAccountedFor) {
               HasSubstr("tensor \"layers.1.self_attn.k_proj.weight\" of shape [24, 24] is missing"));
   EXPECT_THAT(problem([](auto& items) { items.erase("layers.0.self_attn_layer_norm.weight"); }),
               HasSubstr("\"layers.0.self_attn_layer_norm.weight\" of shape [24] is missing"));
-  EXPECT_THAT(problem([](auto& items) { items["extra"] = items["final_ln.bias"]; }), HasSubstr("\"extra\" is not part of this architecture"));
-  EXPECT_THAT(problem([](auto& items) { items["layers.7.glu.fc0.weight"] = items["layers.0.glu.fc0.weight"]; }), HasSubstr("\"layers.7.glu.fc0.weight\" is not part"));
+  EXPECT_THAT(problem([](auto& items) { items["extra"] = items["final_ln.bias"]; }),
+              HasSubstr("\"extra\" is not part of this architecture"));
+  EXPECT_THAT(problem([](auto& items) { items["layers.7.glu.fc0.weight"] = items["layers.0.glu.fc0.weight"]; }),
+              HasSubstr("\"layers.7.glu.fc0.weight\" is not part"));
   EXPECT_THAT(problem([](auto& items) { items["layers.1.glu.fc2.weight"] = items["layers.1.glu.fc0.weight"]; }),
               HasSubstr("\"layers.1.glu.fc2.weight\" has shape [29, 24]; the others imply [24, 29]"));
   EXPECT_THAT(problem([](auto& items) { items["final_ln.bias"] = "N"; }), HasSubstr("\"final_ln.bias\" is no tensor"));
-  EXPECT_THAT(problem([](auto& items) { items["a"] = Name("os", "system") + Text("true") + "\x85R"; }), AllOf(HasSubstr("src/encoder.pt: "), HasSubstr("\"os.system\"")));
+  EXPECT_THAT(problem([](auto& items) { items["a"] = Name("os", "system") + Text("true") + "\x85R"; }),
+              AllOf(HasSubstr("src/encoder.pt: "), HasSubstr("\"os.system\"")));
   // The scales that the published weights lack may be there or not.
   folder_.Write("src/encoder.pt", EncoderPt([](auto& items) { items["final_ln.weight"] = items["final_ln.bias"]; }));
   Run();
@@ -279,7 +286,8 @@ TEST_F(Convert, MissingAndDamagedFilesAreNamed) {
   flipped[flipped.size() / 2] ^= 1;
   EXPECT_THAT(broken("decoder.pt", flipped), AllOf(HasSubstr("src/decoder.pt: damaged"), HasSubstr("CRC-32")));
   EXPECT_THAT(broken("decoder.pt", Fixture("decoder.pt").substr(0, 9000)), HasSubstr("src/decoder.pt: truncated"));
-  EXPECT_THAT(broken("encoder.pt", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"), HasSubstr("git lfs pull"));
+  EXPECT_THAT(broken("encoder.pt", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
+              HasSubstr("git lfs pull"));
   fs::remove(folder_.path() + "/src/vocab.json");
   EXPECT_THAT(Problem(), HasSubstr("src/vocab.json: No such file"));
   fs::remove(folder_.path() + "/src/decoder.pt");
@@ -361,7 +369,7 @@ TEST_F(Convert, TorchWeightsOfEmbeddersBecomeSafetensors) {
   folder_.Write("src/merges.txt", "#version\n");
   folder_.Write("src/README.md", "no part of the model");
   const Converted done = Run();
-  EXPECT_EQ(done.tensors, 22u);
+  EXPECT_EQ(done.tensors, 23u);
   EXPECT_THAT(Names(options_.target), UnorderedElementsAre("config.json", "merges.txt", "model.safetensors", "card.json"));
   EXPECT_EQ(ContentsOf(Written("model.safetensors")), ContentsOf(Fixture("many.safetensors")));
   options_.target += "2";

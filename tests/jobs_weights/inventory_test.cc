@@ -62,8 +62,8 @@ TEST_F(Inventory, EachFolderIsToldForItself) {
   EXPECT_EQ(by_name["bad"].message, "vqgan/model.safetensors is missing");
   EXPECT_EQ(by_name["min-dalle"].state, Finding::kUnconverted);
   const std::string root = folder_.path();
-  EXPECT_THAT(by_name["min-dalle"].message, HasSubstr("DALL-E (min-dalle, mini); run: promptsweep convert-weights " + root + "/min-dalle " + root +
-                                                      "/min-dalle-converted"));
+  EXPECT_THAT(by_name["min-dalle"].message, HasSubstr("DALL-E (min-dalle, mini); run: promptsweep convert-weights " + root +
+                                                      "/min-dalle " + root + "/min-dalle-converted"));
   EXPECT_THAT(by_name["both"].message, HasSubstr(root + "/both-mini --variant mini (or --variant mega)"));
   EXPECT_THAT(by_name["flax"].message, HasSubstr("DALL-E (Flax); run: "));
   EXPECT_EQ(by_name["vqgan"].state, Finding::kPart);
@@ -122,13 +122,15 @@ TEST_F(Inventory, OfOneIdTheFirstIsTaken) {
 
 TEST_F(Inventory, WhatWasConvertedIsReady) {
   folder_.Write("src/flax_model.msgpack", Fixture("dalle.msgpack"));
-  for (const char* name : {"config.json", "vocab.json", "merges.txt", "vqgan/config.json"}) folder_.Write(std::string("src/") + name, TinyDalle(name));
+  for (const char* name : {"config.json", "vocab.json", "merges.txt", "vqgan/config.json"})
+    folder_.Write(std::string("src/") + name, TinyDalle(name));
   folder_.Write("src/vqgan/flax_model.msgpack", Fixture("vqgan.msgpack"));
   ASSERT_TRUE(ConvertWeights({.source = folder_.path() + "/src", .target = folder_.path() + "/dst"}).ok());
   const auto findings = ListModels({folder_.path() + "/dst"}, true);
   ASSERT_TRUE(findings.ok());
   EXPECT_EQ(findings->front().state, Finding::kReady) << findings->front().message;
-  for (const WeightFile& file : findings->front().files) EXPECT_EQ(file.sha256, Sha256Of(ReadFile(folder_.path() + "/dst/" + file.name)));
+  for (const WeightFile& file : findings->front().files)
+    EXPECT_EQ(file.sha256, Sha256Of(ReadFile(folder_.path() + "/dst/" + file.name)));
 }
 
 TEST(BuiltIn, NeedNoFolder) {

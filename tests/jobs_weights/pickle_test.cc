@@ -37,9 +37,10 @@ TEST(Pickle, WhateverCouldRunIsRefusedByName) {
   EXPECT_THAT(Problem(PickleOf(Name("collections", "OrderedDict") + ")R" + Text("x") + "b")), HasSubstr("BUILD"));
   EXPECT_THAT(Problem(PickleOf("\x97")), HasSubstr("NEXT_BUFFER"));
   EXPECT_THAT(Problem(PickleOf("\xff")), HasSubstr("0xff"));
-  for (const char* name : {"torch.load", "torch.hub.load", "torch._utils._rebuild_device_tensor_from_numpy", "torch.storage._load_from_bytes",
-                           "collections.OrderedDict.clear", "torch.ComplexFloatStorage", "torch.Tensor", "numpy.core.multiarray._reconstruct",
-                           "collections\x00.OrderedDict", "collections. OrderedDict", "collections.defaultdict"}) {
+  for (const char* name :
+       {"torch.load", "torch.hub.load", "torch._utils._rebuild_device_tensor_from_numpy", "torch.storage._load_from_bytes",
+        "collections.OrderedDict.clear", "torch.ComplexFloatStorage", "torch.Tensor", "numpy.core.multiarray._reconstruct",
+        "collections\x00.OrderedDict", "collections. OrderedDict", "collections.defaultdict"}) {
     const std::string whole = name;
     const size_t dot = whole.rfind('.');
     if (dot == std::string::npos) continue;
@@ -57,17 +58,55 @@ TEST(Pickle, AllowedNamesCannotBeCalledOtherwise) {
   EXPECT_THAT(Problem(PickleOf("NQ")), HasSubstr("no plain storage"));
   EXPECT_THAT(Problem(PickleOf("(" + Text("module") + Name("torch", "FloatStorage") + Text("0") + Text("cpu") + Whole(4) + "tQ")),
               HasSubstr("no plain storage"));
-  EXPECT_THAT(Problem(PickleOf("(" + Text("storage") + Name("collections", "OrderedDict") + Text("0") + Text("cpu") + Whole(4) + "tQ")),
-              HasSubstr("collections.OrderedDict"));
+  EXPECT_THAT(
+      Problem(PickleOf("(" + Text("storage") + Name("collections", "OrderedDict") + Text("0") + Text("cpu") + Whole(4) + "tQ")),
+      HasSubstr("collections.OrderedDict"));
   EXPECT_THAT(Problem(PickleOf(StorageRef("0", -4))), HasSubstr("no plain storage"));
   EXPECT_THAT(Problem(PickleOf(StorageRef(std::string(300, 'k'), 4))), HasSubstr("endless key"));
 }
 
 TEST(Pickle, DamagedStacksAreRefused) {
-  for (const char* bytes : {".", "N", "0.", "1.", "NN.", "(N.", "t.", "u.", "}Nu.", "s.", "}s.", "NNNs.", "}NNs.", "a.", "NNa.", "(e.",
-                            "N(Ne.", "q", "q\x01.", "h\x01.", "\x94.", "j\x01\x01.", "gx\n.", "Nh\x07.", "\x85.", "N\x86.", "\x93.", "NN\x93.",
-                            "Q.", "R.", "b.", "}b.", "(.", "cos\n", "cos", "X\xff\xff\xff\xff", "\x8b\xff\xff\xff\xff", "\x80\x06.", "Ix\n.",
-                            "G1234567", "\x95\x01."}) {
+  for (const char* bytes : {".",
+                            "N",
+                            "0.",
+                            "1.",
+                            "NN.",
+                            "(N.",
+                            "t.",
+                            "u.",
+                            "}Nu.",
+                            "s.",
+                            "}s.",
+                            "NNNs.",
+                            "}NNs.",
+                            "a.",
+                            "NNa.",
+                            "(e.",
+                            "N(Ne.",
+                            "q",
+                            "q\x01.",
+                            "h\x01.",
+                            "\x94.",
+                            "j\x01\x01.",
+                            "gx\n.",
+                            "Nh\x07.",
+                            "\x85.",
+                            "N\x86.",
+                            "\x93.",
+                            "NN\x93.",
+                            "Q.",
+                            "R.",
+                            "b.",
+                            "}b.",
+                            "(.",
+                            "cos\n",
+                            "cos",
+                            "X\xff\xff\xff\xff",
+                            "\x8b\xff\xff\xff\xff",
+                            "\x80\x06.",
+                            "Ix\n.",
+                            "G1234567",
+                            "\x95\x01."}) {
     EXPECT_FALSE(ReadPickle(bytes).ok()) << bytes;
   }
 }
@@ -86,7 +125,8 @@ TEST(Pickle, ValuesComeOutAsPythonMadeThem) {
   EXPECT_EQ(root("I01\n.").number, 1);
   EXPECT_EQ(root("L12345L\n.").number, 12345);
   EXPECT_EQ(root(PickleOf("NNN\x87")).items.size(), 3u);
-  const std::string ordered = Name("collections", "OrderedDict") + ")R(" + Text("a") + "N" + Text("b") + "Nu}(" + Text("_metadata") + "}ub";
+  const std::string ordered =
+      Name("collections", "OrderedDict") + ")R(" + Text("a") + "N" + Text("b") + "Nu}(" + Text("_metadata") + "}ub";
   EXPECT_EQ(root(PickleOf(ordered)).items.size(), 4u) << "the state of an OrderedDict is dropped";
 }
 
@@ -96,9 +136,13 @@ TEST(Pickle, LongOnesStayLinear) {
   for (int i = 0; i < 1000; ++i) tuple += "N";
   std::string shared = PickleOf(tuple + "tq\x01" + "0]");
   shared.pop_back();
-  for (int i = 0; i < 500'000; ++i) shared += "h\x01" "a";
+  for (int i = 0; i < 500'000; ++i)
+    shared +=
+        "h\x01"
+        "a";
   EXPECT_TRUE(ReadPickle(shared + ".").ok());
-  const std::string tensor = Name("torch._utils", "_rebuild_tensor_v2") + "(" + StorageRef("0", 4) + Whole(0) + "h\x01h\x01\x89NtR";
+  const std::string tensor =
+      Name("torch._utils", "_rebuild_tensor_v2") + "(" + StorageRef("0", 4) + Whole(0) + "h\x01h\x01\x89NtR";
   EXPECT_THAT(Problem(PickleOf(tuple + "tq\x01" + "0" + tensor)), HasSubstr("a few numbers"));
   EXPECT_THAT(Problem(std::string(3'000'000, '(')), HasSubstr("marks"));
   EXPECT_THAT(Problem(std::string(3'000'000, '}')), HasSubstr("more values"));

@@ -77,27 +77,31 @@ class ZipBuilder {
  public:
   struct Lie {
     uint16_t flags = 0, method = 0;
-    int64_t local_shift = 0;   // of where the directory says the entry is
-    int64_t size_shift = 0;    // of both sizes
-    bool zip64 = false;        // sizes and place in the extra field
-    std::string local_name;    // another name in front of the content
+    int64_t local_shift = 0;  // of where the directory says the entry is
+    int64_t size_shift = 0;   // of both sizes
+    bool zip64 = false;       // sizes and place in the extra field
+    std::string local_name;   // another name in front of the content
     uint32_t crc_change = 0;
   };
   ZipBuilder& Add(const std::string& name, const std::string& content, const Lie& lie) {
     const size_t at = bytes_.size();
-    const auto crc = static_cast<uint32_t>(::crc32(0, reinterpret_cast<const Bytef*>(content.data()), static_cast<uInt>(content.size()))) ^ lie.crc_change;
+    const auto crc =
+        static_cast<uint32_t>(::crc32(0, reinterpret_cast<const Bytef*>(content.data()), static_cast<uInt>(content.size()))) ^
+        lie.crc_change;
     const std::string local_name = lie.local_name.empty() ? name : lie.local_name;
     const auto sizes = Little<uint32_t>(static_cast<uint32_t>(content.size()));
     bytes_ += Little<uint32_t>(0x04034b50) + Little<uint16_t>(20) + Little<uint16_t>(lie.flags) + Little<uint16_t>(lie.method) +
-              Little<uint32_t>(0) + Little<uint32_t>(crc) + sizes + sizes + Little<uint16_t>(static_cast<uint16_t>(local_name.size())) +
-              Little<uint16_t>(3) + local_name + "pad" + content;
-    const uint64_t size = content.size() + static_cast<uint64_t>(lie.size_shift), local = at + static_cast<uint64_t>(lie.local_shift);
+              Little<uint32_t>(0) + Little<uint32_t>(crc) + sizes + sizes +
+              Little<uint16_t>(static_cast<uint16_t>(local_name.size())) + Little<uint16_t>(3) + local_name + "pad" + content;
+    const uint64_t size = content.size() + static_cast<uint64_t>(lie.size_shift),
+                   local = at + static_cast<uint64_t>(lie.local_shift);
     const auto short_size = Little<uint32_t>(lie.zip64 ? 0xffffffff : static_cast<uint32_t>(size));
-    const std::string extra = lie.zip64 ? Little<uint16_t>(1) + Little<uint16_t>(24) + Little(size) + Little(size) + Little(local) : "";
+    const std::string extra =
+        lie.zip64 ? Little<uint16_t>(1) + Little<uint16_t>(24) + Little(size) + Little(size) + Little(local) : "";
     directory_ += Little<uint32_t>(0x02014b50) + Little<uint16_t>(20) + Little<uint16_t>(20) + Little<uint16_t>(lie.flags) +
                   Little<uint16_t>(lie.method) + Little<uint32_t>(0) + Little<uint32_t>(crc) + short_size + short_size +
-                  Little<uint16_t>(static_cast<uint16_t>(name.size())) + Little<uint16_t>(static_cast<uint16_t>(extra.size())) + Little<uint16_t>(0) +
-                  Little<uint16_t>(0) + Little<uint16_t>(0) + Little<uint32_t>(0) +
+                  Little<uint16_t>(static_cast<uint16_t>(name.size())) + Little<uint16_t>(static_cast<uint16_t>(extra.size())) +
+                  Little<uint16_t>(0) + Little<uint16_t>(0) + Little<uint16_t>(0) + Little<uint32_t>(0) +
                   Little<uint32_t>(lie.zip64 ? 0xffffffff : static_cast<uint32_t>(local)) + name + extra;
     ++entries_;
     return *this;
@@ -106,9 +110,11 @@ class ZipBuilder {
   std::string Finish(bool zip64 = false) const {
     std::string end;
     if (zip64) {
-      end += Little<uint32_t>(0x06064b50) + Little<uint64_t>(44) + Little<uint16_t>(45) + Little<uint16_t>(45) + Little<uint32_t>(0) + Little<uint32_t>(0) +
-             Little(entries_) + Little(entries_) + Little<uint64_t>(directory_.size()) + Little<uint64_t>(bytes_.size());
-      end += Little<uint32_t>(0x07064b50) + Little<uint32_t>(0) + Little<uint64_t>(bytes_.size() + directory_.size()) + Little<uint32_t>(1);
+      end += Little<uint32_t>(0x06064b50) + Little<uint64_t>(44) + Little<uint16_t>(45) + Little<uint16_t>(45) +
+             Little<uint32_t>(0) + Little<uint32_t>(0) + Little(entries_) + Little(entries_) +
+             Little<uint64_t>(directory_.size()) + Little<uint64_t>(bytes_.size());
+      end += Little<uint32_t>(0x07064b50) + Little<uint32_t>(0) + Little<uint64_t>(bytes_.size() + directory_.size()) +
+             Little<uint32_t>(1);
     }
     const auto n = static_cast<uint16_t>(zip64 ? 0xffff : entries_);
     return bytes_ + directory_ + end + Little<uint32_t>(0x06054b50) + Little<uint32_t>(0) + Little(n) + Little(n) +
@@ -135,8 +141,8 @@ inline std::string StorageRef(const std::string& key, int32_t elements, const st
 }
 inline std::string TensorRef(const std::string& key, int32_t elements, int32_t offset, const std::vector<int32_t>& shape,
                              const std::vector<int32_t>& strides) {
-  return Name("torch._utils", "_rebuild_tensor_v2") + "(" + StorageRef(key, elements) + Whole(offset) + Sizes(shape) + Sizes(strides) +
-         "\x89" + Name("collections", "OrderedDict") + ")RtR";
+  return Name("torch._utils", "_rebuild_tensor_v2") + "(" + StorageRef(key, elements) + Whole(offset) + Sizes(shape) +
+         Sizes(strides) + "\x89" + Name("collections", "OrderedDict") + ")RtR";
 }
 inline std::string Dict(const std::map<std::string, std::string>& items) {
   std::string dict = "}(";

@@ -1,4 +1,5 @@
-// Proves that files of torch.save come out as torch loads them, and that damaged or hostile ones are refused with a line that says why.
+// Proves that files of torch.save come out as torch loads them, and that damaged or hostile ones are refused with a line that
+// says why.
 #include "jobs/weights/torch_file.h"
 
 #include <random>
@@ -32,7 +33,7 @@ const std::string& FourFloats() {
 
 TEST(TorchFile, BothFormsHoldWhatTorchSays) {
   const Contents expected = ContentsOf(Fixture("many.safetensors"));
-  EXPECT_EQ(expected.size(), 22u);
+  EXPECT_EQ(expected.size(), 23u);
   EXPECT_EQ(Read(Fixture("many_zip.pt")), expected);
   EXPECT_EQ(Read(Fixture("many_legacy.pt")), expected);
 }
@@ -53,7 +54,8 @@ TEST(TorchFile, StackedAndTransposedViewsComeOutContiguous) {
 TEST(TorchFile, CutShortAtAnyByteItIsRefused) {
   for (const char* name : {"many_zip.pt", "many_legacy.pt"}) {
     const std::string whole = Fixture(name);
-    for (size_t size = 0; size < whole.size(); ++size) ASSERT_FALSE(ReadTorchFile(whole.substr(0, size)).ok()) << name << " " << size;
+    for (size_t size = 0; size < whole.size(); ++size)
+      ASSERT_FALSE(ReadTorchFile(whole.substr(0, size)).ok()) << name << " " << size;
   }
   EXPECT_THAT(Problem(Fixture("many_zip.pt").substr(0, 3000)), HasSubstr("truncated"));
   EXPECT_THAT(Problem(Fixture("many_legacy.pt").substr(0, 3000)), HasSubstr("truncated"));
@@ -81,7 +83,8 @@ TEST(TorchFile, MutationsNeverReachOutside) {
     const std::string whole = Fixture(name);
     for (int round = 0; round < 1500; ++round) {
       std::string bytes = whole;
-      for (int edits = 1 + static_cast<int>(random() % 4); edits > 0; --edits) bytes[random() % bytes.size()] = static_cast<char>(random());
+      for (int edits = 1 + static_cast<int>(random() % 4); edits > 0; --edits)
+        bytes[random() % bytes.size()] = static_cast<char>(random());
       const auto tensors = ReadTorchFile(bytes);
       if (tensors.ok()) (void)ContentsOf(*tensors);
     }
@@ -106,14 +109,19 @@ TEST(TorchFile, HostileZipsAreRefused) {
   EXPECT_THAT(Problem(zip({.local_shift = INT64_MIN, .zip64 = true})), HasSubstr("not where the directory says"));
   EXPECT_THAT(Problem(zip({.local_name = "x/data/1"})), HasSubstr("another name"));
   // Two entries of the directory with one content.
-  const std::string two = ZipBuilder().Add("x/data.pkl", pickle).Add("x/data/0", FourFloats()).Add("x/data/0", FourFloats()).Finish();
+  const std::string two =
+      ZipBuilder().Add("x/data.pkl", pickle).Add("x/data/0", FourFloats()).Add("x/data/0", FourFloats()).Finish();
   EXPECT_THAT(Problem(two), HasSubstr("comes twice"));
   const int64_t before = -static_cast<int64_t>(30 + std::string("x/data/0").size() + 3 + FourFloats().size());
-  const std::string shared =
-      ZipBuilder().Add("x/data.pkl", pickle).Add("x/data/0", FourFloats()).Add("x/data/1", FourFloats(), {.local_shift = before}).Finish();
+  const std::string shared = ZipBuilder()
+                                 .Add("x/data.pkl", pickle)
+                                 .Add("x/data/0", FourFloats())
+                                 .Add("x/data/1", FourFloats(), {.local_shift = before})
+                                 .Finish();
   EXPECT_THAT(Problem(shared), HasSubstr("another name"));
   ZipBuilder inside;
-  const std::string local = Little<uint32_t>(0x04034b50) + std::string(22, '\0') + Little<uint16_t>(8) + Little<uint16_t>(0) + "x/data/1";
+  const std::string local =
+      Little<uint32_t>(0x04034b50) + std::string(22, '\0') + Little<uint16_t>(8) + Little<uint16_t>(0) + "x/data/1";
   inside.Add("x/data.pkl", pickle).Add("x/data/0", local + FourFloats());
   const int64_t back = -static_cast<int64_t>(local.size() + 16);
   inside.Add("x/data/1", FourFloats(), {.local_shift = back});
@@ -145,7 +153,8 @@ TEST(TorchFile, HostileTensorsAreRefused) {
   const std::string tensor = TensorRef("0", 4, 0, {4}, {1});
   const std::string twice = "}(" + Text("a") + tensor + Text("a") + tensor + "u";
   EXPECT_THAT(Problem(TorchZip(PickleOf(twice), {{"0", FourFloats()}})), HasSubstr("comes twice"));
-  EXPECT_THAT(Problem(TorchZip(PickleOf(Dict({{std::string(600, 'n'), tensor}})), {{"0", FourFloats()}})), HasSubstr("endless name"));
+  EXPECT_THAT(Problem(TorchZip(PickleOf(Dict({{std::string(600, 'n'), tensor}})), {{"0", FourFloats()}})),
+              HasSubstr("endless name"));
   EXPECT_THAT(Problem(TorchZip(PickleOf(Name("os", "system") + Text("ls") + "\x85R"))), HasSubstr("\"os.system\""));
 }
 
@@ -164,7 +173,8 @@ TEST(TorchFile, RingsAndDictsThatDoubleEnd) {
 }
 
 TEST(TorchFile, HostileLegacyFilesAreRefused) {
-  EXPECT_THAT(Problem(PickleOf(Name("os", "system") + Text("ls") + "\x85R")), HasSubstr("pickle 1: pickle byte 2: asks for \"os.system\""));
+  EXPECT_THAT(Problem(PickleOf(Name("os", "system") + Text("ls") + "\x85R")),
+              HasSubstr("pickle 1: pickle byte 2: asks for \"os.system\""));
   EXPECT_THAT(Problem(PickleOf("N")), HasSubstr("not one of torch.save"));
   std::string big = Fixture("many_legacy.pt");
   const size_t at = big.find("little_endian");
