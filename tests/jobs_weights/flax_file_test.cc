@@ -69,7 +69,8 @@ TEST(FlaxFile, WhatIsNoArrayIsRefused) {
   EXPECT_THAT(Problem(One("\xc0")), HasSubstr("\"a\" is no array"));
   EXPECT_THAT(Problem(One(Extension(2, "xx"))), HasSubstr("\"a\" is no array"));
   EXPECT_THAT(Problem(One(Extension(-1, "xxxxxxxx"))), HasSubstr("\"a\" is no array"));
-  EXPECT_THAT(Problem(One(Extension(1, Array("\x03", "float16", "abcd")))), HasSubstr("reaches beyond its storage of 2 elements"));
+  EXPECT_THAT(Problem(One(Extension(1, Array("\x03", "float16", "abcd")))),
+              HasSubstr("reaches beyond its storage of 2 elements"));
   EXPECT_THAT(Problem(One(Extension(1, Array("\xff", "float16", "abcd")))), HasSubstr("no whole number"));
   EXPECT_THAT(Problem(One(Extension(1, Array("\x02", "complex64", "abcd")))), HasSubstr("complex64"));
   EXPECT_THAT(Problem(One(Extension(1, Array("\x02", "float16", "abcd") + "x"))), HasSubstr("not [shape, type, bytes]"));

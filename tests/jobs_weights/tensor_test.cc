@@ -136,7 +136,8 @@ TEST(Tensor, TypesAreConvertedAsTorchDoes) {
 TEST(Tensor, AFiniteValueThatWouldBecomeInfiniteIsRefused) {
   const std::string large = Bytes<float>({65520.f});
   const auto ignore = [](absl::string_view) { return absl::OkStatus(); };
-  EXPECT_THAT(std::string(Stream(MakeTensor("F32", {1}, {large}).value(), "F16", ignore).message()), HasSubstr("beyond what F16 can hold"));
+  EXPECT_THAT(std::string(Stream(MakeTensor("F32", {1}, {large}).value(), "F16", ignore).message()),
+              HasSubstr("beyond what F16 can hold"));
   const std::string larger = Bytes<double>({1e39});
   EXPECT_THAT(std::string(Stream(MakeTensor("F64", {1}, {larger}).value(), "F32", ignore).message()),
               HasSubstr("beyond what F32"));
