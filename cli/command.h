@@ -59,6 +59,7 @@ void AddReport(Commands& commands);
 void AddExport(Commands& commands);
 void AddImport(Commands& commands);
 void AddStoreCommands(Commands& commands);  // checkpoint backup restore delete compact stats
+void AddWeightsCommands(Commands& commands);  // convert-weights models
 void AddCompletion(Commands& commands);
 
 // Folders searched for models: `given`, else $PROMPTSWEEP_MODELS (joined by colons), else those that come with the program:

@@ -50,6 +50,7 @@ int Run(int argc, char** argv) {
   AddExport(commands);
   AddImport(commands);
   AddStoreCommands(commands);
+  AddWeightsCommands(commands);
   AddCompletion(commands);
   try {
     app.parse(argc, argv);

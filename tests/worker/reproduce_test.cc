@@ -38,9 +38,11 @@ class ReproduceTest : public ::testing::Test {
     engine_ = *Engine::Create({.models = &models_host_, .worker = "w"});
     v1::CreateSweepRequest create;
     *create.mutable_manifest() = manifest_;
+    create.set_state(v1::SWEEP_STATE_RUNNING);
     v1::CreateSweepResponse created;
     grpc::ClientContext context;
-    ASSERT_TRUE(stub_->CreateSweep(&context, create, &created).ok());
+    const grpc::Status status = stub_->CreateSweep(&context, create, &created);
+    ASSERT_TRUE(status.ok()) << status.error_message();
     sweep_ = created.sweep();
   }
   void TearDown() override { host_->Shutdown(); }
@@ -76,7 +78,7 @@ class ReproduceTest : public ::testing::Test {
   }
   absl::Status Run(const std::vector<uint64_t>& ordinals) {
     all_.clear();
-    return Reproduce(ordinals, {.store = stub_.get(), .models = &models_host_, .engine = engine_.get(), .sweep = "fake"},
+    return Reproduce(ordinals, {.store = stub_.get(), .models = &models_host_, .engine = engine_.get(), .sweep = "fake-sweep"},
                      [this](const Reproduced& one) { all_.push_back(one); });
   }
 
