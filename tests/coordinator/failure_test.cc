@@ -66,6 +66,21 @@ TEST_F(FailureTest, Case13_AliveButStuckLosesTheLeaseAndTheCellIsBlamed) {
   EXPECT_THAT(Beat(worker, {Holding(lease, 0)}).abandon(), ElementsAre(lease.lease()));
 }
 
+TEST_F(FailureTest, Case13_WhatAStuckWorkerHasNotBegunIsNotBlamed) {
+  Start();
+  Worker worker = Join("w1");
+  worker.rate = 10;
+  Submit(Manifest("s", 1));
+  for (int i = 0; i < 4; ++i) {
+    const v1::Lease lease = Ask(worker);
+    ASSERT_NE(lease.lease(), 0u) << i;
+    EXPECT_EQ(lease.attempt(), 1u) << i;
+    Pass(absl::Minutes(6), {{&worker, {Holding(lease)}}});
+    EXPECT_EQ(Status(1).leased(), 0u) << "taken back";
+  }
+  EXPECT_EQ(Status(1).failed(), 0u);
+}
+
 TEST_F(FailureTest, Case13_ASlowModelIsNotStuck) {
   Start();
   Worker worker = Join("w1");

@@ -100,6 +100,55 @@ TEST_F(RestartTest, HostileHeldLeasesAreNotAdopted) {
   EXPECT_TRUE(Beat(worker, {held(1, 0, 100)}).abandon().empty());
 }
 
+TEST_F(RestartTest, AnAdoptedLeaseThatHasEndedIsNotAdoptedAgain) {
+  Start();
+  Worker worker = Join("w1");
+  const uint32_t sweep = Submit(Manifest("s", 64));
+  const v1::Lease lease = Ask(worker);
+  options_.restart_grace = absl::ZeroDuration();
+  Restart();
+  worker = Join("w1");
+  ASSERT_TRUE(Beat(worker, {Holding(lease, 0)}).abandon().empty());
+  Store(worker, lease, 0, 5);
+  TellFailed(worker, lease, 5);
+  Store(worker, lease, 6, 64, true);
+  // Its worker did not hear the answer, goes on listing it, and tells the one failure again and again.
+  for (int i = 0; i < 5; ++i) {
+    Pass(absl::Seconds(3));
+    EXPECT_THAT(Beat(worker, {Holding(lease, 63)}).abandon(), ElementsAre(lease.lease()));
+    TellFailed(worker, lease, 5);
+    if (i == 2) worker = Join("w1");
+  }
+  EXPECT_EQ(Status(sweep).failed(), 0u);
+  const v1::Lease again = Ask(worker);
+  EXPECT_EQ(again.range().begin(), 5u);
+  EXPECT_EQ(again.attempt(), 2u);
+}
+
+TEST_F(RestartTest, TheLastFreeCellOfAnAdoptedLeaseIsNotWhatItsWorkerDiedOn) {
+  Start();
+  Worker worker = Join("w1");
+  const uint32_t sweep = Submit(Manifest("s", 64));
+  const v1::Lease lease = Ask(worker);
+  options_.restart_grace = absl::ZeroDuration();
+  // Somebody else stored nearly all of it; its worker runs cell after cell all the same.
+  store_->PutResults(sweep, 0, 40);
+  store_->PutResults(sweep, 41, 64);
+  Restart();
+  worker = Join("w1");
+  ASSERT_TRUE(Beat(worker, {Holding(lease, 10)}).abandon().empty());
+  ASSERT_EQ(Status(sweep).leased(), 1u);
+  worker = Join("w1");
+  // Its death used up none of the three attempts.
+  for (int i = 0; i < 2; ++i) {
+    Pass(absl::Seconds(5), {{&worker, {}}});
+    const v1::Lease again = Ask(worker);
+    ASSERT_EQ(again.range().begin(), 40u);
+    TellFailed(worker, again, 40);
+    EXPECT_EQ(Status(sweep).failed(), 0u);
+  }
+}
+
 TEST_F(RestartTest, AFreshStoreGrantsAtOnce) {
   Start();
   Worker worker = Join("w1");
