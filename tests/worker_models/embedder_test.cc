@@ -3,6 +3,7 @@
 #include <c10/core/InferenceMode.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -10,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
+#include "absl/strings/str_cat.h"
 #include "jobs/sweep/catalog.h"
 #include "tests/worker_models/meta_kernels.h"
 #include "worker/models/generator.h"
@@ -33,9 +35,12 @@ sweep::ModelFolder Find(const std::string& path) {
   return folder.ok() ? *folder : sweep::ModelFolder();
 }
 
+std::string Root() { return absl::StrCat(testing::TempDir(), "embedder_test_", ::getpid()); }
+
 std::string Copy(const std::string& fixture) {
-  const std::string folder = testing::TempDir() + "embedder_test_" + fixture;
+  const std::string folder = Root() + "/" + fixture;
   fs::remove_all(folder);
+  fs::create_directories(Root());
   fs::copy(kFixtures + fixture, folder, fs::copy_options::recursive);
   return folder;
 }
@@ -79,8 +84,9 @@ TEST_P(EveryEmbedder, OneUnitVectorForEachWhereverItStands) {
     EXPECT_EQ(embedder->EmbedTexts({"a"}).status().code(), absl::StatusCode::kUnimplemented);
     return;
   }
-  std::vector<std::string> texts = {"", " ", "a sari", std::string(64 << 10, 'a'), "\x01\x7f", "a\xff", "🥻 東京", std::string(1, '\0'),
-                                    "</s> <eos> <unk>", "ﷺ ß İ"};
+  std::vector<std::string> texts = {
+      "",     " ", "a sari", std::string(64 << 10, 'a'), "\x01\x7f", "a\xff", "🥻 東京", std::string(1, '\0'), "</s> <eos> <unk>",
+      "ﷺ ß İ"};
   for (int i = 0; i < 20'000; ++i) texts[2] += " word\n";
   const at::Tensor named = embedder->EmbedTexts(texts).value();
   EXPECT_LT((named.norm(2, {1}) - 1).abs().max().item<double>(), 1e-5);
@@ -90,8 +96,8 @@ TEST_P(EveryEmbedder, OneUnitVectorForEachWhereverItStands) {
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> NativeLayerNorm(const at::Tensor& input, c10::IntArrayRef shape,
-                                                              const std::optional<at::Tensor>& weight,
-                                                              const std::optional<at::Tensor>& bias, double eps) {
+                                                               const std::optional<at::Tensor>& weight,
+                                                               const std::optional<at::Tensor>& bias, double eps) {
   meta_kernels::CheckMeta({input, weight.value_or(at::Tensor()), bias.value_or(at::Tensor())});
   return {at::empty_like(input), at::empty({0}, input.options()), at::empty({0}, input.options())};
 }
@@ -162,7 +168,8 @@ TEST(Refusals, TowersThatAreNotThese) {
   ExpectRefusal("tiny-open-clip", config, "/model_cfg/vision_cfg/head_width", 1000, "head_width");
   ExpectRefusal("tiny-open-clip", config, "/model_cfg/vision_cfg/mlp_ratio", 1e-3, "mlp_ratio");
   ExpectRefusal("tiny-open-clip", config, "/model_cfg/text_cfg/hf_model_name", "roberta", "hf_model_name");
-  ExpectRefusal("tiny-open-clip", config, "/model_cfg/text_cfg/tokenizer_kwargs", {{"clean", "canonicalize"}}, "tokenizer_kwargs");
+  ExpectRefusal("tiny-open-clip", config, "/model_cfg/text_cfg/tokenizer_kwargs", {{"clean", "canonicalize"}},
+                "tokenizer_kwargs");
   ExpectRefusal("tiny-open-clip", config, "/model_cfg/text_cfg/heads", 5, "5 heads");
   ExpectRefusal("tiny-open-clip", config, "/preprocess_cfg/resize_mode", "fit", "resize_mode");
   ExpectRefusal("tiny-open-clip", config, "/preprocess_cfg/interpolation", "nearest", "interpolation");
@@ -209,21 +216,30 @@ TEST(Refusals, BrokenVocabularies) {
   std::ifstream in(kFixtures + "tiny-siglip/spiece.model", std::ios::binary);
   const std::string model(std::istreambuf_iterator<char>(in), {});
   ASSERT_GT(model.size(), 1000u);
-  for (const std::string& bytes : {std::string(), std::string("\x0a"), std::string(1000, '\xff'), model.substr(0, 5),
-                                   model.substr(0, model.size() - 1)}) {
+  for (const std::string& bytes :
+       {std::string(), std::string("\x0a"), std::string(1000, '\xff'), model.substr(0, 5), model.substr(0, model.size() - 1)}) {
     broken("tiny-siglip", "spiece.model", bytes);
   }
   const std::string deep = std::string(1 << 20, '[') + std::string(1 << 20, ']');
   for (const char* fixture : {"tiny-siglip-json", "tiny-siglip2"}) {
-    for (const std::string& json : {std::string(), std::string("[]"), std::string("{}"), deep, std::string(R"({"model": {"type": "WordPiece"}})")}) {
+    for (const std::string& json :
+         {std::string(), std::string("[]"), std::string("{}"), deep, std::string(R"({"model": {"type": "WordPiece"}})")}) {
       broken(fixture, "tokenizer.json", json);
     }
   }
   ExpectRefusal("tiny-siglip2", "tokenizer.json", "/model/ignore_merges", true, "ignore_merges");
   ExpectRefusal("tiny-siglip2", "tokenizer.json", "/model/dropout", 0.1, "dropout");
   ExpectRefusal("tiny-siglip2", "tokenizer.json", "/model/merges/0", "a b c", "merges");
+  ExpectRefusal("tiny-siglip2", "tokenizer.json", "/model/merges/0", "a <none>", "merges");
   ExpectRefusal("tiny-siglip2", "tokenizer.json", "/model/vocab/a", -1, "vocab");
   ExpectRefusal("tiny-siglip2", "tokenizer.json", "/normalizer", {{"type", "NFKC"}}, "NFKC");
+  // Each step doubles a text, all of them together make 2^40 of one letter.
+  const nlohmann::json doubled = {{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", "aa"}};
+  ExpectRefusal("tiny-siglip2", "tokenizer.json", "/normalizer",
+                {{"type", "Sequence"}, {"normalizers", std::vector<nlohmann::json>(40, doubled)}}, "too long");
+  ExpectRefusal("tiny-siglip2", "tokenizer.json", "/normalizer", {{"type", "Prepend"}, {"prepend", std::string(1000, 'a')}},
+                "too long");
+  ExpectRefusal("tiny-siglip-json", "tokenizer.json", "/model/vocab/5", {std::string(1000, 'a'), -1.5}, "piece");
   ExpectRefusal("tiny-siglip2", "tokenizer.json", "/pre_tokenizer", {{"type", "ByteLevel"}}, "ByteLevel");
   ExpectRefusal("tiny-siglip2", "tokenizer.json", "/added_tokens/0/lstrip", true, "lstrip");
   ExpectRefusal("tiny-siglip2", "tokenizer_config.json", "/eos_token", "<none>", "<none>");
@@ -253,13 +269,15 @@ TEST(OpenClip, HuggingFacesLayoutWinsWhereItsWeightsAre) {
 // The forms that older and newer versions of transformers write.
 TEST(Preprocessing, OldAndNewKeysMeanTheSame) {
   const auto of = [](const nlohmann::json& json, Preprocess::Processor processor) {
-    const std::string path = testing::TempDir() + "embedder_test_preprocess.json";
+    const std::string path = Root() + "/preprocess.json";
+    fs::create_directories(Root());
     std::ofstream(path) << json.dump();
     return Preprocess::HuggingFace(JsonFile(path), processor, 10);
   };
   const at::Tensor images = at::randint(256, {2, 3, 17, 31}, at::kByte);
   const auto same = [&](const nlohmann::json& a, const nlohmann::json& b) {
-    return at::equal(of(a, Preprocess::Processor::kClip)(images, at::kFloat), of(b, Preprocess::Processor::kClip)(images, at::kFloat));
+    return at::equal(of(a, Preprocess::Processor::kClip)(images, at::kFloat),
+                     of(b, Preprocess::Processor::kClip)(images, at::kFloat));
   };
   EXPECT_TRUE(same({{"feature_extractor_type", "CLIPFeatureExtractor"}, {"size", 12}, {"crop_size", 10}},
                    {{"image_processor_type", "CLIPImageProcessorFast"},
@@ -270,22 +288,26 @@ TEST(Preprocessing, OldAndNewKeysMeanTheSame) {
   EXPECT_FALSE(same({{"size", 12}, {"crop_size", 10}}, {{"size", 11}, {"crop_size", 10}}));
   EXPECT_FALSE(same({{"resample", 2}}, {{"resample", 3}}));
   EXPECT_TRUE(same({{"size", 10}, {"use_square_size", true}}, {{"size", {{"height", 10}, {"width", 10}}}}));
-  const at::Tensor raw = of({{"do_resize", false}, {"do_rescale", false}, {"do_normalize", false}}, Preprocess::Processor::kClip)(images, at::kFloat);
+  const at::Tensor raw = of({{"do_resize", false}, {"do_rescale", false}, {"do_normalize", false}}, Preprocess::Processor::kClip)(
+      images, at::kFloat);
   EXPECT_TRUE(at::equal(raw, images.narrow(2, 3, 10).narrow(3, 10, 10).to(at::kFloat)));
   // Smaller than the crop: black around it.
-  const at::Tensor small = of({{"do_resize", false}, {"do_normalize", false}, {"crop_size", 40}}, Preprocess::Processor::kClip)(images, at::kFloat);
+  const at::Tensor small =
+      of({{"do_resize", false}, {"do_normalize", false}, {"crop_size", 40}}, Preprocess::Processor::kClip)(images, at::kFloat);
   EXPECT_EQ(small.sizes().vec(), (std::vector<int64_t>{2, 3, 40, 40}));
   EXPECT_NEAR(small.sum().item<double>(), images.to(at::kDouble).sum().item<double>() / 255, 1);
 }
 
 // Nothing beyond the crop is computed: a picture ten thousand times as long as high costs what the middle costs.
 TEST(Preprocessing, ExtremeFormsAreCheap) {
-  const std::string path = testing::TempDir() + "embedder_test_extreme.json";
+  const std::string path = Root() + "/extreme.json";
+  fs::create_directories(Root());
   std::ofstream(path) << R"({"size": 224, "crop_size": 224})";
   const auto preprocess = Preprocess::HuggingFace(JsonFile(path), Preprocess::Processor::kClip, 224);
   for (const auto& [h, w] : std::vector<std::pair<int64_t, int64_t>>{{1, 20'000}, {20'000, 1}, {1, 1}}) {
     const at::Tensor image = at::full({1, 3, h, w}, 77, at::kByte);
-    const at::Tensor levels = ResizeAsPillow(image, h < w ? 224 : 224 * h / w, h < w ? 224 * w / h : 224, ResizeFilter::kBicubic, {0, 0, 3, 3});
+    const at::Tensor levels =
+        ResizeAsPillow(image, h < w ? 224 : 224 * h / w, h < w ? 224 * w / h : 224, ResizeFilter::kBicubic, {0, 0, 3, 3});
     EXPECT_EQ(levels.min().item<double>(), 77);
     EXPECT_EQ(preprocess(image, at::kFloat).sizes().vec(), (std::vector<int64_t>{1, 3, 224, 224}));
   }
@@ -298,5 +320,7 @@ int main(int argc, char** argv) {
   promptsweep::worker::SettleEnvironment(argv);
   testing::InitGoogleTest(&argc, argv);
   promptsweep::worker::MakeDeterministic(1);
-  return RUN_ALL_TESTS();
+  const int failed = RUN_ALL_TESTS();
+  std::filesystem::remove_all(promptsweep::worker::Root());
+  return failed;
 }

@@ -61,6 +61,10 @@ absl::StatusOr<std::vector<std::pair<std::string, std::string>>> MergesOf(const 
   return merges;
 }
 
+// How many times longer a text may get; Gemma's own step makes three bytes of a space.
+constexpr size_t kMaxGrowth = 64;
+constexpr size_t kMaxPrefix = 256;
+
 std::string ByteToken(char byte) { return absl::StrFormat("<0x%02X>", static_cast<unsigned char>(byte)); }
 
 }  // namespace
@@ -85,6 +89,11 @@ absl::StatusOr<JsonBpe> JsonBpe::Load(const std::string& path) {
     ids.emplace(subword, id.get<int64_t>());
   }
   PS_ASSIGN_OR_RETURN(const auto merges, MergesOf(path, Member(model, "merges")));
+  for (const auto& [left, right] : merges) {
+    if (ids.contains(left) && ids.contains(right) && ids.contains(left + right)) continue;
+    return Broken(path, absl::StrCat("model.merges makes \"", absl::Utf8SafeCEscape((left + right).substr(0, 80)),
+                                     "\" of tokens, or as a token, that model.vocab does not have"));
+  }
   PS_ASSIGN_OR_RETURN(Bpe bpe, Bpe::Make(path, std::move(ids), merges));
   JsonBpe made(std::move(bpe));
   made.size_ = made.bpe_.size();
@@ -98,7 +107,8 @@ absl::StatusOr<JsonBpe> JsonBpe::Load(const std::string& path) {
     for (const Json& token : added) {
       const std::string content = TextOf(token, "content");
       const Json& id = Member(token, "id");
-      if (content.empty() || !id.is_number_unsigned() || id.get<uint64_t>() > (1u << 24)) return Broken(path, "added_tokens is broken");
+      if (content.empty() || !id.is_number_unsigned() || id.get<uint64_t>() > (1u << 24))
+        return Broken(path, "added_tokens is broken");
       for (const char* key : {"lstrip", "rstrip", "single_word"}) {
         if (IsTrue(token, key)) return Unsupported(path, "added token's", key);
       }
@@ -119,6 +129,7 @@ absl::StatusOr<JsonBpe> JsonBpe::Load(const std::string& path) {
   } else if (!normalizer.is_null()) {
     normalizers.push_back(&normalizer);
   }
+  size_t growth = 1;
   for (const Json* part : normalizers) {
     const std::string type = TextOf(*part, "type");
     if (type == "Lowercase") {
@@ -127,14 +138,20 @@ absl::StatusOr<JsonBpe> JsonBpe::Load(const std::string& path) {
       made.steps_.push_back({Step::Kind::kPrepend, "", TextOf(*part, "prepend")});
     } else if (type == "Replace" && !PlainPattern(*part).empty()) {
       made.steps_.push_back({Step::Kind::kReplace, PlainPattern(*part), TextOf(*part, "content")});
+      const Step& step = made.steps_.back();
+      growth *= std::max<size_t>(1, (step.content.size() + step.pattern.size() - 1) / step.pattern.size());
     } else {
       return Unsupported(path, "normalizer", type);
+    }
+    if (growth > kMaxGrowth || made.steps_.back().content.size() > kMaxPrefix) {
+      return Broken(path, "its normalizer makes texts too long");
     }
   }
 
   if (const Json& cut = Member(json, "pre_tokenizer"); !cut.is_null()) {
     made.cut_after_ = PlainPattern(cut);
-    if (TextOf(cut, "type") != "Split" || TextOf(cut, "behavior") != "MergedWithPrevious" || IsTrue(cut, "invert") || made.cut_after_.empty()) {
+    if (TextOf(cut, "type") != "Split" || TextOf(cut, "behavior") != "MergedWithPrevious" || IsTrue(cut, "invert") ||
+        made.cut_after_.empty()) {
       return Unsupported(path, "pre_tokenizer", TextOf(cut, "type"));
     }
   }
@@ -149,7 +166,8 @@ absl::StatusOr<JsonBpe> JsonBpe::Load(const std::string& path) {
       }
       const std::string token = TextOf(Member(part, "SpecialToken"), "id");
       const int64_t id = made.Find(token);
-      if (id < 0) return Broken(path, absl::StrCat("post_processor names a token it does not have: ", absl::Utf8SafeCEscape(token)));
+      if (id < 0)
+        return Broken(path, absl::StrCat("post_processor names a token it does not have: ", absl::Utf8SafeCEscape(token)));
       (behind ? made.behind_ : made.before_).push_back(id);
     }
   }

@@ -13,6 +13,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "base/status.h"
 
@@ -23,6 +24,8 @@ constexpr char kSpace[] = "\xE2\x96\x81";  // U+2581
 constexpr char kReplacement[] = "\xEF\xBF\xBD";
 constexpr float kUnknownPenalty = 10;
 constexpr int64_t kMaxPieces = 1 << 24;
+// A trie's memory, and how much longer the character map may make a text. The longest of nmt_nfkc's are 33 bytes.
+constexpr size_t kMaxPiece = 512, kMaxMapped = 256;
 
 absl::Status Broken(const std::string& path, absl::string_view what) {
   return absl::InvalidArgumentError(absl::StrCat(path, ": ", what));
@@ -109,7 +112,11 @@ float FloatOf(absl::string_view bytes) {
 // Length of the character at the front, or 0 where it is not UTF-8.
 size_t CharacterLength(absl::string_view s) {
   const auto lead = static_cast<unsigned char>(s[0]);
-  const size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : lead >= 0xE0 && lead < 0xF0 ? 3 : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+  const size_t length = lead < 0x80                   ? 1
+                        : lead >= 0xC2 && lead < 0xE0 ? 2
+                        : lead >= 0xE0 && lead < 0xF0 ? 3
+                        : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                      : 0;
   if (length == 0 || s.size() < length) return 0;
   for (size_t i = 1; i < length; ++i) {
     if ((static_cast<unsigned char>(s[i]) & 0xC0) != 0x80) return 0;
@@ -139,8 +146,10 @@ std::optional<std::string> CharacterMapOf(const nlohmann::json& normalizer) {
 
 absl::Status SentencePiece::Add(const std::string& path, std::string piece, float score, Type type) {
   if (piece.empty() || !std::isfinite(score)) return Broken(path, "holds an empty piece, or a score that is no number");
+  if (piece.size() > kMaxPiece) return Broken(path, absl::StrCat("holds a piece of over ", kMaxPiece, " bytes"));
   if (type == Type::kUserDefined || type == Type::kByte) {
-    return Broken(path, absl::StrCat("piece \"", absl::Utf8SafeCEscape(piece), "\" is user-defined or a byte, which is not supported"));
+    return Broken(path,
+                  absl::StrCat("piece \"", absl::Utf8SafeCEscape(piece), "\" is user-defined or a byte, which is not supported"));
   }
   const auto id = static_cast<int64_t>(scores_.size());
   if (id >= kMaxPieces) return Broken(path, "holds too many pieces");
@@ -155,7 +164,8 @@ absl::Status SentencePiece::Add(const std::string& path, std::string piece, floa
   if (ends_.empty()) ends_.push_back(-1);
   uint32_t node = 0;
   for (const char c : piece) {
-    const auto [it, added] = children_.try_emplace(uint64_t{node} << 8 | static_cast<unsigned char>(c), static_cast<uint32_t>(ends_.size()));
+    const auto [it, added] =
+        children_.try_emplace(uint64_t{node} << 8 | static_cast<unsigned char>(c), static_cast<uint32_t>(ends_.size()));
     if (added) ends_.push_back(-1);
     node = it->second;
   }
@@ -179,6 +189,10 @@ absl::Status SentencePiece::SetCharacterMap(const std::string& path, absl::strin
   map_units_.resize(bytes / sizeof(uint32_t));
   std::memcpy(map_units_.data(), blob.data() + sizeof(bytes), bytes);
   map_texts_ = std::string(blob.substr(sizeof(bytes) + bytes));
+  for (const absl::string_view mapped : absl::StrSplit(map_texts_, '\0')) {
+    if (mapped.size() > kMaxMapped)
+      return Broken(path, absl::StrCat("its character map makes over ", kMaxMapped, " bytes of one"));
+  }
   return absl::OkStatus();
 }
 
@@ -235,11 +249,13 @@ absl::StatusOr<SentencePiece> SentencePiece::LoadJson(const std::string& path) {
       unknown == unigram.end() || !unknown->is_number_unsigned()) {
     return Broken(path, "its model is not Unigram with an unk_id");
   }
-  if (unigram.contains("byte_fallback") && unigram["byte_fallback"] != false) return Broken(path, "byte_fallback is not supported");
+  if (unigram.contains("byte_fallback") && unigram["byte_fallback"] != false)
+    return Broken(path, "byte_fallback is not supported");
   absl::flat_hash_map<std::string, bool> special;
   if (json.contains("added_tokens") && json["added_tokens"].is_array()) {
     for (const auto& token : json["added_tokens"]) {
-      if (!token.is_object() || !token.contains("content") || !token["content"].is_string()) return Broken(path, "added_tokens is broken");
+      if (!token.is_object() || !token.contains("content") || !token["content"].is_string())
+        return Broken(path, "added_tokens is broken");
       special[token["content"].get<std::string>()] = true;
     }
   }
