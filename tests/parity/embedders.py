@@ -272,6 +272,10 @@ def write_resizes(path, cases, seed, longest):
         # Hard edges overshoot most.
         image = torch.randint(256, (1, 3, height, width), generator=gen) if rng.random() < .5 else 255 * torch.randint(2, (1, 3, height, width), generator=gen)
         image = image.to(torch.uint8)
-        resized = np.asarray(pictures(image)[0].resize(new, resample=resample))
+        picture = pictures(image)[0]
+        # Pillow 12.3 takes the columns of a picture this tall first, those before it the rows of every picture.
+        if height > 100 * width:
+            picture = picture.resize((new[0], height), resample=resample)
+        resized = np.asarray(picture.resize(new, resample=resample))
         out |= {f"{i}.{kind}.in": image, f"{i}.{kind}.out": torch.from_numpy(resized.copy()).permute(2, 0, 1)[None]}
     r.write_tensors(path, out)

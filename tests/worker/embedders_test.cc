@@ -1,5 +1,7 @@
-// Proves that one image gets a vector of every embedder of its sweep, of different architectures and dimensions, in the sweep's order,
-// and that labels are embedded by those that read text.
+// Proves that one image gets a vector of every embedder of its sweep, of different architectures and dimensions, in the sweep's
+// order, and that labels are embedded by those that read text.
+#include <unistd.h>
+
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -8,6 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "jobs/sweep/catalog.h"
 #include "jobs/sweep/plan.h"
 #include "tests/worker/fakes.h"
@@ -19,7 +22,8 @@ namespace {
 namespace fs = std::filesystem;
 
 TEST(Embedders, EveryOneSeesEveryImage) {
-  const std::string models = testing::TempDir() + "embedders_test", fixtures = PROMPTSWEEP_SOURCE_DIR "/tests/parity/fixtures/";
+  const std::string models = absl::StrCat(testing::TempDir(), "embedders_test_", ::getpid()),
+                    fixtures = PROMPTSWEEP_SOURCE_DIR "/tests/parity/fixtures/";
   fs::remove_all(models);
   fs::create_directories(models);
   const std::vector<std::pair<std::string, size_t>> wanted = {
@@ -27,7 +31,8 @@ TEST(Embedders, EveryOneSeesEveryImage) {
   for (const auto& [name, dim] : wanted) {
     if (name != "null-embed") fs::copy(fixtures + name, models + "/" + name, fs::copy_options::recursive);
   }
-  for (const char* name : {"tiny-siglip2", "tiny-clip-gelu"}) std::ofstream(models + "/" + name + "/labels.txt") << "sari\nfire engine\n";
+  for (const char* name : {"tiny-siglip2", "tiny-clip-gelu"})
+    std::ofstream(models + "/" + name + "/labels.txt") << "sari\nfire engine\n";
   const auto catalog = sweep::ModelCatalog::Open({models});
   ASSERT_TRUE(catalog.ok()) << catalog.status();
   EXPECT_THAT(catalog->EmbedderIds(),
@@ -77,6 +82,7 @@ TEST(Embedders, EveryOneSeesEveryImage) {
     }
   }
   EXPECT_NE(made[0].embeddings[0].fp16(), made[1].embeddings[0].fp16()) << "the image shows";
+  fs::remove_all(models);
 }
 
 }  // namespace

@@ -3,14 +3,17 @@
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <filesystem>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "base/hash.h"
 #include "tests/worker_models/random_embedder.h"
 #include "tests/worker_models/random_model.h"
@@ -101,7 +104,8 @@ std::string DigestOf(const std::string& path) {
 class Invariance : public testing::TestWithParam<int> {
  protected:
   static void SetUpTestSuite() { RandomDalle().Write(Path()); }
-  static std::string Path() { return testing::TempDir() + "invariance_test_dalle"; }
+  static void TearDownTestSuite() { std::filesystem::remove_all(Path()); }
+  static std::string Path() { return absl::StrCat(testing::TempDir(), "invariance_test_dalle_", ::getpid()); }
 };
 
 TEST_P(Invariance, NeighboursPlaceAndFillDoNotMatter) {
@@ -280,16 +284,18 @@ TEST(EmbedderInvariance, NeighboursPlaceAndFillDoNotMatter) {
 // Every architecture, and CLIP at a width whose products are cut into blocks; with one thread and several, which may choose other
 // kernels.
 TEST(EmbedderInvariance, TheShapeOfTheBatchAndThreadsDoNotMatter) {
-  const std::string wide = testing::TempDir() + "invariance_test_clip", fixtures = PROMPTSWEEP_SOURCE_DIR "/tests/parity/fixtures/";
+  const std::string wide = absl::StrCat(testing::TempDir(), "invariance_test_clip_", ::getpid());
+  const std::string fixtures = PROMPTSWEEP_SOURCE_DIR "/tests/parity/fixtures/";
   RandomClip().Write(wide);
   const at::Tensor images = at::randint(256, {5, 3, 23, 31}, at::kByte);
   const std::vector<std::string> texts = {"sari", "", "fire engine"};
   const int usual = at::get_num_threads();
-  for (const auto& [path, architecture] : std::vector<std::pair<std::string, std::string>>{{kClip, "clip"},
-                                                                                         {wide, "clip"},
-                                                                                         {fixtures + "tiny-open-clip", "open-clip"},
-                                                                                         {fixtures + "tiny-siglip", "siglip"},
-                                                                                         {fixtures + "tiny-dinov2", "dinov2"}}) {
+  for (const auto& [path, architecture] :
+       std::vector<std::pair<std::string, std::string>>{{kClip, "clip"},
+                                                        {wide, "clip"},
+                                                        {fixtures + "tiny-open-clip", "open-clip"},
+                                                        {fixtures + "tiny-siglip", "siglip"},
+                                                        {fixtures + "tiny-dinov2", "dinov2"}}) {
     at::Tensor image_rows, text_rows;
     for (const int threads : {1, 2, 3}) {
       at::set_num_threads(threads);
@@ -309,6 +315,7 @@ TEST(EmbedderInvariance, TheShapeOfTheBatchAndThreadsDoNotMatter) {
     }
   }
   at::set_num_threads(usual);
+  std::filesystem::remove_all(wide);
 }
 
 }  // namespace
