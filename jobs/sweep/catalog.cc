@@ -198,7 +198,8 @@ absl::StatusOr<ModelFolder> ReadDescription(const fs::path& folder) {
     model.architecture = type == "siglip" ? "siglip" : "dinov2";
     model.embeds = true;
     auto vision = config.find("vision_config");
-    model.dimensions = type == "siglip" && vision == config.end() ? 0 : CountOf(type == "siglip" ? *vision : config, "hidden_size");
+    model.dimensions =
+        type == "siglip" && vision == config.end() ? 0 : CountOf(type == "siglip" ? *vision : config, "hidden_size");
     if (model.dimensions == 0) model.dimensions = 768;  // what both leave out
   } else if (type == "siglip2") {
     return Broken(config_path, "SigLIP 2 of variable resolution (NaFlex) is not supported; those of fixed resolution are");

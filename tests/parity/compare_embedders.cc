@@ -81,7 +81,9 @@ void CompareEmbedderTokens(const std::string& file, const std::map<std::string, 
   for (std::string line; std::getline(in, line) && wrong < 10;) {
     const auto row = nlohmann::json::parse(line);
     const auto kind = row[0].get<std::string>(), text = row[1].get<std::string>();
-    const auto ids = kind == "open_clip" ? clip.Tokenize(text) : kind == "siglip" ? siglip.Tokenize(text) : siglip2.Tokenize(text);
+    const auto ids = kind == "open_clip" ? clip.Tokenize(text)
+                     : kind == "siglip"  ? siglip.Tokenize(text)
+                                         : siglip2.Tokenize(text);
     const auto wanted = row[2].get<std::vector<int64_t>>();
     wrong += ids != wanted;
     EXPECT_EQ(ids, wanted) << row[0] << " " << row[1];
@@ -96,7 +98,8 @@ void CompareResizes(const std::string& file) {
   const c10::InferenceMode inference;
   const Tensors cases(file);
   int count = 0;
-  for (int64_t i = 0; cases.Has(std::to_string(i) + ".bicubic.in") || cases.Has(std::to_string(i) + ".bilinear.in"); ++i, ++count) {
+  for (int64_t i = 0; cases.Has(std::to_string(i) + ".bicubic.in") || cases.Has(std::to_string(i) + ".bilinear.in");
+       ++i, ++count) {
     const bool cubic = cases.Has(std::to_string(i) + ".bicubic.in");
     const std::string name = std::to_string(i) + (cubic ? ".bicubic" : ".bilinear");
     const at::Tensor image = cases[name + ".in"], wanted = cases[name + ".out"];

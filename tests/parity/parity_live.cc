@@ -25,9 +25,8 @@ TEST(ParityLive, Folder) {
   } else if (g_arguments[0] == "resizes") {
     CompareResizes(g_arguments.at(1));
   } else if (g_arguments[0] == "embedder-tokens") {
-    CompareEmbedderTokens(g_arguments.at(1), {{"open_clip", g_arguments.at(2)},
-                                              {"siglip", g_arguments.at(3)},
-                                              {"siglip2", g_arguments.at(4)}});
+    CompareEmbedderTokens(g_arguments.at(1),
+                          {{"open_clip", g_arguments.at(2)}, {"siglip", g_arguments.at(3)}, {"siglip2", g_arguments.at(4)}});
   } else {
     CompareTokens(g_arguments.at(1), g_arguments.at(2), g_arguments.at(3));
   }

@@ -18,7 +18,8 @@ namespace promptsweep::worker {
 
 // CLIP in open_clip's own layout: open_clip_config.json, open_clip_model.safetensors (or open_clip_pytorch_model.safetensors, or
 // shards and their index), vocab.json, merges.txt. Texts are read as in LoadClip (clip_tokenizer.h), padded with 0.
-[[nodiscard]] absl::StatusOr<std::unique_ptr<Embedder>> LoadOpenClip(const sweep::ModelFolder& folder, const LoadOptions& options);
+[[nodiscard]] absl::StatusOr<std::unique_ptr<Embedder>> LoadOpenClip(const sweep::ModelFolder& folder,
+                                                                     const LoadOptions& options);
 
 // SigLIP and SigLIP 2 of a fixed resolution: config.json, preprocessor_config.json, model.safetensors (or shards), and the
 // tokenizer's files (siglip_tokenizer.h).

@@ -45,7 +45,8 @@ TransformerLayer OpenClipLayer(const TransformerConfig& c, bool layer_scale, con
 }
 
 // `w` stands above the numbered layers.
-std::function<TransformerLayer(int64_t)> Layers(const TransformerConfig& c, ClipLayout layout, bool layer_scale, const Weights& w) {
+std::function<TransformerLayer(int64_t)> Layers(const TransformerConfig& c, ClipLayout layout, bool layer_scale,
+                                                const Weights& w) {
   return [=](int64_t i) {
     return layout == ClipLayout::kHuggingFace ? TransformerLayer::HuggingFace(c, w / i) : OpenClipLayer(c, layer_scale, w / i);
   };
@@ -70,8 +71,8 @@ void RefuseKeys(const JsonFile& json, const std::string& tower, std::initializer
 
 void WantText(const JsonFile& json, const std::string& tower, const std::string& key, const std::string& value) {
   if (const std::string found = json.Text(key, value); found != value) {
-    throw LoadError(absl::StrCat(json.path(), ": ", tower, ".", key, " is \"", found.substr(0, 80), "\"; only \"", value,
-                                 "\" is supported"));
+    throw LoadError(
+        absl::StrCat(json.path(), ": ", tower, ".", key, " is \"", found.substr(0, 80), "\"; only \"", value, "\" is supported"));
   }
 }
 
@@ -117,8 +118,9 @@ ClipConfig ClipConfig::OpenClip(const JsonFile& json) {
   const JsonFile text = json.Child("text_cfg"), vision = json.Child("vision_cfg");
   const int64_t projection = json.Int("embed_dim", 1, kMaxWidth);
   ClipConfig c;
-  RefuseKeys(text, "text_cfg",
-             {"hf_model_name", "hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs", "embed_cls", "no_causal_mask", "proj_bias"});
+  RefuseKeys(
+      text, "text_cfg",
+      {"hf_model_name", "hf_tokenizer_name", "tokenizer_mode", "tokenizer_kwargs", "embed_cls", "no_causal_mask", "proj_bias"});
   WantText(text, "text_cfg", "pool_type", "argmax");
   WantText(text, "text_cfg", "proj_type", "linear");
   c.text.width = text.Int("width", 1, kMaxWidth, 512);
@@ -154,9 +156,8 @@ ClipConfig ClipConfig::OpenClip(const JsonFile& json) {
 
 ClipText::ClipText(const ClipTextConfig& c, ClipLayout layout, const Weights& w)
     : config_(c),
-      transformer_(c, layout == ClipLayout::kHuggingFace
-                          ? Layers(c, layout, false, TextTower(w) / "encoder" / "layers")
-                          : Layers(c, layout, c.layer_scale, w / "transformer" / "resblocks")) {
+      transformer_(c, layout == ClipLayout::kHuggingFace ? Layers(c, layout, false, TextTower(w) / "encoder" / "layers")
+                                                         : Layers(c, layout, c.layer_scale, w / "transformer" / "resblocks")) {
   if (layout == ClipLayout::kHuggingFace) {
     const Weights tower = TextTower(w), embeddings = tower / "embeddings";
     tokens_ = (embeddings / "token_embedding").Get("weight", {c.vocab, c.width});

@@ -85,7 +85,9 @@ class Dinov2 final : public EmbeddingModel {
 
  private:
   Dinov2(const Dinov2Config& c, const Weights& all, const Weights& w)
-      : config_(c), transformer_(c, [&](int64_t i) { return Layer(c, w / "encoder" / "layer" / i); }), norm_(w / "layernorm", c.width, c.eps) {
+      : config_(c),
+        transformer_(c, [&](int64_t i) { return Layer(c, w / "encoder" / "layer" / i); }),
+        norm_(w / "layernorm", c.width, c.eps) {
     const Weights e = w / "embeddings";
     const int64_t side = c.image_size / c.patch;
     class_ = e.Get("cls_token", {1, 1, c.width}).view({c.width});
@@ -104,12 +106,10 @@ class Dinov2 final : public EmbeddingModel {
   at::Tensor Positions(int64_t h, int64_t w) const {
     const int64_t rows = h / config_.patch, columns = w / config_.patch, side = config_.image_size / config_.patch;
     if (rows * columns == side * side && h == w) return positions_;
-    const at::Tensor grid = positions_.narrow(0, 1, side * side)
-                                .view({1, side, side, config_.width})
-                                .permute({0, 3, 1, 2})
-                                .to(at::kFloat);
+    const at::Tensor grid =
+        positions_.narrow(0, 1, side * side).view({1, side, side, config_.width}).permute({0, 3, 1, 2}).to(at::kFloat);
     const at::Tensor scaled = config_.antialias ? at::_upsample_bicubic2d_aa(grid, {rows, columns}, /*align_corners=*/false)
-                                                    : at::upsample_bicubic2d(grid, {rows, columns}, /*align_corners=*/false);
+                                                : at::upsample_bicubic2d(grid, {rows, columns}, /*align_corners=*/false);
     return at::cat({positions_.narrow(0, 0, 1),
                     scaled.to(positions_.scalar_type()).permute({0, 2, 3, 1}).reshape({rows * columns, config_.width})});
   }

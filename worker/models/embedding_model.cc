@@ -134,7 +134,8 @@ void WantSquare(const Preprocess& preprocess, int64_t side, const std::string& p
   const auto size = preprocess.size();
   if (!size) throw LoadError(absl::StrCat(path, ": images keep their form; the model takes ", side, "x", side, " alone"));
   if (size->first != side || size->second != side) {
-    throw LoadError(absl::StrCat(path, ": images come out as ", size->second, "x", size->first, ", which is not the model's image_size ", side));
+    throw LoadError(absl::StrCat(path, ": images come out as ", size->second, "x", size->first,
+                                 ", which is not the model's image_size ", side));
   }
 }
 

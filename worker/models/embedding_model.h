@@ -1,5 +1,5 @@
-// What one architecture adds to an embedder, and the embedder made of it: batches, unit length, labels and errors are the same for
-// all of them and live here.
+// What one architecture adds to an embedder, and the embedder made of it: batches, unit length, labels and errors are the same
+// for all of them and live here.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -27,8 +27,8 @@ class EmbeddingModel {
   virtual at::Tensor Texts(const at::Tensor& tokens) const { return {}; }
 };
 
-// Labels are read from folder.path's labels.txt, where there is one. Every pass has the same number of rows, so that a vector does
-// not depend on what else was embedded with it. Throws LoadError.
+// Labels are read from folder.path's labels.txt, where there is one. Every pass has the same number of rows, so that a vector
+// does not depend on what else was embedded with it. Throws LoadError.
 std::unique_ptr<Embedder> MakeEmbedder(const sweep::ModelFolder& folder, const LoadOptions& options, const Preprocess& preprocess,
                                        std::unique_ptr<EmbeddingModel> model);
 

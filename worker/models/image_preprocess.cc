@@ -14,7 +14,8 @@ namespace promptsweep::worker {
 namespace {
 
 constexpr int64_t kMaxEdge = 4096;
-constexpr std::array<double, 3> kClipMean = {0.48145466, 0.4578275, 0.40821073}, kClipDeviation = {0.26862954, 0.26130258, 0.27577711};
+constexpr std::array<double, 3> kClipMean = {0.48145466, 0.4578275, 0.40821073},
+                                kClipDeviation = {0.26862954, 0.26130258, 0.27577711};
 constexpr std::array<double, 3> kHalf = {0.5, 0.5, 0.5};
 
 [[noreturn]] void Refuse(const JsonFile& json, const std::string& key, const std::string& what) {
@@ -44,8 +45,9 @@ Preprocess::Processor ProcessorOf(const JsonFile& json, Preprocess::Processor ot
       if (kind == "Siglip") return Preprocess::Processor::kSiglip;
       if (kind == "Bit") return Preprocess::Processor::kBit;
     }
-    Refuse(json, key, absl::StrCat("\"", name.substr(0, 80),
-                                   "\" is not known; known: CLIPImageProcessor, SiglipImageProcessor, BitImageProcessor"));
+    Refuse(json, key,
+           absl::StrCat("\"", name.substr(0, 80),
+                        "\" is not known; known: CLIPImageProcessor, SiglipImageProcessor, BitImageProcessor"));
   }
   return otherwise;
 }
@@ -166,7 +168,8 @@ std::pair<int64_t, int64_t> Preprocess::Resized(int64_t h, int64_t w) const {
   const auto scaled = [&](int64_t length) -> int64_t {
     if (resize_ == Resize::kShortest) return edge_ * length / std::min(h, w);  // both references cut
     // open_clip's own expression, in its order.
-    const double ratio = std::max(static_cast<double>(h) / static_cast<double>(edge_), static_cast<double>(w) / static_cast<double>(edge_));
+    const double ratio =
+        std::max(static_cast<double>(h) / static_cast<double>(edge_), static_cast<double>(w) / static_cast<double>(edge_));
     return std::max<int64_t>(1, static_cast<int64_t>(std::nearbyint(static_cast<double>(length) / ratio)));
   };
   switch (resize_) {
@@ -190,7 +193,8 @@ at::Tensor Preprocess::operator()(const at::Tensor& images, at::ScalarType dtype
   };
   ResizeWindow window{0, 0, height, width};
   if (crop_) {
-    window = {half(height - crop_height_), half(width - crop_width_), std::min(height, crop_height_), std::min(width, crop_width_)};
+    window = {half(height - crop_height_), half(width - crop_width_), std::min(height, crop_height_),
+              std::min(width, crop_width_)};
   }
   at::Tensor x = ResizeAsPillow(images, height, width, filter_, window);
   if (missing_h > 0 || missing_w > 0) {

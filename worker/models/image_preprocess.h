@@ -46,8 +46,8 @@ class Preprocess {
 
   Resize resize_ = Resize::kNone;
   ResizeFilter filter_ = ResizeFilter::kBicubic;
-  int64_t edge_ = 0;                 // of kShortest and kLongest
-  int64_t height_ = 0, width_ = 0;   // of kExact
+  int64_t edge_ = 0;                // of kShortest and kLongest
+  int64_t height_ = 0, width_ = 0;  // of kExact
   bool crop_ = false;
   int64_t crop_height_ = 0, crop_width_ = 0;
   bool torchvision_ = false;  // torchvision's rounding where a margin is odd, else transformers'

@@ -109,8 +109,7 @@ at::Tensor ResizeAsPillow(const at::Tensor& images, int64_t height, int64_t widt
   }
   if (across.empty() && down.empty()) return rest.to(at::kFloat);
   at::Tensor out = at::empty({n, c, window.height, window.width}, images.options().dtype(at::kFloat));
-  const int64_t image_bytes =
-      c * rest.size(2) * std::max(rest.size(3), window.width) * static_cast<int64_t>(sizeof(double));
+  const int64_t image_bytes = c * rest.size(2) * std::max(rest.size(3), window.width) * static_cast<int64_t>(sizeof(double));
   const int64_t group = std::max<int64_t>(1, kGroupBytes / image_bytes);
   for (int64_t begin = 0; begin < n; begin += group) {
     const int64_t count = std::min(group, n - begin);

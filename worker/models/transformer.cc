@@ -122,8 +122,7 @@ at::Tensor Transformer::Before(at::Tensor x, bool causal) const {
   for (size_t i = 0; i + 1 < layers_.size(); ++i) {
     const Layer& layer = layers_[i];
     const auto qkv = layer.qkv(layer.norm1(x)).chunk(3, -1);
-    const at::Tensor h =
-        at::scaled_dot_product_attention(Heads(qkv[0]), Heads(qkv[1]), Heads(qkv[2]), std::nullopt, 0.0, causal);
+    const at::Tensor h = at::scaled_dot_product_attention(Heads(qkv[0]), Heads(qkv[1]), Heads(qkv[2]), std::nullopt, 0.0, causal);
     x = AfterAttention(layer, layer.out.AddTo(x, h.transpose(1, 2).reshape(x.sizes())));
   }
   return x;
@@ -133,8 +132,7 @@ at::Tensor Transformer::All(at::Tensor x, bool causal) const {
   x = Before(std::move(x), causal);
   const Layer& layer = layers_.back();
   const auto qkv = layer.qkv(layer.norm1(x)).chunk(3, -1);
-  const at::Tensor h =
-      at::scaled_dot_product_attention(Heads(qkv[0]), Heads(qkv[1]), Heads(qkv[2]), std::nullopt, 0.0, causal);
+  const at::Tensor h = at::scaled_dot_product_attention(Heads(qkv[0]), Heads(qkv[1]), Heads(qkv[2]), std::nullopt, 0.0, causal);
   return AfterAttention(layer, layer.out.AddTo(x, h.transpose(1, 2).reshape(x.sizes())));
 }
 
@@ -143,7 +141,8 @@ at::Tensor Transformer::Last(const at::Tensor& x, const at::Tensor& normal, cons
                              const std::optional<at::Tensor>& mask) const {
   const Layer& layer = layers_.back();
   const auto kv = last_kv_(normal).chunk(2, -1);
-  const at::Tensor h = at::scaled_dot_product_attention(Heads(last_q_(own_normal).unsqueeze(1)), Heads(kv[0]), Heads(kv[1]), mask);
+  const at::Tensor h =
+      at::scaled_dot_product_attention(Heads(last_q_(own_normal).unsqueeze(1)), Heads(kv[0]), Heads(kv[1]), mask);
   return AfterAttention(layer, layer.out.AddTo(own, h.transpose(1, 2).reshape({x.size(0), width_})));
 }
 

@@ -3,8 +3,8 @@
 // last symbol of a word carries "</w>".
 //
 // open_clip's tokenizer first repairs text with ftfy and resolves HTML entities; that depends on ftfy's version, and the same
-// weights in Hugging Face's layout never saw it, so here both layouts read as above. Printable ASCII without entities comes out the
-// same in both.
+// weights in Hugging Face's layout never saw it, so here both layouts read as above. Printable ASCII without entities comes out
+// the same in both.
 #pragma once
 
 #include <cstdint>

@@ -17,9 +17,9 @@ namespace promptsweep::worker {
 // Immutable after Load; thread-safe.
 class JsonBpe {
  public:
-  // Reads added tokens (taken out of the text before or after it is normalised, the longest first), normalizers Replace with a plain
-  // pattern, Lowercase and Prepend, alone or in a Sequence, a pre-tokenizer that cuts after a plain pattern, and the post-processor's
-  // template. INVALID_ARGUMENT names the file and whatever of its pipeline is none of these.
+  // Reads added tokens (taken out of the text before or after it is normalised, the longest first), normalizers Replace with a
+  // plain pattern, Lowercase and Prepend, alone or in a Sequence, a pre-tokenizer that cuts after a plain pattern, and the
+  // post-processor's template. INVALID_ARGUMENT names the file and whatever of its pipeline is none of these.
   [[nodiscard]] static absl::StatusOr<JsonBpe> Load(const std::string& path);
 
   // Ids of a text without the template's. `lower_case`: normalisation begins with lower case, code point by code point.

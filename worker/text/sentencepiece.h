@@ -15,16 +15,16 @@ namespace promptsweep::worker {
 // Immutable after loading; thread-safe.
 class SentencePiece {
  public:
-  // A file's ModelProto. INVALID_ARGUMENT, naming the file, for a broken one and for what is not unigram without byte fallback and
-  // user-defined symbols.
+  // A file's ModelProto. INVALID_ARGUMENT, naming the file, for a broken one and for what is not unigram without byte fallback
+  // and user-defined symbols.
   [[nodiscard]] static absl::StatusOr<SentencePiece> LoadModel(const std::string& path);
   // A tokenizers file whose model is Unigram. Its scores, its precompiled character map and its special tokens are read; the rest
   // of its pipeline is not.
   [[nodiscard]] static absl::StatusOr<SentencePiece> LoadJson(const std::string& path);
 
-  // Normalised (character map; spaces to U+2581, none at the ends, none twice, where the model says so; no space is put before the
-  // text) and cut into the pieces of the highest sum of scores. A run of characters that no piece holds is one piece. O(n) for
-  // pieces of bounded length.
+  // Normalised (character map; spaces to U+2581, none at the ends, none twice, where the model says so; no space is put before
+  // the text) and cut into the pieces of the highest sum of scores. A run of characters that no piece holds is one piece. O(n)
+  // for pieces of bounded length.
   std::vector<std::string> Encode(absl::string_view text) const;
 
   // Id of a piece, special ones too; that of <unk> where there is none.

@@ -147,7 +147,8 @@ absl::StatusOr<SiglipTokenizer> SiglipTokenizer::Load(const std::string& folder,
 }
 
 void SiglipTokenizer::AppendSegment(const std::string& text, std::vector<std::string>& pieces) const {
-  // Encoded behind the unknown token's text, or SentencePiece would drop the mark at the front; that text's pieces are then cut off.
+  // Encoded behind the unknown token's text, or SentencePiece would drop the mark at the front; that text's pieces are then cut
+  // off.
   auto encoded = pieces_->Encode(unknown_text_ + Canonical(text));
   const size_t skip = encoded.size() >= unknown_pieces_ ? unknown_pieces_ : 0;
   pieces.insert(pieces.end(), std::make_move_iterator(encoded.begin() + static_cast<std::ptrdiff_t>(skip)),
@@ -174,8 +175,8 @@ std::vector<int64_t> SiglipTokenizer::TokenizePieces(absl::string_view text) con
     pieces.push_back(*found);
     rest.remove_prefix(at + found->size());
   }
-  const bool lone_mark = pieces.size() > 1 && pieces[0] == kSpaceMark &&
-                         std::find(specials_.begin(), specials_.end(), pieces[1]) != specials_.end();
+  const bool lone_mark =
+      pieces.size() > 1 && pieces[0] == kSpaceMark && std::find(specials_.begin(), specials_.end(), pieces[1]) != specials_.end();
   std::vector<int64_t> ids;
   for (size_t i = lone_mark ? 1 : 0; i < pieces.size(); ++i) ids.push_back(pieces_->Id(pieces[i]));
   return ids;

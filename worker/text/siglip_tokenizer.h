@@ -24,9 +24,9 @@ namespace promptsweep::worker {
 // Immutable after Load; thread-safe.
 class SiglipTokenizer {
  public:
-  // SigLIP: spiece.model, else tokenizer.json with a Unigram model. SigLIP 2: tokenizer.json with a BPE model. Special tokens come
-  // from special_tokens_map.json, else tokenizer_config.json, else the classes' defaults. Rows are `length` tokens, at least 2.
-  // INVALID_ARGUMENT names the file at fault.
+  // SigLIP: spiece.model, else tokenizer.json with a Unigram model. SigLIP 2: tokenizer.json with a BPE model. Special tokens
+  // come from special_tokens_map.json, else tokenizer_config.json, else the classes' defaults. Rows are `length` tokens, at
+  // least 2. INVALID_ARGUMENT names the file at fault.
   [[nodiscard]] static absl::StatusOr<SiglipTokenizer> Load(const std::string& folder, int64_t length);
 
   // With the tokens that stand around a text; not cut, not padded.
