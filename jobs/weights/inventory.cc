@@ -67,6 +67,30 @@ absl::Status CheckDalleFolder(const fs::path& folder) {
   return CheckVqgan(complete_vqgan, pixels);
 }
 
+// One of `names` has to be there; the first is named where none is.
+absl::Status HasOneOf(const fs::path& folder, const std::vector<std::string>& names) {
+  std::error_code error;
+  for (const std::string& name : names) {
+    if (fs::is_regular_file(folder / name, error)) return absl::OkStatus();
+  }
+  return Missing(names.front());
+}
+
+absl::Status CheckEmbedderFolder(const fs::path& folder, const std::string& architecture) {
+  const bool open_clip = architecture == "open-clip";
+  std::vector<std::string> weights;
+  for (const char* name : {open_clip ? "open_clip_model" : "model", open_clip ? "open_clip_pytorch_model" : "model"}) {
+    weights.push_back(absl::StrCat(name, ".safetensors"));
+    weights.push_back(absl::StrCat(name, ".safetensors.index.json"));
+  }
+  PS_RETURN_IF_ERROR(HasOneOf(folder, weights));
+  if (!open_clip) PS_RETURN_IF_ERROR(HasOneOf(folder, {"preprocessor_config.json"}));
+  if (architecture == "siglip") return HasOneOf(folder, {"spiece.model", "tokenizer.json"});
+  if (architecture == "dinov2") return absl::OkStatus();  // reads no text
+  PS_RETURN_IF_ERROR(HasOneOf(folder, {"vocab.json"}));
+  return HasOneOf(folder, {"merges.txt"});
+}
+
 absl::Status ReadWeights(const fs::path& folder, bool digests, Finding& finding) {
   std::map<std::string, uint64_t> bytes;  // by type
   std::error_code error;
@@ -154,6 +178,7 @@ Finding Inspect(const fs::path& folder, const sweep::ModelCatalog& catalog, bool
       status = absl::InvalidArgumentError(e.what());
     }
   }
+  if (status.ok() && model->embeds) status = CheckEmbedderFolder(folder, model->architecture);
   if (status.ok()) status = ReadWeights(folder, file_digests, finding);
   if (!status.ok()) {
     finding.message = std::string(status.message());

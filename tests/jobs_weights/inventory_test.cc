@@ -108,6 +108,28 @@ TEST_F(Inventory, WhatIsWrongIsSaid) {
   EXPECT_THAT(broken("encoder.safetensors", sweep::LittleEndian64(100'000'001) + "{}"), HasSubstr("header length"));
 }
 
+// What an embedder's loader would miss.
+TEST_F(Inventory, AnEmbeddersFilesAreThere) {
+  const std::map<std::string, std::vector<std::string>> needed = {
+      {"tiny-clip-gelu", {"model.safetensors", "preprocessor_config.json", "vocab.json", "merges.txt"}},
+      {"tiny-open-clip", {"open_clip_model.safetensors", "vocab.json", "merges.txt"}},
+      {"tiny-siglip", {"model.safetensors", "preprocessor_config.json", "spiece.model"}},
+      {"tiny-dinov2", {"model.safetensors", "preprocessor_config.json"}}};
+  for (const auto& [name, files] : needed) {
+    const std::string path = folder_.path() + "/" + name;
+    fs::copy(std::string(PROMPTSWEEP_SOURCE_DIR) + "/tests/parity/fixtures/" + name, path);
+    EXPECT_EQ(One(path).state, Finding::kReady) << One(path).message;
+    EXPECT_GT(One(path).model.dimensions, 0) << name;
+    for (const std::string& file : files) {
+      fs::rename(path + "/" + file, path + "/away");
+      const Finding finding = One(path);
+      EXPECT_EQ(finding.state, Finding::kBroken) << name;
+      EXPECT_EQ(finding.message, file + " is missing") << name;
+      fs::rename(path + "/away", path + "/" + file);
+    }
+  }
+}
+
 TEST_F(Inventory, OfOneIdTheFirstIsTaken) {
   CopyOfTiny("one/same");
   CopyOfTiny("two/same");
