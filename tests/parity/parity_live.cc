@@ -1,4 +1,5 @@
-// Compares with folders that compare.py has just written: parity_live dalle|clip FOLDER, or tokens FOLDER DALLE CLIP.
+// Compares with folders that compare.py has just written: parity_live dalle|clip FOLDER, or
+// tokens FOLDER CLIP, or dalle-text FOLDER DALLE.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -18,8 +19,10 @@ TEST(ParityLive, Folder) {
     CompareDalle(g_arguments.at(1));
   } else if (g_arguments[0] == "clip") {
     CompareClip(g_arguments.at(1));
+  } else if (g_arguments[0] == "tokens") {
+    CompareTokens(g_arguments.at(1), g_arguments.at(2));
   } else {
-    CompareTokens(g_arguments.at(1), g_arguments.at(2), g_arguments.at(3));
+    CompareDalleText(g_arguments.at(1), g_arguments.at(2));
   }
 }
 
@@ -29,9 +32,9 @@ int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   g_arguments.assign(argv + 1, argv + argc);
   const bool known = (g_arguments.size() == 2 && (g_arguments[0] == "dalle" || g_arguments[0] == "clip")) ||
-                     (g_arguments.size() == 4 && g_arguments[0] == "tokens");
+                     (g_arguments.size() == 3 && (g_arguments[0] == "tokens" || g_arguments[0] == "dalle-text"));
   if (!known) {
-    std::fprintf(stderr, "usage: parity_live dalle|clip FOLDER | tokens FOLDER DALLE_FOLDER CLIP_FOLDER\n");
+    std::fprintf(stderr, "usage: parity_live dalle|clip FOLDER | tokens FOLDER CLIP_FOLDER | dalle-text FOLDER DALLE_FOLDER\n");
     return 2;
   }
   return RUN_ALL_TESTS();

@@ -38,7 +38,8 @@ DalleConfig::DalleConfig(const JsonFile& json)
       text_length(json.Int("max_text_length", 2, kMaxLength)),
       image_vocab(json.Int("image_vocab_size", 1, kMaxVocab)),
       image_length(json.Int("image_length", 1, kMaxLength)),
-      start_token(json.Int("decoder_start_token_id", 0, image_vocab)) {
+      start_token(json.Int("decoder_start_token_id", 0, image_vocab)),
+      normalize_text(json.Bool("normalize_text", false)) {
   for (const int64_t heads : {encoder_heads, decoder_heads}) {
     if (width % heads != 0)
       throw LoadError(absl::StrCat(json.path(), ": d_model ", width, " does not divide into ", heads, " heads"));
@@ -57,10 +58,10 @@ DalleConfig::DalleConfig(const JsonFile& json)
   }
 }
 
-at::Tensor TextBias(const at::Tensor& tokens, int64_t pad, at::ScalarType dtype) {
+at::Tensor TextBias(const at::Tensor& read, at::ScalarType dtype) {
   // fp16 cannot hold -1e12; its lowest number masks as well.
   const double masked = dtype == at::kHalf ? -65504.0 : kMasked;
-  return tokens.eq(pad).to(dtype).mul_(masked).view({tokens.size(0), 1, 1, tokens.size(1)});
+  return read.logical_not().to(dtype).mul_(masked).view({read.size(0), 1, 1, read.size(1)});
 }
 
 namespace dalle {

@@ -25,14 +25,15 @@ struct DalleConfig {
   int64_t image_vocab = 0;   // "image_vocab_size"; the decoder has one row more, for the start token
   int64_t image_length = 0;  // tokens of a picture
   int64_t start_token = 0;   // "decoder_start_token_id"
+  bool normalize_text = false;  // of the Flax pipeline's tokenizer
 
   // Throws LoadError; also where the configuration switches on something this architecture variant does not have.
   explicit DalleConfig(const JsonFile& json);
 };
 
-// Scores added to attention: 0 where a text token stands, -1e12 at padding. A text of padding only attends to all of it evenly.
-// tokens int64 [n, length] -> float [n, 1, 1, length].
-at::Tensor TextBias(const at::Tensor& tokens, int64_t pad, at::ScalarType dtype);
+// Scores added to attention: 0 where a text token is attended to, -1e12 elsewhere. Where none is, all are, evenly.
+// read bool [n, length] -> [n, 1, 1, length] of `dtype`.
+at::Tensor TextBias(const at::Tensor& read, at::ScalarType dtype);
 
 namespace dalle {
 

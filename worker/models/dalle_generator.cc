@@ -34,8 +34,6 @@ constexpr int64_t kTextBytes = int64_t{256} << 20;  // of encoded texts kept fro
 constexpr int64_t kPixelBytes = int64_t{4} << 20;   // of the largest activation while decoding pixels on a CPU: fits its caches
 constexpr int64_t kPixelBytesDevice = int64_t{512} << 20;
 
-using TokenRow = std::vector<int64_t>;
-
 // An encoded text as the decoder reads it.
 struct Text {
   at::Tensor cross;  // [layers, 2, heads, length, head_dim]
@@ -75,6 +73,7 @@ struct Request {
   int64_t seed = 0;
   TokenSampling sampling;
   DalleText text;
+  int64_t start_token = 0;
   bool guided = false;
 };
 
@@ -153,12 +152,18 @@ class DalleGenerator final : public Generator {
     request.sampling.top_k = std::min<int64_t>(static_cast<int64_t>(settings.at("top_k")), vocab_);
     request.sampling.top_p = settings.at("top_p");
     request.sampling.supercondition = settings.at("supercondition");
+    request.sampling.form = settings.at("dalle_sampling") == 1 ? SamplingForm::kFlax : SamplingForm::kMinDalle;
+    const auto bos = static_cast<int64_t>(settings.at("bos"));
+    if (bos > config_.image_vocab)
+      return absl::InvalidArgumentError(absl::StrCat("setting \"bos\" is ", bos, "; this model's tokens end at ", config_.image_vocab));
+    request.start_token = bos < 0 ? config_.start_token : bos;
+    const auto form = settings.at("dalle_text") == 1 ? DalleTextForm::kFlax : DalleTextForm::kMinDalle;
     switch (cell.prompt().kind_case()) {
       case v1::Prompt::kText:
-        request.text = tokenizer_.Rows(cell.prompt().text());
+        request.text = tokenizer_.Rows(form, cell.prompt().text());
         break;
       case v1::Prompt::kBlank: {
-        PS_ASSIGN_OR_RETURN(request.text, BlankRows(cell.prompt().blank()));
+        PS_ASSIGN_OR_RETURN(request.text, BlankRows(form, cell.prompt().blank()));
         break;
       }
       case v1::Prompt::KIND_NOT_SET:
@@ -168,16 +173,16 @@ class DalleGenerator final : public Generator {
     return request;
   }
 
-  absl::StatusOr<DalleText> BlankRows(v1::BlankKind kind) const {
+  absl::StatusOr<DalleText> BlankRows(DalleTextForm form, v1::BlankKind kind) const {
     switch (kind) {
       case v1::BLANK_KIND_EMPTY:
-        return tokenizer_.Rows("");
+        return tokenizer_.Rows(form, "");
       case v1::BLANK_KIND_WHITESPACE:
-        return tokenizer_.Rows(" ");
+        return tokenizer_.Rows(form, " ");
       case v1::BLANK_KIND_PADDING:
         return tokenizer_.PaddingRows();
       case v1::BLANK_KIND_NULL: {
-        DalleText rows = tokenizer_.Rows("");
+        DalleText rows = tokenizer_.Rows(form, "");
         rows.conditional = rows.unconditional;
         return rows;
       }
@@ -229,7 +234,9 @@ class DalleGenerator final : public Generator {
 
     const auto longs = at::TensorOptions().dtype(at::kLong).device(options_.device);
     at::Tensor codes = at::empty({rows_, config_.image_length}, longs);
-    at::Tensor token = at::full({rows_}, config_.start_token, longs);
+    std::vector<int64_t> starts;
+    for (const auto* row : rows) starts.push_back(row->start_token);
+    at::Tensor token = at::tensor(starts, at::kLong).to(options_.device);
     at::Tensor logits;
     for (int64_t t = 0; t < config_.image_length; ++t) {
       logits = decoder_.Step(state, guided ? at::cat({token, token}) : token).narrow(1, 0, vocab_);
@@ -269,10 +276,12 @@ class DalleGenerator final : public Generator {
     return cross;
   }
 
-  Text Encode(const TokenRow& tokens) const {
-    const at::Tensor row = at::tensor(tokens, at::kLong).to(options_.device).unsqueeze(0);
-    const at::Tensor bias = TextBias(row, tokenizer_.pad(), options_.compute_dtype);
-    return {decoder_.CrossKeysValues(encoder_.Encode(row, bias)).select(2, 0).contiguous(), bias[0]};
+  Text Encode(const TokenRow& row) const {
+    const at::Tensor ids = at::tensor(row.tokens, at::kLong).to(options_.device).unsqueeze(0);
+    at::Tensor read = at::empty({1, tokenizer_.length()}, at::kBool);
+    for (int64_t i = 0; i < tokenizer_.length(); ++i) read[0][i] = static_cast<bool>(row.read[i]);
+    const at::Tensor bias = TextBias(read.to(options_.device), options_.compute_dtype);
+    return {decoder_.CrossKeysValues(encoder_.Encode(ids, bias)).select(2, 0).contiguous(), bias[0]};
   }
 
   LoadOptions options_;
@@ -301,7 +310,7 @@ absl::StatusOr<std::unique_ptr<Generator>> LoadDalle(const sweep::ModelFolder& f
       throw LoadError(absl::StrCat(json.path(), ": image_length ", config.image_length, " is not the ", pixels.code_side(), "x",
                                    pixels.code_side(), " codes of vqgan/config.json"));
     }
-    PS_ASSIGN_OR_RETURN(DalleTokenizer tokenizer, DalleTokenizer::Load(folder.path, config.text_length));
+    PS_ASSIGN_OR_RETURN(DalleTokenizer tokenizer, DalleTokenizer::Load(folder.path, config.text_length, config.normalize_text));
     if (std::max(tokenizer.bpe().size(), tokenizer.pad() + 1) > config.text_vocab) {
       throw LoadError(absl::StrCat(tokenizer.bpe().vocab_path(), ": ids up to ", tokenizer.bpe().size() - 1,
                                    " but encoder_vocab_size is ", config.text_vocab));
