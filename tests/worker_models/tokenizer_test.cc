@@ -90,7 +90,7 @@ TEST(DalleNormalizer, Steps) {
            {"A Photo, of  the\tCAFÉ!", " a photo, of the cafe"},
            {"1,000,000 cats; 3.5 dogs on 12/25", " 1000000 cats, 3.5 dogs on 12/25"},
            {"don't 'quote' \"me\"", " don't \" quote \" me \""},
-           {"&lt;i&gt;x&amp;lt;y #snow_man", " x, y snow man"},
+           {"&lt;i&gt;x&amp;lt;y #snow_man", " x<y snow man"},
            {"wowwww!!!! 100%", " wow, 100 %"},
            {"🥻", " sari"},
            {"<person> and <person>", " people"},
