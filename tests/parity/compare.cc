@@ -81,7 +81,8 @@ void CompareDalle(const std::string& folder) {
 
     const at::Tensor bias = TextBias(get("read") != 0, at::kFloat);
     const at::Tensor encoded = encoder.Encode(rows, bias);
-    ExpectClose(encoded, get("encoded"), kTolerance, name + " encoder");
+    const auto rounding = [&](const char* of) { return get(std::string(of) + "_rounding").item<double>(); };
+    ExpectClose(encoded, get("encoded"), kTolerance, name + " encoder", rounding("encoded"));
 
     DecoderState state = BeginPair(decoder, config, encoded, bias);
     at::Tensor token = at::full({2}, start, at::kLong);
@@ -90,7 +91,7 @@ void CompareDalle(const std::string& folder) {
       logits.push_back(decoder.Step(state, token));
       token = get("forced")[t].expand({2});
     }
-    ExpectClose(at::stack(logits, 1), get("logits"), kTolerance, name + " decoder");
+    ExpectClose(at::stack(logits, 1), get("logits"), kTolerance, name + " decoder", rounding("logits"));
 
     const int64_t seed = asked.Int("seed", 0, 1 << 30) + static_cast<int64_t>(i);
     ImageNoise noise(seed);
@@ -106,7 +107,7 @@ void CompareDalle(const std::string& folder) {
       token = codes.select(1, t).expand({2});
     }
     EXPECT_EQ(List(codes), List(get("codes"))) << name << " sampled tokens";
-    ExpectClose(vqgan.Decode(get("codes").unsqueeze(0)), get("pixels"), kTolerance, name + " pixels");
+    ExpectClose(vqgan.Decode(get("codes").unsqueeze(0)), get("pixels"), kTolerance, name + " pixels", rounding("pixels"));
 
     // The whole way, as a worker does it.
     v1::Cell cell;

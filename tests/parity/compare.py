@@ -20,7 +20,7 @@ def dalle_sizes(rng):
              "n_embed": rng.randint(20, 60), "resolution": side << (levels - 1), "out_ch": 3, "norm_groups": groups,
              "norm_eps": rng.choice([1e-5, 1e-6])}
     heads, others = rng.choice([1, 2, 3, 5]), rng.choice([1, 2, 3, 4])
-    dalle = {"d_model": heads * others * rng.choice([1, 2, 3, 4, 5]), "encoder_layers": rng.randint(1, 3), "decoder_layers": rng.randint(1, 3),
+    dalle = {"d_model": heads * others * rng.randint(-(-12 // (heads * others)), 16), "encoder_layers": rng.randint(1, 3), "decoder_layers": rng.randint(1, 3),
              "encoder_attention_heads": heads, "decoder_attention_heads": others, "encoder_ffn_dim": rng.randint(5, 60),
              "decoder_ffn_dim": rng.randint(5, 60), "max_text_length": rng.randint(4, 20),
              "image_vocab_size": vqgan["n_embed"] + rng.choice([0, 3]), "image_length": side * side, "normalize_text": rng.random() < .7}

@@ -4,6 +4,7 @@ they hard-code. Writes, for one configuration, a model folder as the worker load
 min-dalle hard-codes 256 image tokens, 32 norm groups, 512 channels of attention and a 16-wide square; `small_vqgan` rewrites
 those numbers in its source before running it, so that every operation stays the reference's own.
 """
+import copy
 import inspect
 import json
 import random
@@ -139,6 +140,7 @@ def vqgan_blocks(c, attention):
     source = source.replace("nn.GroupNorm(2 ** 5, n)", f"nn.GroupNorm({c['norm_groups']}, n, eps={c['norm_eps']})")
     source = source.replace("n = 2 ** 9\n", f"n = {attention}\n").replace("n, m = 2 ** 9, x.shape[0]", f"n, m = {attention}, x.shape[0]")
     source = source.replace("ResnetBlock(9, 9)", f"ResnetBlock({attention}, {attention})")
+    source = source.replace("x.to(torch.float32)", "x")  # for float64; else it changes nothing
     assert "2 ** log2" not in source
     exec(compile(source, "small_vqgan", "exec"), namespace)
     return namespace
@@ -193,7 +195,7 @@ def small_vqgan(c):
     net.post_quant_conv = torch.nn.Conv2d(c["embed_dim"], c["z_channels"], 1)
     net.decoder = Decoder()
 
-    def pixels(codes):
+    def pixels(codes, net=net):
         side = c["resolution"] >> (len(c["ch_mult"]) - 1)
         z = net.embedding(codes).view(len(codes), side, side, -1).permute(0, 3, 1, 2).contiguous()
         return net.decoder(net.post_quant_conv(z))
@@ -216,6 +218,10 @@ def encode(encoder, rows, mask):
     for layer in encoder.layers:
         state = layer.forward(state, mask)
     return encoder.final_ln(state)
+
+
+def rounding(found, exact):
+    return (found.double() - exact).abs().max().float()
 
 
 def draw_min_dalle(step, settings, noise):
@@ -271,6 +277,8 @@ def write_dalle(folder, config, vqgan, prompts, seed, settings):
     flax = settings["dalle_text"] == "flax"
     draw = draw_flax if settings["dalle_sampling"] == "flax" else draw_min_dalle
     start = c["decoder_start_token_id"] if settings["bos"] < 0 else settings["bos"]
+    # The same in float64 says how far float32's rounding alone takes a configuration: some are badly conditioned.
+    exact_encoder, exact_decoder, exact_net = (copy.deepcopy(m).double() for m in (encoder, decoder, pixel_net))
     out = {}
     for i, prompt in enumerate(prompts):
         both = dalle_text.flax_rows(flax_tokenizer, normalize, prompt, length) if flax else dalle_text.min_dalle_rows(tokenizer, prompt, length)
@@ -280,15 +288,20 @@ def write_dalle(folder, config, vqgan, prompts, seed, settings):
         encoded = encode(encoder, rows, mask)
         if not flax:
             assert torch.equal(encoded, encoder(rows))
-        state = torch.zeros(c["decoder_layers"], 4, steps, c["d_model"])
         forced = torch.randint(vocab, (steps,), generator=gen)
-        logits, token = [], torch.tensor([[start]])
-        for t in range(steps):
-            step, state = decoder(attention_mask=mask, encoder_state=encoded, attention_state=state, prev_tokens=token,
-                                  token_index=torch.tensor([t]))
-            logits.append(step[:, 0])
-            token = forced[t].view(1, 1)
-        out |= {f"{i}.rows": rows, f"{i}.read": read, f"{i}.encoded": encoded, f"{i}.forced": forced, f"{i}.logits": torch.stack(logits, 1)}
+
+        def teach(decoder, encoded):
+            state = torch.zeros(c["decoder_layers"], 4, steps, c["d_model"], dtype=encoded.dtype)
+            logits, token = [], torch.tensor([[start]])
+            for t in range(steps):
+                step, state = decoder(attention_mask=mask, encoder_state=encoded, attention_state=state, prev_tokens=token,
+                                      token_index=torch.tensor([t]))
+                logits.append(step[:, 0])
+                token = forced[t].view(1, 1)
+            return torch.stack(logits, 1)
+        logits, exact = teach(decoder, encoded), encode(exact_encoder, rows, mask)
+        out |= {f"{i}.rows": rows, f"{i}.read": read, f"{i}.encoded": encoded, f"{i}.forced": forced, f"{i}.logits": logits,
+                f"{i}.encoded_rounding": rounding(encoded, exact), f"{i}.logits_rounding": rounding(logits, teach(exact_decoder, exact))}
 
         # Sampling, with the codebook's size for 2 ** 14.
         noise = torch.Generator().manual_seed(seed + i)
@@ -301,6 +314,7 @@ def write_dalle(folder, config, vqgan, prompts, seed, settings):
             token = codes[-1].view(1, 1)
         codes = torch.stack(codes)
         out |= {f"{i}.codes": codes, f"{i}.pixels": pixels(codes[None]),
+                f"{i}.pixels_rounding": rounding(pixels(codes[None]), pixels(codes[None], exact_net)),
                 f"{i}.image": (pixels(codes[None]).clip(0, 1) * 255).to(torch.uint8)}
     write_tensors(folder / "expected.safetensors", out)
     write_json(folder / "expected.json", {"prompts": prompts, "seed": seed, "settings": settings})

@@ -1,6 +1,7 @@
 #include "worker/models/dalle_bart.h"
 
 #include "absl/strings/str_cat.h"
+#include "worker/tensors/elementwise.h"
 #include "worker/tensors/load_error.h"
 
 namespace promptsweep::worker {
@@ -69,23 +70,22 @@ namespace dalle {
 Attention::Attention(const Weights& w, int64_t width, bool cross) {
   const Linear q(w / "q_proj", width, width, false), k(w / "k_proj", width, width, false), v(w / "v_proj", width, width, false);
   if (cross) {
-    query = q;
-    fused = Linear::Fused({k, v});
+    query = RowLinear(q);
+    fused = RowLinear(Linear::Fused({k, v}));
   } else {
-    fused = Linear::Fused({q, k, v});
+    fused = RowLinear(Linear::Fused({q, k, v}));
   }
-  out = Linear(w / "out_proj", width, width, false);
+  out = RowLinear(Linear(w / "out_proj", width, width, false));
 }
 
 Glu::Glu(const Weights& w, int64_t width, int64_t ffn)
     : before(w / "ln0", width, kEps, kScaleOptional),
       between(w / "ln1", ffn, kEps, kScaleOptional),
       in(Linear::Fused({Linear(w / "fc0", width, ffn, false), Linear(w / "fc1", width, ffn, false)})),
-      out(w / "fc2", ffn, width, false) {}
+      out(Linear(w / "fc2", ffn, width, false)) {}
 
 at::Tensor Glu::operator()(const at::Tensor& x) const {
-  const auto halves = in(before(x)).chunk(2, -1);
-  return out(between(at::gelu(halves[0]) * halves[1]));
+  return out(between(GatedGelu(in(before(x)))));
 }
 
 Embedding::Embedding(const Weights& w, int64_t vocab, int64_t length, int64_t width)
@@ -131,7 +131,7 @@ DalleDecoder::DalleDecoder(const DalleConfig& config, const Weights& w)
   for (int64_t i = 0; i < config.decoder_layers; ++i)
     layers_.emplace_back(w / "layers" / i, config.width, config.decoder_ffn, true);
   final_ = LayerNorm(w / "final_ln", config.width, kEps, kScaleOptional);
-  head_ = Linear(w / "lm_head", config.width, config.image_vocab + 1, false);
+  head_ = RowLinear(Linear(w / "lm_head", config.width, config.image_vocab + 1, false));
 }
 
 at::Tensor DalleDecoder::CrossKeysValues(const at::Tensor& encoded) const {

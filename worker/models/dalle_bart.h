@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "worker/models/layers.h"
+#include "worker/models/row_linear.h"
 #include "worker/tensors/json_file.h"
 #include "worker/tensors/weights.h"
 
@@ -39,17 +40,17 @@ namespace dalle {
 
 // Multi-head attention without biases; q, k and v are one product where they share an input.
 struct Attention {
-  Linear query;  // cross only
-  Linear fused;  // self: q|k|v; cross: k|v
-  Linear out;
+  RowLinear query;  // cross only
+  RowLinear fused;  // self: q|k|v; cross: k|v
+  RowLinear out;
   Attention() = default;
   Attention(const Weights& w, int64_t width, bool cross);
 };
 
 struct Glu {
   LayerNorm before, between;
-  Linear in;  // fc0|fc1
-  Linear out;
+  RowLinear in;  // fc0|fc1
+  RowLinear out;
   Glu() = default;
   Glu(const Weights& w, int64_t width, int64_t ffn);
   at::Tensor operator()(const at::Tensor& x) const;
@@ -117,7 +118,7 @@ class DalleDecoder {
   dalle::Embedding embedding_;
   std::vector<dalle::Layer> layers_;
   LayerNorm final_;
-  Linear head_;
+  RowLinear head_;
 };
 
 }  // namespace promptsweep::worker

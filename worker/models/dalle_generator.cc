@@ -5,6 +5,7 @@
 // guidance and cells that do not go in separate passes, so that a guided cell does not change the shape another cell is computed
 // in. A text is always encoded alone. Noise comes from one generator per image: at each position one draw of Exp(1) for each
 // token of the codebook, in order, so an image equals what torch.multinomial with that seed gives for it alone.
+#include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -22,6 +23,7 @@
 #include "worker/samplers/token_sampler.h"
 #include "worker/tensors/determinism.h"
 #include "worker/tensors/load_error.h"
+#include "worker/tensors/memory.h"
 #include "worker/tensors/noise.h"
 #include "worker/text/dalle_tokenizer.h"
 
@@ -29,7 +31,8 @@ namespace promptsweep::worker {
 namespace {
 
 constexpr int kLargestDefaultBatch = 64;
-constexpr int64_t kCacheBytes = int64_t{2} << 30;   // of one batch's keys and values, where the model chooses the batch
+constexpr int64_t kUnknownMemory = int64_t{4} << 30;  // taken for free where the device does not say
+constexpr int64_t kScoreCopies = 8;                 // of an image's logits and what is made of them, alive together
 constexpr int64_t kTextBytes = int64_t{256} << 20;  // of encoded texts kept from batch to batch
 constexpr int64_t kPixelBytes = int64_t{4} << 20;   // of the largest activation while decoding pixels on a CPU: fits its caches
 constexpr int64_t kPixelBytesDevice = int64_t{512} << 20;
@@ -84,7 +87,9 @@ class DalleGenerator final : public Generator {
       : DalleGenerator(folder, options, config, pixels, std::move(tokenizer),
                        Weights({folder.path + "/encoder.safetensors"}, {options.device, options.compute_dtype}),
                        Weights({folder.path + "/decoder.safetensors"}, {options.device, options.compute_dtype}),
-                       Weights({folder.path + "/vqgan/model.safetensors"}, {options.device, options.compute_dtype})) {}
+                       // A CPU convolves float32 faster than half types, and the references never do otherwise.
+                       Weights({folder.path + "/vqgan/model.safetensors"},
+                               {options.device, options.device.is_cpu() ? at::kFloat : options.compute_dtype})) {}
 
   int batch_shape() const override { return batch_; }
 
@@ -126,17 +131,32 @@ class DalleGenerator final : public Generator {
 
   int64_t ElementSize() const { return static_cast<int64_t>(c10::elementSize(options_.compute_dtype)); }
 
+  // The largest that takes at most half of the free memory, when every image is guided and has a text of its own. Called once the
+  // weights are loaded.
   int DefaultBatch() const {
-    // Two rows an image when guided.
-    const int64_t per_image = 2 * 2 * config_.decoder_layers * config_.image_length * config_.width * ElementSize();
+    const int64_t positions = config_.image_length + config_.text_length;  // of keys and values, of two rows an image
+    const int64_t per_image = 2 * 2 * config_.decoder_layers * positions * config_.width * ElementSize() +
+                              kScoreCopies * (config_.image_vocab + 1) * static_cast<int64_t>(sizeof(float)) +
+                              3 * vqgan_.config().resolution * vqgan_.config().resolution;
+    const int64_t known = FreeMemory(options_.device), free = known > 0 ? known : kUnknownMemory;
     int batch = kLargestDefaultBatch;
-    while (batch > 1 && batch * per_image > kCacheBytes) batch /= 2;
+    while (batch > 1 && batch * per_image > free / 2 - PixelWork()) batch /= 2;
     return batch;
   }
 
-  int64_t PixelChunk() const {
+  // Bytes of the largest activation of one picture.
+  int64_t PixelActivation() const {
     const auto& c = vqgan_.config();
-    const int64_t per_image = c.resolution * c.resolution * c.channels * c.multipliers.front() * ElementSize();
+    const auto size = static_cast<int64_t>(c10::elementSize(options_.device.is_cpu() ? at::kFloat : options_.compute_dtype));
+    return c.resolution * c.resolution * c.channels * c.multipliers.front() * size;
+  }
+  // Of the activations that are alive together while pixels are decoded.
+  int64_t PixelWork() const {
+    return 4 * std::max(PixelActivation(), options_.device.is_cpu() ? kPixelBytes : kPixelBytesDevice);
+  }
+
+  int64_t PixelChunk() const {
+    const int64_t per_image = PixelActivation();
     // On a CPU the same for every batch, since convolutions of other shapes are summed in other orders.
     int64_t chunk = options_.device.is_cpu() ? PhysicalRows(1, options_.device) : rows_;
     const int64_t limit = options_.device.is_cpu() ? kPixelBytes : kPixelBytesDevice;
@@ -240,7 +260,10 @@ class DalleGenerator final : public Generator {
     at::Tensor logits;
     for (int64_t t = 0; t < config_.image_length; ++t) {
       logits = decoder_.Step(state, guided ? at::cat({token, token}) : token).narrow(1, 0, vocab_);
-      for (size_t i = 0; i < wanted; ++i) noises[i].Exponential(noise[static_cast<int64_t>(i)]);
+      at::parallel_for(0, static_cast<int64_t>(wanted), 1, [&](int64_t begin, int64_t end) {
+        const c10::InferenceMode of_this_thread;
+        for (int64_t i = begin; i < end; ++i) noises[i].Exponential(noise[i]);
+      });
       const at::Tensor conditional = logits.narrow(0, 0, rows_);
       token = sampler.Draw(conditional, guided ? logits.narrow(0, rows_, rows_) : at::Tensor(), noise.to(options_.device));
       codes.select(1, t).copy_(token);

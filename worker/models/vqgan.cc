@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "worker/tensors/elementwise.h"
 #include "worker/tensors/load_error.h"
 
 namespace promptsweep::worker {
@@ -10,6 +11,11 @@ namespace {
 
 constexpr int64_t kMaxSide = 4096;
 constexpr int64_t kMaxWidth = 1 << 16;
+
+// Channels side by side suit a CPU's convolutions: their own order needs no rearranging.
+at::MemoryFormat LayoutOn(const at::Device& device) {
+  return device.is_cpu() ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
+}
 
 // A 1x1 convolution as a product over the channel axis.
 Linear Pointwise(const Weights& w, int64_t in, int64_t out) {
@@ -56,9 +62,9 @@ VqganDecoder::ResBlock::ResBlock(const Weights& w, int64_t in, int64_t out, cons
 
 at::Tensor VqganDecoder::ResBlock::operator()(const at::Tensor& x) const {
   at::Tensor h = norm1(x);
-  h = conv1(at::silu_(h));
+  h = conv1(SiluInPlace(h));
   h = norm2(h);
-  h = conv2(at::silu_(h));
+  h = conv2(SiluInPlace(h));
   return h.add_(shortcut.weight.defined() ? shortcut(x) : x);
 }
 
@@ -105,7 +111,7 @@ VqganDecoder::VqganDecoder(const VqganConfig& config, const Weights& w) : config
 at::Tensor VqganDecoder::Decode(const at::Tensor& codes) const {
   const int64_t side = config_.code_side();
   at::Tensor h = at::embedding(embedding_, codes).view({codes.size(0), side, side, config_.z_channels}).permute({0, 3, 1, 2});
-  h = conv_in_(h.contiguous());
+  h = conv_in_(h.contiguous(LayoutOn(h.device())));
   h = middle_[1](middle_attention_[0](middle_[0](h)));
   for (const auto& level : levels_) {
     for (size_t i = 0; i < level.blocks.size(); ++i) {
@@ -117,11 +123,11 @@ at::Tensor VqganDecoder::Decode(const at::Tensor& codes) const {
     }
   }
   h = norm_out_(h);
-  return conv_out_(at::silu_(h));
+  return conv_out_(SiluInPlace(h));
 }
 
 at::Tensor VqganDecoder::DecodeBytes(const at::Tensor& codes) const {
-  return Decode(codes).to(at::kFloat).clamp_(0, 1).mul_(255).to(at::kByte);
+  return Decode(codes).to(at::kFloat).clamp_(0, 1).mul_(255).to(at::kByte).contiguous();
 }
 
 }  // namespace promptsweep::worker

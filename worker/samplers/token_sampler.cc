@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "worker/tensors/elementwise.h"
+
 namespace promptsweep::worker {
 
 TokenSampler::TokenSampler(const std::vector<TokenSampling>& rows, at::Device device) {
@@ -59,7 +61,7 @@ at::Tensor TokenSampler::Draw(const at::Tensor& logits, const at::Tensor& uncond
     scores = at::where(flax_, scores / temperature_, scores);
     then = at::where(flax_, at::ones_like(temperature_), temperature_);
   }
-  at::Tensor p = (scores - std::get<0>(scores.max(1, /*keepdim=*/true))).div_(then).exp_();
+  const at::Tensor p = ExpInPlace((scores - std::get<0>(scores.max(1, /*keepdim=*/true))).div_(then));
   if (largest_top_k_ > 0) p.mul_(TopK(scores));
   if (any_top_p_) {
     const auto [sorted, order] = (p / p.sum(1, /*keepdim=*/true)).sort(/*stable=*/true, 1, /*descending=*/true);
