@@ -27,7 +27,15 @@ absl::Time SimulatedClock::TimeNow() {
   return now_;
 }
 
-uint64_t SimulatedClock::WallMillis() { return absl::ToUnixMillis(TimeNow()); }
+uint64_t SimulatedClock::WallMillis() {
+  absl::MutexLock lock(&mu_);
+  return absl::ToUnixMillis(now_ + wall_ahead_);
+}
+
+void SimulatedClock::JumpWall(absl::Duration by) {
+  absl::MutexLock lock(&mu_);
+  wall_ahead_ += by;
+}
 
 void SimulatedClock::AdvanceTime(absl::Duration by) {
   absl::MutexLock lock(&mu_);

@@ -29,10 +29,13 @@ class SimulatedClock final : public Clock {
   uint64_t WallMillis() override;
   // Moves time forward.
   void AdvanceTime(absl::Duration by);
+  // Sets the wall clock by so much, either way; the monotonic one goes on as if nothing had happened.
+  void JumpWall(absl::Duration by);
 
  private:
   absl::Mutex mu_;
   absl::Time now_ ABSL_GUARDED_BY(mu_);
+  absl::Duration wall_ahead_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace promptsweep

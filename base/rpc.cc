@@ -23,8 +23,9 @@ class Insecure final : public RpcSecurity {
   std::shared_ptr<grpc::ChannelCredentials> ClientCredentials() const override { return grpc::InsecureChannelCredentials(); }
   absl::Status CheckAddress(absl::string_view address) const override {
     if (anywhere_ || IsLoopback(address)) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        absl::StrCat(address, " is not a loopback address: unencrypted traffic leaves this machine only with --insecure"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        address,
+        " is not a loopback address: unencrypted traffic leaves this machine only with --insecure; --tls DIR encrypts it"));
   }
 
  private:

@@ -33,6 +33,7 @@ std::string ShellQuoted(const std::string& text) {
 }  // namespace
 
 void Source::Complete() {
+  if (security.tls.empty() && !security.insecure) security.tls = FromEnvironment("PROMPTSWEEP_TLS");
   if (!store.empty() || !server.empty()) return;
   server = FromEnvironment("PROMPTSWEEP_SERVER");
   if (!server.empty()) return;
@@ -41,8 +42,10 @@ void Source::Complete() {
 }
 
 std::string Source::Flags() const {
-  if (remote()) return absl::StrCat("--server ", ShellQuoted(server), insecure ? " --insecure" : "");
-  return absl::StrCat("--store ", ShellQuoted(store));
+  if (!remote()) return absl::StrCat("--store ", ShellQuoted(store));
+  std::string flags = absl::StrCat("--server ", ShellQuoted(server));
+  for (const std::string& argument : SecurityArguments(security)) absl::StrAppend(&flags, " ", ShellQuoted(argument));
+  return flags;
 }
 
 absl::StatusOr<std::unique_ptr<Client>> Client::Open(Options options) {
@@ -51,7 +54,8 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Open(Options options) {
   const Source& source = client->options_.source;
   std::shared_ptr<grpc::Channel> channel;
   if (source.remote()) {
-    PS_ASSIGN_OR_RETURN(channel, Connect(source.server, *InsecureRpc(source.insecure)));
+    PS_ASSIGN_OR_RETURN(client->security_, OpenSecurity(source.security));
+    PS_ASSIGN_OR_RETURN(channel, Connect(source.server, *client->security_));
     if (!channel->WaitForConnected(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(kConnectTimeout))) {
       return absl::UnavailableError(absl::StrCat("no answer from ", source.server));
     }
@@ -63,7 +67,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Open(Options options) {
       client->sweeps_ = std::move(sweeps);
       client->address_ = listed->store_address();
       if (!client->address_.empty()) {
-        PS_ASSIGN_OR_RETURN(channel, Connect(client->address_, *InsecureRpc(source.insecure)));
+        PS_ASSIGN_OR_RETURN(channel, Connect(client->address_, *client->security_));
       }
     } else if (!absl::IsUnimplemented(listed.status())) {
       return listed.status();
@@ -90,6 +94,10 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Open(Options options) {
 
 Client::~Client() {
   if (host_) host_->Shutdown();
+}
+
+std::vector<std::string> Client::SecurityArguments() const {
+  return remote() ? promptsweep::SecurityArguments(source().security) : std::vector<std::string>{};
 }
 
 absl::StatusOr<v1::SweepInfo> Client::FindSweep(const std::string& key) {

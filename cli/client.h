@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/rpc.h"
+#include "base/security_flags.h"
 #include "promptsweep/v1/coordinator.grpc.pb.h"
 #include "promptsweep/v1/store.grpc.pb.h"
 #include "store/host.h"
@@ -17,11 +18,11 @@ namespace promptsweep::cli {
 // Store folder where neither an option nor the environment names one.
 inline constexpr char kDefaultStore[] = "promptsweep.store";
 
-// As given on the command line, then completed from $PROMPTSWEEP_SERVER and $PROMPTSWEEP_STORE.
+// As given on the command line, then completed from $PROMPTSWEEP_SERVER, $PROMPTSWEEP_STORE and $PROMPTSWEEP_TLS.
 struct Source {
   std::string store;
   std::string server;
-  bool insecure = false;
+  SecurityFlags security;
 
   // Fills in what was not given. At most one of store and server is set afterwards; exactly one unless `server_only` failed.
   void Complete();
@@ -52,6 +53,8 @@ class Client {
   bool remote() const { return host_ == nullptr; }
   // Address of the store, for a child process. Precondition: listen, or a server.
   const std::string& address() const { return address_; }
+  // How a child process is to reach that address, as its arguments.
+  std::vector<std::string> SecurityArguments() const;
   const Source& source() const { return options_.source; }
 
   // A sweep by id, name or digest prefix, with its manifest. NOT_FOUND names what was looked for.
@@ -62,6 +65,7 @@ class Client {
 
   const Options options_;
   std::string address_;
+  std::shared_ptr<const RpcSecurity> security_;  // with a server
   std::unique_ptr<store::StoreHost> host_;
   std::unique_ptr<v1::StoreService::StubInterface> store_;
   std::unique_ptr<v1::SweepService::StubInterface> sweeps_;

@@ -27,7 +27,7 @@ CLI::App* Commands::Add(const std::string& name, const std::string& description,
     CLI::Option* server =
         app->add_option("--server", common.source.server, "Server to ask instead [$PROMPTSWEEP_SERVER]")->type_name("HOST:PORT");
     store->excludes(server);
-    app->add_flag("--insecure", common.source.insecure, "Allow an unencrypted server beyond this machine");
+    AddSecurityFlags(*app, common.source.security);
   }
   CLI::Option* output = app->add_option("-o,--output", output_, "Form of the data on stdout: table, json or csv")
                             ->type_name("FORM")

@@ -53,11 +53,13 @@ void AddSteeringCommands(Commands& commands);  // limits priority extend drain
 void AddQuery(Commands& commands);
 void AddShow(Commands& commands);
 void AddVerify(Commands& commands);
+void AddReproduce(Commands& commands);
 void AddMotifs(Commands& commands);
 void AddReport(Commands& commands);
 void AddExport(Commands& commands);
 void AddImport(Commands& commands);
 void AddStoreCommands(Commands& commands);  // checkpoint backup restore delete compact stats
+void AddWeightsCommands(Commands& commands);  // convert-weights models
 void AddCompletion(Commands& commands);
 
 // Folders searched for models: `given`, else $PROMPTSWEEP_MODELS (joined by colons), else those that come with the program:

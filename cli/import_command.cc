@@ -323,7 +323,7 @@ absl::StatusOr<int> ImportPictures(const Options& options, const Common& common)
                 "--rows", list_path, "--embedder", embedder.id()};
   for (const std::string& folder : ModelFolders(options.models)) child.argv.insert(child.argv.end(), {"--models", folder});
   if (options.threads > 0) child.argv.insert(child.argv.end(), {"--threads", absl::StrCat(options.threads)});
-  if (common.source.insecure) child.argv.push_back("--insecure");
+  for (const std::string& argument : client->SecurityArguments()) child.argv.push_back(argument);
   child.capture_stdout = true;
   child.echo_stderr = common.verbose;
   PS_ASSIGN_OR_RETURN(const auto process, ChildProcess::Start(std::move(child)));

@@ -44,11 +44,13 @@ int Run(int argc, char** argv) {
   AddQuery(commands);
   AddShow(commands);
   AddVerify(commands);
+  AddReproduce(commands);
   AddMotifs(commands);
   AddReport(commands);
   AddExport(commands);
   AddImport(commands);
   AddStoreCommands(commands);
+  AddWeightsCommands(commands);
   AddCompletion(commands);
   try {
     app.parse(argc, argv);

@@ -28,7 +28,7 @@ absl::StatusOr<std::string> RunMiner(const MiningRequest& request) {
   options.argv = {program, "--server", request.address, "--sweep", absl::StrCat(request.sweep)};
   options.capture_stdout = true;
   options.echo_stderr = request.verbose;
-  if (request.insecure) options.argv.push_back("--insecure");
+  options.argv.insert(options.argv.end(), request.security.begin(), request.security.end());
   if (!request.embedder.empty()) options.argv.insert(options.argv.end(), {"--embedder", request.embedder});
   for (const std::string& filter : request.target) options.argv.insert(options.argv.end(), {"--target", filter});
   for (const std::string& filter : request.baseline) options.argv.insert(options.argv.end(), {"--baseline", filter});

@@ -15,8 +15,8 @@
 namespace promptsweep::cli {
 
 struct MiningRequest {
-  std::string address;  // of the store
-  bool insecure = false;
+  std::string address;                // of the store
+  std::vector<std::string> security;  // arguments that say how it is reached
   uint32_t sweep = 0;
   std::vector<std::string> target;
   std::vector<std::string> baseline;

@@ -20,7 +20,7 @@ absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .listen = true}));
   PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, client->FindSweep(options.sweep));
   PS_ASSIGN_OR_RETURN(const std::string json, RunMiner({.address = client->address(),
-                                                        .insecure = common.source.insecure,
+                                                        .security = client->SecurityArguments(),
                                                         .sweep = info.sweep(),
                                                         .target = options.target,
                                                         .baseline = options.baseline,

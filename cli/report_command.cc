@@ -85,7 +85,7 @@ absl::Status MineForPage(const Options& options, const Common& common, Client& c
     if (AnswersDefaultQuestion(*stored)) return absl::OkStatus();
   }
   return RunMiner({.address = client.address(),
-                   .insecure = common.source.insecure,
+                   .security = client.SecurityArguments(),
                    .sweep = info.sweep(),
                    .target = options.target,
                    .baseline = options.baseline,

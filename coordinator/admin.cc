@@ -212,6 +212,8 @@ absl::StatusOr<v1::ExtendResponse> Coordinator::ExtendStored(v1::ExtendRequest r
   {
     absl::MutexLock lock(&mu_);
     PS_RETURN_IF_ERROR(state_.FillDigests(*extend.mutable_manifest()));
+    // Also where the store did it and its answer is lost.
+    state_.MayHaveGrown(request.sweep());
   }
   PS_ASSIGN_OR_RETURN(const v1::ExtendSweepResponse extended, store_->ExtendSweep(extend));
   v1::ExtendResponse response;

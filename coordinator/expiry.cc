@@ -10,6 +10,8 @@ namespace {
 
 // Expiry is looked for this often at most: with a thousand workers there are hundreds of events a second.
 constexpr absl::Duration kExpireEvery = absl::Milliseconds(200);
+// Ended leases of earlier epochs remembered per worker; it holds a few at a time.
+constexpr size_t kMaxEnded = 64;
 
 }  // namespace
 
@@ -68,7 +70,8 @@ void State::Expire(absl::Time now) {
   for (uint64_t id : stuck) {
     if (LiveLease(id) == nullptr) continue;
     const uint64_t session = leases_.at(id).session;
-    LoseLease(id, true, "no progress", now);
+    // Not begun in all that time: what keeps the worker is nothing of this.
+    LoseLease(id, leases_.at(id).current.has_value(), "no progress", now);
     // What waits behind it would wait for ever, and has done nothing wrong.
     const std::vector<uint64_t> rest = workers_.at(session).leases;
     for (uint64_t other : rest) {
@@ -89,7 +92,12 @@ OrdinalSet State::DropLease(uint64_t id) {
   PS_CHECK(!node.empty()) << "lease " << id;
   Lease& lease = node.mapped();
   std::erase(sweeps_.at(lease.sweep).leases, id);
-  std::erase(workers_.at(lease.session).leases, id);
+  Worker& worker = workers_.at(lease.session);
+  std::erase(worker.leases, id);
+  if (id >> 32 != options_.epoch) {
+    worker.ended.push_back(id);
+    if (worker.ended.size() > kMaxEnded) worker.ended.pop_front();
+  }
   if (lease.twin != 0) {
     Lease& twin = leases_.at(lease.twin);
     twin.twin = 0;
@@ -114,10 +122,11 @@ void State::LoseLease(uint64_t id, bool suspect, absl::string_view why, absl::Ti
   const std::string worker = workers_.at(lease.session).name;
   const uint32_t attempt = lease.attempt;
   uint64_t culprit = lease.current.value_or(lease.range.end);  // range.end: nobody
-  // With one cell left there is no doubt, unless the worker may never have had it; else `current` may be seconds old.
   const bool alone = lease.owned.size() == 1;
-  const bool certain = alone && (lease.listed || lease.current);
   if (alone) culprit = lease.owned.intervals().begin()->first;
+  // Without doubt where it said so, or had nothing else to run; `current` may be seconds old, others may have stored cells that it
+  // still runs, and it may never have had the lease.
+  const bool certain = alone && (lease.current == culprit || (lease.cells == 1 && (lease.listed || lease.current)));
   OrdinalSet owned = DropLease(id);
   if (owned.empty()) return;  // a second worker has all of it: that one's fate decides
   const bool blame = owned.Remove(culprit, culprit + 1) > 0;

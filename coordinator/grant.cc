@@ -211,6 +211,7 @@ State::Lease& State::AddLease(Lease lease, Worker& worker, uint64_t session, uin
   lease.session = session;
   lease.acquire_sequence = sequence;
   lease.granted = lease.renewed = lease.progressed = now;
+  lease.cells = lease.owned.size();
   lease.progress_limit = ProgressLimit(worker, lease.sweep, lease.owned.size());
   worker.leases.push_back(lease.id);
   worker.acquire_lease = lease.id;

@@ -16,6 +16,7 @@
 #include "base/check.h"
 #include "base/command_line.h"
 #include "base/rpc.h"
+#include "base/security_flags.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/service.h"
 
@@ -28,7 +29,7 @@ struct Flags {
   std::string listen = "127.0.0.1:7001";
   std::string store;
   std::string store_for_workers;
-  bool insecure = false;
+  SecurityFlags security;
   std::string lease_ttl = "30s";
   std::string lease_target = "30s";
   uint32_t attempts = 3;
@@ -60,7 +61,9 @@ int Fail(const absl::Status& status) {
 std::string HostOf(const std::string& address) { return address.substr(0, address.rfind(':')); }
 
 int Serve(const Flags& flags) {
-  const auto security = InsecureRpc(flags.insecure);
+  const auto opened = OpenSecurity(flags.security);
+  if (!opened.ok()) return Fail(opened.status());
+  const std::shared_ptr<const RpcSecurity> security = *opened;
   if (absl::Status status = security->CheckAddress(flags.listen); !status.ok()) return Fail(status);
   absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = Connect(flags.store, *security);
   if (!channel.ok()) return Fail(channel.status());
@@ -114,7 +117,7 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--store", flags.store, "HOST:PORT of the store")->required();
   app.add_option("--store-for-workers", flags.store_for_workers, "HOST:PORT at which workers reach the store; default: --store");
-  app.add_flag("--insecure", flags.insecure, "allow unencrypted traffic beyond this machine");
+  AddSecurityFlags(app, flags.security);
   app.add_option("--lease-ttl", flags.lease_ttl,
                  "a worker silent for so long loses its leases; heartbeats come six times as often")
       ->check(DurationFrom(absl::Seconds(1)))

@@ -76,6 +76,10 @@ void State::Extend(const v1::SweepInfo& info, sweep::Plan plan) {
   ++changes_;
 }
 
+void State::MayHaveGrown(uint32_t id) {
+  if (Sweep* sweep = ActiveSweep(id)) sweep->reconciled = false;
+}
+
 void State::LoadEnded(const v1::SweepInfo& info) {
   Sweep& sweep = sweeps_[info.sweep()];
   if (sweep.progress) return;
@@ -163,9 +167,11 @@ absl::StatusOr<v1::RegisterWorkerResponse> State::Register(const v1::RegisterWor
     return absl::InvalidArgumentError("a worker's name has 1 to 256 bytes");
   if (workers_.size() >= options_.max_workers) return absl::ResourceExhaustedError("too many workers");
   PS_CHECK(session != 0 && !SessionInUse(session)) << "session";
+  std::deque<uint64_t> ended;
   if (auto old = by_name_.find(request.worker()); old != by_name_.end()) {
     Worker& before = workers_.at(old->second);
     if (!before.lost) LoseWorker(before, "its worker died", now);
+    ended = std::move(before.ended);
     workers_.erase(old->second);
   }
   by_name_[request.worker()] = session;
@@ -175,6 +181,7 @@ absl::StatusOr<v1::RegisterWorkerResponse> State::Register(const v1::RegisterWor
   worker.name = request.worker();
   worker.device = request.device();
   for (const v1::ModelRef& model : request.models()) worker.models[model.id()] = model.digest();
+  worker.ended = std::move(ended);
   worker.last_contact = now;
   worker.last_heartbeat = now;
   ++changes_;
@@ -300,6 +307,7 @@ bool State::Adopt(const v1::HeldLease& held, uint64_t session, Worker& worker, a
   Sweep* sweep = ActiveSweep(held.sweep());
   if (sweep == nullptr || held.lease() >> 32 == options_.epoch || worker.leases.size() >= options_.max_leases_per_worker)
     return false;
+  if (absl::c_linear_search(worker.ended, held.lease())) return false;
   if (range.begin >= range.end || range.end > sweep->planned || range.size() > kMaxAdoptedCells) return false;
   SweepProgress& progress = *sweep->progress;
   if (progress.plan().SameModelEnd(range.begin, range.end) != range.end) return false;
@@ -313,6 +321,7 @@ bool State::Adopt(const v1::HeldLease& held, uint64_t session, Worker& worker, a
   lease.sweep = held.sweep();
   lease.session = session;
   lease.range = range;
+  lease.cells = range.size();
   lease.owned = std::move(owned);
   lease.model = progress.plan().ModelAt(range.begin);
   lease.granted = lease.renewed = lease.progressed = now;

@@ -134,6 +134,8 @@ class State {
   void SetLimits(uint32_t sweep, const v1::SweepLimits& limits);
   // The store has appended cells to it: `info` and `plan` are as they are now. Precondition: RUNNING or PAUSED.
   void Extend(const v1::SweepInfo& info, sweep::Plan plan);
+  // It may have cells that this one does not know of: it is not ended before the store was asked again.
+  void MayHaveGrown(uint32_t sweep);
   // Every failed cell becomes free. Returns how many. Precondition: RUNNING or PAUSED.
   uint64_t ForgetFailures(uint32_t sweep);
 
@@ -195,6 +197,7 @@ class State {
     uint64_t session = 0;
     Range range;
     OrdinalSet owned;   // still to do; never empty; disjoint from every other lease's but the twin's
+    uint64_t cells = 0;  // that its worker was given, done by others since or not
     uint64_t twin = 0;  // the other lease, of another worker, on cells of this one; 0: none
     bool straggles = false;
     std::vector<uint64_t> skip;
@@ -233,6 +236,9 @@ class State {
     uint32_t batch_shape = 0;
     uint64_t stored = 0;
     std::vector<uint64_t> leases;  // live, oldest first
+    // Of earlier epochs, adopted and ended since: it may list them once more where it did not hear so, and they are not adopted
+    // again. The last few.
+    std::deque<uint64_t> ended;
 
     bool usable() const { return !lost && !draining && !told_to_drain; }
   };

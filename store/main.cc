@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/command_line.h"
+#include "base/security_flags.h"
 #include "store/host.h"
 
 namespace {
@@ -23,7 +24,7 @@ int main(int argc, char** argv) {
   std::string folder;
   std::string listen = "127.0.0.1:7070";
   bool init = false;
-  bool insecure = false;
+  promptsweep::SecurityFlags security_flags;
   bool accept_loss = false;
   uint64_t memory = promptsweep::store::Database::kDefaultMemoryBytes;
   app.add_option("--folder", folder, "Folder of the store")->required();
@@ -32,7 +33,7 @@ int main(int argc, char** argv) {
   std::string snapshots;
   app.add_option("--snapshots", snapshots, "Folder in which clients may make checkpoints and backups; default: FOLDER.snapshots")
       ->type_name("DIR");
-  app.add_flag("--insecure", insecure, "Serve without encryption beyond this machine");
+  promptsweep::AddSecurityFlags(app, security_flags);
   app.add_option("--memory", memory, "Memory of the block cache and the memtables, as bytes or with a unit: 512MiB")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
       ->capture_default_str();
@@ -64,7 +65,12 @@ int main(int argc, char** argv) {
     ::_exit(kExitFatal);
   };
   options.address = listen;
-  options.security = promptsweep::InsecureRpc(/*anywhere=*/insecure);
+  const auto security = promptsweep::OpenSecurity(security_flags);
+  if (!security.ok()) {
+    promptsweep::SayError(kProgram, security.status().message());
+    return promptsweep::kExitBadInput;
+  }
+  options.security = *security;
   auto host = promptsweep::store::StoreHost::Start(std::move(options));
   if (!host.ok()) {
     promptsweep::SayError(kProgram, host.status().message());

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <iostream>
 #include <random>
@@ -19,16 +20,19 @@
 #include <spdlog/spdlog.h>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "base/command_line.h"
 #include "base/rpc.h"
+#include "base/security_flags.h"
 #include "base/status.h"
 #include "jobs/sweep/catalog.h"
 #include "worker/pipeline/engine.h"
 #include "worker/pipeline/import.h"
 #include "worker/pipeline/model_host.h"
 #include "worker/pipeline/pipeline.h"
+#include "worker/pipeline/reproduce.h"
 #include "worker/pipeline/session.h"
 #include "worker/tensors/determinism.h"
 
@@ -51,12 +55,13 @@ struct Flags {
   std::string dtype;
   bool exit_when_idle = false;
   bool exit_with_parent = false;
-  bool insecure = false;
+  SecurityFlags security;
   double connect_timeout = 60;
   double drain_grace = 20;
   size_t spool_mib = 256;
-  // import
+  // import and reproduce
   std::string sweep;
+  std::string cells;
   std::string rows;
   std::string embedder;
 };
@@ -155,7 +160,9 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const Flags& flags, ModelHost
 
 int Work(const Flags& flags) {
   const std::string name = flags.name.empty() ? DefaultName() : flags.name;
-  const auto security = InsecureRpc(flags.insecure);
+  const auto opened = OpenSecurity(flags.security);
+  if (!opened.ok()) return Report(opened.status());
+  const std::shared_ptr<const RpcSecurity> security = *opened;
   const absl::StatusOr<sweep::ModelCatalog> catalog = OpenCatalog(flags);
   if (!catalog.ok()) return Report(absl::InvalidArgumentError(catalog.status().message()));
   const absl::StatusOr<std::vector<v1::ModelRef>> models = UsableModels(*catalog);
@@ -217,26 +224,41 @@ int Work(const Flags& flags) {
   return status.ok() ? kOk : Report(status);
 }
 
+// What import and reproduce work with.
+struct StoreTools {
+  sweep::ModelCatalog catalog;
+  std::unique_ptr<ModelHost> host;
+  std::unique_ptr<Engine> engine;
+  std::shared_ptr<const RpcSecurity> security;
+  std::unique_ptr<v1::StoreService::Stub> store;
+};
+
+absl::StatusOr<std::unique_ptr<StoreTools>> OpenStoreTools(const Flags& flags) {
+  absl::StatusOr<sweep::ModelCatalog> catalog = OpenCatalog(flags);
+  if (!catalog.ok()) return absl::InvalidArgumentError(catalog.status().message());
+  auto tools = std::make_unique<StoreTools>(StoreTools{.catalog = *std::move(catalog)});
+  tools->host = CatalogHost(&tools->catalog);
+  PS_ASSIGN_OR_RETURN(tools->engine, MakeEngine(flags, tools->host.get(), flags.name.empty() ? DefaultName() : flags.name));
+  PS_ASSIGN_OR_RETURN(tools->security, OpenSecurity(flags.security));
+  PS_ASSIGN_OR_RETURN(const auto channel, Connect(flags.store, *tools->security));
+  if (!channel->WaitForConnected(std::chrono::system_clock::now() +
+                                 std::chrono::milliseconds(static_cast<int64_t>(flags.connect_timeout * 1000)))) {
+    return absl::UnavailableError(absl::StrCat("no store at ", flags.store));
+  }
+  tools->store = v1::StoreService::NewStub(channel);
+  return tools;
+}
+
 int ImportRows(const Flags& flags) {
   const absl::StatusOr<std::vector<ImportRow>> rows = ReadImportRows(flags.rows);
   if (!rows.ok()) return Report(rows.status());
-  const absl::StatusOr<sweep::ModelCatalog> catalog = OpenCatalog(flags);
-  if (!catalog.ok()) return Report(absl::InvalidArgumentError(catalog.status().message()));
-  const std::unique_ptr<ModelHost> host = CatalogHost(&*catalog);
-  const auto engine = MakeEngine(flags, host.get(), flags.name.empty() ? DefaultName() : flags.name);
-  if (!engine.ok()) return Report(engine.status());
-  const auto channel = Connect(flags.store, *InsecureRpc(flags.insecure));
-  if (!channel.ok()) return Report(channel.status());
-  if (!(*channel)->WaitForConnected(std::chrono::system_clock::now() +
-                                    std::chrono::milliseconds(static_cast<int64_t>(flags.connect_timeout * 1000)))) {
-    return Report(absl::UnavailableError(absl::StrCat("no store at ", flags.store)));
-  }
-  const auto store = v1::StoreService::NewStub(*channel);
+  const auto tools = OpenStoreTools(flags);
+  if (!tools.ok()) return Report(tools.status());
   absl::Notification stop;
   const Signals signals(flags.exit_with_parent, [&] { stop.Notify(); });
-  ImportOptions options{.store = store.get(),
-                        .models = host.get(),
-                        .engine = engine->get(),
+  ImportOptions options{.store = (*tools)->store.get(),
+                        .models = (*tools)->host.get(),
+                        .engine = (*tools)->engine.get(),
                         .sweep = flags.sweep,
                         .embedder = flags.embedder,
                         .stop = &stop};
@@ -246,6 +268,40 @@ int ImportRows(const Flags& flags) {
   std::cout << "{\"present\":" << counts->present << ",\"stored\":" << counts->stored << ",\"failed\":" << counts->failed << "}"
             << std::endl;
   return counts->failed == 0 ? kOk : kRowsFailed;
+}
+
+// One ordinal a line, ascending.
+absl::StatusOr<std::vector<uint64_t>> ReadCells(const std::string& path) {
+  std::ifstream in(path);
+  if (!in) return absl::InvalidArgumentError(absl::StrCat("cannot read ", path));
+  std::vector<uint64_t> cells;
+  int number = 0;
+  for (std::string line; std::getline(in, line);) {
+    ++number;
+    uint64_t cell = 0;
+    if (!absl::SimpleAtoi(line, &cell) || (!cells.empty() && cell <= cells.back())) {
+      return absl::InvalidArgumentError(absl::StrCat(path, ":", number, ": expected cells in ascending order, one a line"));
+    }
+    cells.push_back(cell);
+  }
+  return cells;
+}
+
+int ReproduceCells(const Flags& flags) {
+  const auto cells = ReadCells(flags.cells);
+  if (!cells.ok()) return Report(cells.status());
+  const auto tools = OpenStoreTools(flags);
+  if (!tools.ok()) return Report(tools.status());
+  absl::Notification stop;
+  const Signals signals(flags.exit_with_parent, [&] { stop.Notify(); });
+  const ReproduceOptions options{.store = (*tools)->store.get(),
+                                 .models = (*tools)->host.get(),
+                                 .engine = (*tools)->engine.get(),
+                                 .sweep = flags.sweep,
+                                 .stop = &stop};
+  const absl::Status status =
+      Reproduce(*cells, options, [](const Reproduced& reproduced) { std::cout << ReproducedJson(reproduced) << std::endl; });
+  return status.ok() ? kOk : Report(status);
 }
 
 int Main(int argc, char** argv) {
@@ -266,7 +322,11 @@ int Main(int argc, char** argv) {
   import->add_option("--sweep", flags.sweep, "Id, name or digest of the sweep")->required();
   import->add_option("--rows", flags.rows, "JSON lines or CSV: ordinal, path, further columns")->required();
   import->add_option("--embedder", flags.embedder, "Must be among the sweep's embedders");
-  for (CLI::App* command : {&app, import}) {
+  CLI::App* reproduce =
+      app.add_subcommand("reproduce", "Makes stored results again and prints how far the new ones are from them.");
+  reproduce->add_option("--sweep", flags.sweep, "Id, name or digest of the sweep")->required();
+  reproduce->add_option("--cells", flags.cells, "File with one cell a line, ascending")->required();
+  for (CLI::App* command : {&app, import, reproduce}) {
     command->add_option("--store", flags.store, "HOST:PORT of the store; default: what the coordinator says");
     command->add_option("--models", flags.models, "Folder of model folders; may stand several times; default: models");
     command->add_option("--name", flags.name, "Unique and stable; default: POD_NAME, or host name and process id");
@@ -276,15 +336,17 @@ int Main(int argc, char** argv) {
     command->add_option("--batch", flags.batch, "Images per batch; default: the model's own")->check(CLI::Range(1, 4096));
     command->add_option("--connect-timeout", flags.connect_timeout, "Seconds to wait for a connection")
         ->check(CLI::Range(0.0, 86400.0));
-    command->add_flag("--insecure", flags.insecure, "Allow unencrypted traffic beyond this machine");
+    AddSecurityFlags(*command, flags.security);
     command->add_flag("--exit-with-parent", flags.exit_with_parent, "Stop when the process that started this one ends");
   }
   app.final_callback([&] {
-    if (!import->parsed() && flags.coordinator.empty()) throw CLI::RequiredError("--coordinator");
-    if (import->parsed() && flags.store.empty()) throw CLI::RequiredError("--store");
+    const bool tool = import->parsed() || reproduce->parsed();
+    if (!tool && flags.coordinator.empty()) throw CLI::RequiredError("--coordinator");
+    if (tool && flags.store.empty()) throw CLI::RequiredError("--store");
   });
   if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
-  return import->parsed() ? ImportRows(flags) : Work(flags);
+  if (import->parsed()) return ImportRows(flags);
+  return reproduce->parsed() ? ReproduceCells(flags) : Work(flags);
 }
 
 }  // namespace

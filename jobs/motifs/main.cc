@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "base/command_line.h"
 #include "base/rpc.h"
+#include "base/security_flags.h"
 #include "base/status.h"
 #include "jobs/motifs/analysis.h"
 #include "jobs/motifs/gemm.h"
@@ -43,7 +44,7 @@ int ExitCodeOf(const absl::Status& status) {
 
 struct Arguments {
   std::string server;
-  bool insecure = false;
+  promptsweep::SecurityFlags security;
   std::vector<std::string> target, baseline;
   std::string json;
   promptsweep::motifs::AnalysisOptions analysis;
@@ -55,7 +56,7 @@ absl::Status Run(Arguments& arguments) {
   // Alternatives of one axis are joined by "or", axes by "and", whether given at once or one by one.
   arguments.analysis.selection.target = absl::StrJoin(arguments.target, ",");
   arguments.analysis.selection.baseline = absl::StrJoin(arguments.baseline, ",");
-  const auto security = InsecureRpc(/*anywhere=*/arguments.insecure);
+  PS_ASSIGN_OR_RETURN(const auto security, OpenSecurity(arguments.security));
   PS_ASSIGN_OR_RETURN(const auto channel, Connect(arguments.server, *security));
   const auto store = v1::StoreService::NewStub(channel);
   PS_ASSIGN_OR_RETURN(const v1::MotifReport report, motifs::Analyse(*store, arguments.analysis));
@@ -98,7 +99,7 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(100, 200'000))
       ->capture_default_str();
   app.add_option("--json", arguments.json, "File for the report; - is standard output")->expected(0, 1)->default_str("-");
-  app.add_flag("--insecure", arguments.insecure, "Talk without encryption beyond this machine");
+  promptsweep::AddSecurityFlags(app, arguments.security);
   app.footer("Exit codes: 0 done; 1 failed; 2 bad input or usage; 3 no such sweep or embedder; 4 store unreachable.");
   if (const auto code = promptsweep::ParseCommandLine(app, argc, argv)) return *code;
   if (arguments.json.empty()) arguments.json = "-";

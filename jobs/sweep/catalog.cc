@@ -229,7 +229,9 @@ absl::StatusOr<ModelCatalog> ModelCatalog::Open(std::vector<std::string> search)
     fs::directory_iterator at(root, error), end;
     for (; !error && at != end; at.increment(error)) {
       std::error_code ignored;
-      if (at->is_directory(ignored) && LooksLikeModel(at->path())) folders.push_back(at->path());
+      // Hidden folders are being written, or somebody's cache.
+      const bool hidden = at->path().filename().string()[0] == '.';
+      if (!hidden && at->is_directory(ignored) && LooksLikeModel(at->path())) folders.push_back(at->path());
     }
     std::sort(folders.begin(), folders.end());
     for (const fs::path& found : folders) {

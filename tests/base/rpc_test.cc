@@ -26,7 +26,7 @@ TEST(Rpc, StatusesSurvive) {
   }
 }
 
-TEST(Rpc, ClientsPingNoOftenerThanServersAllow) { EXPECT_GE(kClientKeepalive, kServerMinPingInterval); }
+TEST(Rpc, Case46_ClientsPingNoOftenerThanServersAllow) { EXPECT_GE(kClientKeepalive, kServerMinPingInterval); }
 
 }  // namespace
 }  // namespace promptsweep

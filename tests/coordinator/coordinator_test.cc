@@ -1,5 +1,5 @@
-// Proves what stands between the state and the outside: loading and restarting over a store that fails, submitting, pausing,
-// ending, and the waiting of questions.
+// Proves what stands between the state and the outside: loading from a store that fails, submitting, pausing, ending, and the
+// waiting of questions.
 #include <gmock/gmock.h>
 
 #include "tests/coordinator/bench.h"
@@ -7,7 +7,6 @@
 namespace promptsweep::coordinator {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class CoordinatorTest : public Bench {
@@ -57,7 +56,7 @@ TEST_F(CoordinatorTest, EverythingIsUnavailableUntilTheStoreIsRead) {
   EXPECT_TRUE(coordinator_->RegisterWorker(request).ok());
 }
 
-TEST_F(CoordinatorTest, SubmitIsIdempotentByDigest) {
+TEST_F(CoordinatorTest, Case57_SubmitIsIdempotentByDigest) {
   Start();
   EXPECT_FALSE(TrySubmit(Manifest("s", 10))->existed());
   const auto again = TrySubmit(Manifest("s", 10));
@@ -113,7 +112,7 @@ TEST_F(CoordinatorTest, SubmitRefusesNonsense) {
   EXPECT_FALSE(TrySubmit({}).ok());
 }
 
-TEST_F(CoordinatorTest, PauseLetsRunningLeasesFinishAndResumeGoesOn) {
+TEST_F(CoordinatorTest, Case54_PauseLetsRunningLeasesFinishAndResumeGoesOn) {
   Start();
   Worker worker = Join("w1");
   const uint32_t sweep = Submit(Manifest("s", 100));
@@ -136,7 +135,7 @@ TEST_F(CoordinatorTest, PauseLetsRunningLeasesFinishAndResumeGoesOn) {
   EXPECT_EQ(Pause(99).code(), absl::StatusCode::kNotFound);
 }
 
-TEST_F(CoordinatorTest, ACancelledSweepResumesWhenSubmittedAgain) {
+TEST_F(CoordinatorTest, Case54_ACancelledSweepResumesWhenSubmittedAgain) {
   Start();
   Worker worker = Join("w1");
   const uint32_t sweep = Submit(Manifest("s", 100));
@@ -163,6 +162,57 @@ TEST_F(CoordinatorTest, ACancelledSweepResumesWhenSubmittedAgain) {
   }
   RunAll({&worker});
   EXPECT_EQ(Status(sweep).state(), v1::SWEEP_STATE_DONE);
+}
+
+TEST_F(CoordinatorTest, Case54_EveryOrderInEveryStateDoesWhatItSays) {
+  Start();
+  Worker worker = Join("w1");
+  const auto reach = [&](v1::SweepState state, int number) {
+    const uint32_t sweep = Submit(Manifest(absl::StrCat("s", number), 20));
+    if (state == v1::SWEEP_STATE_PAUSED) (void)Pause(sweep);
+    if (state == v1::SWEEP_STATE_CANCELLED) (void)Cancel(sweep);
+    if (state == v1::SWEEP_STATE_DONE) RunAll({&worker});
+    if (state == v1::SWEEP_STATE_DONE_WITH_FAILURES) {
+      const v1::Lease lease = Ask(worker);
+      TellFailed(worker, lease, 0, true);
+      Store(worker, lease, 1, lease.range().end(), true);
+      RunAll({&worker});
+    }
+    EXPECT_EQ(Status(sweep).state(), state);
+    return sweep;
+  };
+  struct Row {
+    v1::SweepState state;
+    std::optional<v1::SweepState> pause, resume, cancel, submit;  // where it leads; nothing: refused and unchanged
+  };
+  const Row rows[] = {
+      {v1::SWEEP_STATE_RUNNING, v1::SWEEP_STATE_PAUSED, v1::SWEEP_STATE_RUNNING, v1::SWEEP_STATE_CANCELLED,
+       v1::SWEEP_STATE_RUNNING},
+      {v1::SWEEP_STATE_PAUSED, v1::SWEEP_STATE_PAUSED, v1::SWEEP_STATE_RUNNING, v1::SWEEP_STATE_CANCELLED,
+       v1::SWEEP_STATE_PAUSED},
+      {v1::SWEEP_STATE_CANCELLED, std::nullopt, std::nullopt, v1::SWEEP_STATE_CANCELLED, v1::SWEEP_STATE_RUNNING},
+      {v1::SWEEP_STATE_DONE, std::nullopt, std::nullopt, std::nullopt, v1::SWEEP_STATE_DONE},
+      {v1::SWEEP_STATE_DONE_WITH_FAILURES, std::nullopt, std::nullopt, std::nullopt, v1::SWEEP_STATE_DONE_WITH_FAILURES},
+  };
+  int number = 0;
+  for (const Row& row : rows) {
+    const std::pair<const char*, std::optional<v1::SweepState>> orders[] = {
+        {"pause", row.pause}, {"resume", row.resume}, {"cancel", row.cancel}, {"submit", row.submit}};
+    for (const auto& [order, leads_to] : orders) {
+      const uint32_t sweep = reach(row.state, ++number);
+      const std::string what = absl::StrCat(order, " in ", v1::SweepState_Name(row.state));
+      absl::Status status;
+      if (order == std::string("pause")) status = Pause(sweep);
+      if (order == std::string("resume")) status = Resume(sweep);
+      if (order == std::string("cancel")) status = Cancel(sweep);
+      if (order == std::string("submit")) status = TrySubmit(Manifest(absl::StrCat("s", number), 20)).status();
+      EXPECT_EQ(status.ok(), leads_to.has_value()) << what << ": " << status;
+      EXPECT_TRUE(status.ok() || absl::IsFailedPrecondition(status)) << what << ": " << status;
+      EXPECT_EQ(Status(sweep).state(), leads_to.value_or(row.state)) << what;
+      EXPECT_EQ(store_->Get(sweep).info.state(), leads_to.value_or(row.state)) << what << ": in the store";
+      (void)Cancel(sweep);
+    }
+  }
 }
 
 TEST_F(CoordinatorTest, RetryFailedRunsThemAgain) {
@@ -242,88 +292,6 @@ TEST_F(CoordinatorTest, AStoreThatIsDownDelaysTheEndAndNothingElse) {
   Pass(absl::Seconds(2));
   EXPECT_EQ(Status(sweep).state(), v1::SWEEP_STATE_DONE_WITH_FAILURES);
   EXPECT_EQ(store_->Get(sweep).failures.size(), 1u);
-}
-
-TEST_F(CoordinatorTest, ARestartKeepsWhatIsDoneAndAdoptsWhatIsHeld) {
-  Start();
-  Worker worker = Join("w1");
-  Worker other = Join("w2");
-  const uint32_t sweep = Submit(Manifest("s", 1000));
-  const v1::Lease lease = Ask(worker);
-  Store(worker, lease, 0, 10);
-  store_->PutResults(sweep, 10, 12);
-  Restart();
-  EXPECT_EQ(Status(sweep).done(), 12u);
-  EXPECT_EQ(Beat(worker, {Holding(lease, 12)}).command(), v1::WORKER_COMMAND_RE_REGISTER);
-  EXPECT_TRUE(Beat(worker, {Holding(lease, 12)}).abandon().empty()) << "keep working meanwhile";
-  other = Join("w2");
-  EXPECT_EQ(Ask(other).lease(), 0u) << "no grants before the workers had time to speak";
-  EXPECT_THAT(Explain(sweep), HasSubstr("just started"));
-  EXPECT_EQ(coordinator_->ReportProgress(About(worker, lease)).status().code(), absl::StatusCode::kNotFound);
-  worker = Join("w1");
-  EXPECT_TRUE(Tell(worker, lease, 0, 12).lease_valid()) << "not known to be lost either";
-  EXPECT_TRUE(Beat(worker, {Holding(lease, 12)}).abandon().empty());
-  EXPECT_EQ(Status(sweep).leased(), 52u) << "adopted";
-  Pass(absl::Seconds(12), {{&worker, {Holding(lease, 12)}}, {&other, {}}});
-  const v1::Lease next = Ask(other);
-  EXPECT_EQ(next.range().begin(), 64u);
-  EXPECT_NE(next.lease(), lease.lease());
-  EXPECT_TRUE(Store(worker, lease, 12, 64, true).lease_valid());
-  EXPECT_EQ(Status(sweep).done(), 64u);
-}
-
-TEST_F(CoordinatorTest, AHeldLeaseWhoseCellsWentElsewhereIsNotAdopted) {
-  Start();
-  Worker worker = Join("w1");
-  Submit(Manifest("s", 1000));
-  const v1::Lease lease = Ask(worker);
-  options_.restart_grace = absl::ZeroDuration();
-  Restart();
-  Worker other = Join("w2");
-  ASSERT_EQ(Ask(other).range().begin(), 0u);
-  worker = Join("w1");
-  EXPECT_THAT(Beat(worker, {Holding(lease, 3)}).abandon(), ElementsAre(lease.lease()));
-}
-
-TEST_F(CoordinatorTest, HostileHeldLeasesAreNotAdopted) {
-  Start();
-  Worker worker = Join("w1", {"a", "b", "e"});
-  Submit(Manifest("s", 100, {"a", "b"}));
-  Restart();
-  worker = Join("w1", {"a", "b", "e"});
-  const auto held = [](uint32_t sweep, uint64_t begin, uint64_t end) {
-    v1::HeldLease lease;
-    lease.set_lease(12345);
-    lease.set_sweep(sweep);
-    lease.mutable_range()->set_begin(begin);
-    lease.mutable_range()->set_end(end);
-    return lease;
-  };
-  for (const v1::HeldLease& lease :
-       {held(1, 0, 201), held(1, 50, 150), held(1, 5, 5), held(1, 9, 2), held(2, 0, 10), held(0, 0, 1), held(1, 0, UINT64_MAX)}) {
-    EXPECT_THAT(Beat(worker, {lease}).abandon(), ElementsAre(12345)) << lease.ShortDebugString();
-  }
-  EXPECT_TRUE(Beat(worker, {held(1, 0, 100)}).abandon().empty());
-}
-
-TEST_F(CoordinatorTest, AFreshStoreGrantsAtOnce) {
-  Start();
-  Worker worker = Join("w1");
-  Submit(Manifest("s", 10));
-  EXPECT_NE(Ask(worker).lease(), 0u);
-}
-
-TEST_F(CoordinatorTest, LeaseIdsAreNotUsedAgainAfterARestart) {
-  Start();
-  Worker worker = Join("w1");
-  Submit(Manifest("s", 1000));
-  const uint64_t before = Ask(worker).lease();
-  options_.restart_grace = absl::ZeroDuration();
-  Restart();
-  worker = Join("w1");
-  const uint64_t after = Ask(worker).lease();
-  EXPECT_NE(before, after);
-  EXPECT_NE(before >> 32, after >> 32);
 }
 
 TEST_F(CoordinatorTest, AQuestionWaitsForWork) {

@@ -199,7 +199,7 @@ TEST_F(EmbeddedTest, ADeletedSweepSubmittedAgainIsANewOne) {
   EXPECT_EQ(Call(*process.results, &v1::StoreService::Stub::GetSweep, get).info().state(), v1::SWEEP_STATE_RUNNING);
 }
 
-TEST_F(EmbeddedTest, AnotherSweepOfTheSameNameIsRefusedWhileTheFirstRuns) {
+TEST_F(EmbeddedTest, Case57_AnotherSweepOfTheSameNameIsRefusedWhileTheFirstRuns) {
   Process process(folder_.path("store"));
   Submit(process, store::MakeManifest("s", 10));
   grpc::ClientContext context;

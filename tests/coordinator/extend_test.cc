@@ -110,6 +110,31 @@ TEST_F(ExtendTest, ASweepWhoseGrowthItDidNotHearOfIsNotEnded) {
   EXPECT_EQ(Status(sweep).done(), 150u);
 }
 
+TEST_F(ExtendTest, ASweepThatGrewUnheardBetweenTheLastCheckAndItsEndIsNotEnded) {
+  bool may_end = false;
+  bool lose = true;
+  Start([&](absl::string_view method, FakeStoreClient::Phase phase) {
+    if (method == "SetSweepState" && !may_end) return absl::UnavailableError("busy");
+    if (method == "ExtendSweep" && phase == FakeStoreClient::Phase::kReply && lose) return absl::UnavailableError("lost");
+    return absl::OkStatus();
+  });
+  const uint32_t sweep = Submit(before_);
+  Worker worker = Join("w");
+  RunAll({&worker});
+  Pass(absl::Seconds(3), {{&worker, {}}});
+  ASSERT_EQ(Status(sweep).state(), v1::SWEEP_STATE_RUNNING) << "all is done and checked, its end is not stored";
+  EXPECT_FALSE(Extend(sweep, before_, after_).ok());
+  may_end = true;
+  Pass(absl::Seconds(5), {{&worker, {}}});
+  EXPECT_EQ(Status(sweep).state(), v1::SWEEP_STATE_RUNNING);
+  lose = false;
+  ASSERT_TRUE(Extend(sweep, before_, after_).ok());
+  RunAll({&worker});
+  Pass(absl::Seconds(5), {{&worker, {}}});
+  EXPECT_EQ(Status(sweep).state(), v1::SWEEP_STATE_DONE);
+  EXPECT_EQ(store_->Get(sweep).done.size(), 150u);
+}
+
 TEST_F(ExtendTest, SurvivesARestartWithLeasesOfBothTimes) {
   Start();
   const uint32_t sweep = Submit(before_);

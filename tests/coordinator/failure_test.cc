@@ -66,6 +66,21 @@ TEST_F(FailureTest, Case13_AliveButStuckLosesTheLeaseAndTheCellIsBlamed) {
   EXPECT_THAT(Beat(worker, {Holding(lease, 0)}).abandon(), ElementsAre(lease.lease()));
 }
 
+TEST_F(FailureTest, Case13_WhatAStuckWorkerHasNotBegunIsNotBlamed) {
+  Start();
+  Worker worker = Join("w1");
+  worker.rate = 10;
+  Submit(Manifest("s", 1));
+  for (int i = 0; i < 4; ++i) {
+    const v1::Lease lease = Ask(worker);
+    ASSERT_NE(lease.lease(), 0u) << i;
+    EXPECT_EQ(lease.attempt(), 1u) << i;
+    Pass(absl::Minutes(6), {{&worker, {Holding(lease)}}});
+    EXPECT_EQ(Status(1).leased(), 0u) << "taken back";
+  }
+  EXPECT_EQ(Status(1).failed(), 0u);
+}
+
 TEST_F(FailureTest, Case13_ASlowModelIsNotStuck) {
   Start();
   Worker worker = Join("w1");
@@ -152,6 +167,52 @@ TEST_F(FailureTest, Case17_AllWorkersVanishAndReturnAnHourLater) {
   worker = Join("w1");
   RunAll({&worker});
   EXPECT_EQ(Status(sweep).state(), v1::SWEEP_STATE_DONE);
+}
+
+TEST_F(FailureTest, Case18_WhoNeverAbandonsKeepsNothingButItsResults) {
+  Start();
+  Worker deaf = Join("deaf");
+  Worker other = Join("other");
+  deaf.rate = other.rate = 10;
+  Submit(Manifest("s", 64));
+  const v1::Lease lease = Ask(deaf);
+  Beat(deaf, {Holding(lease, 0)});
+  Pass(absl::Minutes(6), {{&deaf, {Holding(lease, 0)}}, {&other, {}}});
+  ASSERT_EQ(Status(1).leased(), 0u) << "no progress";
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_THAT(Beat(deaf, {Holding(lease, 0)}).abandon(), ElementsAre(lease.lease())) << "said every time";
+  }
+  EXPECT_EQ(Status(1).workers(), 0u) << "its place is free";
+  TellFailed(deaf, lease, 5, true);
+  EXPECT_EQ(Status(1).failed(), 0u) << "what it says of failures is nobody's";
+  Store(deaf, lease, 7, 9);
+  EXPECT_EQ(Status(1).done(), 2u) << "what it stores counts";
+  RunAll({&other});
+  Pass(absl::Seconds(70), {{&deaf, {Holding(lease, 0)}}, {&other, {}}});
+  RunAll({&other});
+  EXPECT_EQ(Status(1).done(), 64u);
+  EXPECT_EQ(Status(1).state(), v1::SWEEP_STATE_DONE);
+  Submit(Manifest("next", 64));
+  EXPECT_NE(Ask(deaf).lease(), 0u) << "it may go on with something else";
+}
+
+TEST_F(FailureTest, Case30_TheWallClockDecidesNothing) {
+  Start();
+  Worker worker = Join("w1");
+  const uint32_t sweep = Submit(Manifest("s", 1000));
+  v1::Lease lease = Ask(worker);
+  for (const absl::Duration jump : {absl::Hours(1), absl::Hours(-3), absl::Hours(24 * 365), absl::Hours(-24 * 3650)}) {
+    clock_.JumpWall(jump);
+    Pass(absl::Seconds(20), {{&worker, {Holding(lease, Begin(lease))}}});
+    EXPECT_TRUE(Beat(worker, {Holding(lease, Begin(lease))}).abandon().empty());
+    EXPECT_EQ(Status(sweep).leased(), End(lease) - Begin(lease));
+    Store(worker, lease, Begin(lease), End(lease), true);
+    lease = Ask(worker);
+    ASSERT_NE(lease.lease(), 0u);
+  }
+  clock_.JumpWall(absl::Hours(5));
+  Pass(absl::Seconds(32));
+  EXPECT_EQ(Status(sweep).leased(), 0u) << "silence counts as ever";
 }
 
 TEST_F(FailureTest, Case25_AFailedCellIsTriedAgainWithBackOffAndThenGivenUp) {

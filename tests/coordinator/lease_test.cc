@@ -124,6 +124,23 @@ TEST_F(LeaseTest, Case03_AReportAfterExpiryCounts) {
   EXPECT_EQ(Status(1).leased(), second.range().end() - 8);
 }
 
+TEST_F(LeaseTest, Case04_AReportOfWhatAnotherHasDoneChangesNothing) {
+  Start();
+  Worker worker = Join("w1");
+  Worker other = Join("w2");
+  Submit(Manifest("s", 64));
+  const v1::Lease lease = Ask(worker);
+  Pass(absl::Seconds(32), {{&other, {}}});
+  for (v1::Lease second = Ask(other); second.lease() != 0; second = Ask(other))
+    Store(other, second, Begin(second), End(second), true);
+  ASSERT_EQ(Status(1).state(), v1::SWEEP_STATE_DONE);
+  EXPECT_FALSE(Tell(worker, lease, 0, 64, true).lease_valid());
+  TellFailed(worker, lease, 3, true);
+  EXPECT_EQ(Status(1).done(), 64u);
+  EXPECT_EQ(Status(1).failed(), 0u);
+  EXPECT_EQ(Status(1).state(), v1::SWEEP_STATE_DONE);
+}
+
 TEST_F(LeaseTest, Case05_AReportAfterCancelDoesNothing) {
   Start();
   Worker worker = Join("w1");

@@ -3,11 +3,19 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <grpcpp/generic/generic_stub.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <filesystem>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "base/rpc.h"
 #include "promptsweep/v1/coordinator.grpc.pb.h"
 #include "tests/program.h"
@@ -51,6 +59,56 @@ TEST(CoordinatorProgram, OneClearLineAndExitCodeTwo) {
   fails({"--store", "127.0.0.1:1", "--listen", "0.0.0.0:0"}, "--insecure");
   fails({"--store", "192.0.2.1:1", "--listen", "127.0.0.1:0"}, "--insecure");
   fails({"--listen", "127.0.0.1:0"}, "--store");
+}
+
+// grpc.health.v1.Health.Check, read by hand: the reply's only field is its status, 1 SERVING, 2 NOT_SERVING.
+std::string Health(const std::shared_ptr<grpc::Channel>& channel) {
+  grpc::GenericStub stub(channel);
+  grpc::ClientContext context;
+  SetTimeout(context, absl::Seconds(30));
+  grpc::Slice nothing;
+  const grpc::ByteBuffer request(&nothing, 1);
+  grpc::ByteBuffer reply;
+  absl::Notification answered;
+  grpc::Status status;
+  stub.UnaryCall(&context, "/grpc.health.v1.Health/Check", grpc::StubOptions(), &request, &reply, [&](grpc::Status got) {
+    status = std::move(got);
+    answered.Notify();
+  });
+  answered.WaitForNotification();
+  grpc::Slice slice;
+  if (!status.ok() || !reply.DumpToSingleSlice(&slice).ok() || slice.size() != 2) return status.error_message();
+  return slice.begin()[1] == 1 ? "SERVING" : "NOT_SERVING";
+}
+
+TEST(CoordinatorProgram, Case50_IsNotServingUntilItHasReadTheStore) {
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / absl::StrCat("coordinator-", ::getpid());
+  const auto serve = [&](const std::string& listen) {
+    return std::make_unique<Program>("promptsweep-store",
+                                     std::vector<std::string>{"--folder", folder, "--init", "--listen", listen});
+  };
+  // A port for the store, which is not there yet.
+  std::string address;
+  {
+    const auto store = serve("127.0.0.1:0");
+    address = store->Line().substr(std::string("listening on ").size());
+    store->Signal(SIGTERM);
+    EXPECT_EQ(store->Exit(), 0);
+  }
+  CoordinatorProcess program({"--store", address, "--listen", "127.0.0.1:0"});
+  const auto channel = Connect(program.Line().substr(13), *InsecureRpc(false));
+  ASSERT_TRUE(channel.ok()) << channel.status();
+  EXPECT_EQ(Health(*channel), "NOT_SERVING");
+  const auto store = serve(address);
+  ASSERT_THAT(store->Line(), StartsWith("listening on "));
+  const absl::Time give_up = absl::Now() + absl::Seconds(30);
+  while (Health(*channel) != "SERVING" && absl::Now() < give_up) absl::SleepFor(absl::Milliseconds(20));
+  EXPECT_EQ(Health(*channel), "SERVING");
+  program.Signal(SIGTERM);
+  EXPECT_EQ(program.Exit(), 0);
+  store->Signal(SIGTERM);
+  EXPECT_EQ(store->Exit(), 0);
+  std::filesystem::remove_all(folder);
 }
 
 TEST(CoordinatorProgram, WithoutItsStoreItWaitsAndEndsOnSigterm) {

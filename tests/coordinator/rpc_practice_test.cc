@@ -141,7 +141,7 @@ class RpcPracticeTest : public ::testing::Test {
   std::unique_ptr<v1::StoreService::Stub> results_;
 };
 
-TEST_F(RpcPracticeTest, AHangingDiskWithOperatorsBehindItDelaysNoHeartbeat) {
+TEST_F(RpcPracticeTest, Case42_AHangingDiskWithOperatorsBehindItDelaysNoHeartbeat) {
   const uint32_t sweep = Submit(manifest_);
   std::vector<uint64_t> sessions;
   for (int i = 0; i < 8; ++i) sessions.push_back(Join(absl::StrCat("w", i)));
@@ -205,7 +205,43 @@ TEST_F(RpcPracticeTest, AHangingDiskWithOperatorsBehindItDelaysNoHeartbeat) {
   expect_done(puts);
 }
 
-TEST_F(RpcPracticeTest, ShutdownWithEverythingHalfOpenTakesSeconds) {
+TEST_F(RpcPracticeTest, Case37_DeletingALargeSweepDelaysNoHeartbeat) {
+  constexpr uint64_t kCells = 20'000;
+  const v1::SweepManifest large = store::MakeManifest("large", kCells);
+  const uint32_t sweep = Submit(large);
+  const sweep::Plan plan = store::MakePlan(large);
+  for (uint64_t at = 0; at < kCells; at += 500) {
+    std::vector<v1::Result> results;
+    for (uint64_t i = at; i < at + 500; ++i) results.push_back(store::MakeResult(plan, i, 2000));
+    v1::PutResultsResponse response;
+    ASSERT_TRUE(Try(*results_, &v1::StoreService::Stub::PutResults, store::MakePut(sweep, results), &response).ok());
+  }
+  v1::CancelSweepRequest cancel;
+  cancel.set_sweep(sweep);
+  v1::CancelSweepResponse cancelled;
+  ASSERT_TRUE(Try(*sweeps_, &v1::SweepService::Stub::CancelSweep, cancel, &cancelled).ok());
+  const uint32_t other = Submit(manifest_);
+  const uint64_t session = Join("w");
+  Call<v1::DeleteSweepRequest, v1::DeleteSweepResponse> remove;
+  remove.request.set_sweep(sweep);
+  remove.Start(results_->async(), &v1::StoreService::Stub::async::DeleteSweep);
+  absl::Duration slowest = absl::ZeroDuration();
+  uint64_t beats = 0;
+  const sweep::Plan small = store::MakePlan(manifest_);
+  while (!remove.answered.HasBeenNotified()) {
+    slowest = std::max(slowest, Beat(session, ++beats));
+    // Results of other sweeps go on, too.
+    v1::PutResultsResponse response;
+    const auto put = store::MakePut(other, {store::MakeResult(small, beats % 1000)});
+    EXPECT_TRUE(Try(*results_, &v1::StoreService::Stub::PutResults, put, &response).ok());
+  }
+  ASSERT_TRUE(remove.status.ok()) << remove.status.error_message();
+  EXPECT_EQ(remove.response.results(), kCells);
+  EXPECT_GT(beats, 5u);
+  EXPECT_LT(slowest, absl::Milliseconds(500));
+}
+
+TEST_F(RpcPracticeTest, Case41_ShutdownWithEverythingHalfOpenTakesSeconds) {
   const uint32_t sweep = Submit(manifest_);
   const sweep::Plan plan = store::MakePlan(manifest_);
   for (uint64_t begin = 0; begin < 500; begin += 100) {
@@ -261,7 +297,7 @@ TEST_F(RpcPracticeTest, ShutdownWithEverythingHalfOpenTakesSeconds) {
   EXPECT_FALSE(status.ok());
 }
 
-TEST_F(RpcPracticeTest, AMessageThatIsTooLargeCostsOneCallAndNotTheConnection) {
+TEST_F(RpcPracticeTest, Case43_AMessageThatIsTooLargeCostsOneCallAndNotTheConnection) {
   const uint32_t sweep = Submit(manifest_);
   v1::PauseSweepRequest pause;
   pause.set_sweep(sweep);

@@ -32,7 +32,7 @@ TEST_F(ScaleTest, ABillionCellsCostNothingUntilTheyRun) {
   EXPECT_EQ(Status(sweep).pending(), 1'000'000'000u - kLeases * 4096u);
 }
 
-TEST_F(ScaleTest, ABillionCellsHalfDoneLoadAtOnce) {
+TEST_F(ScaleTest, Case35_ABillionCellsHalfDoneLoadAtOnce) {
   Start();
   const uint32_t sweep = Submit(Manifest("s", 1'000'000'000));
   for (uint64_t i = 0; i < 50'000; ++i) store_->PutResults(sweep, i * 10'000, i * 10'000 + 9'999);
@@ -68,6 +68,44 @@ TEST_F(ScaleTest, AThousandWorkers) {
   EXPECT_EQ(Status(sweep).workers(), 1000u);
   Pass(absl::Seconds(32));
   EXPECT_EQ(Status(sweep).leased(), 0u) << "all lost at once";
+}
+
+TEST_F(ScaleTest, Case28_AThousandWorkersRegisterAgainAtOnceAndKeepWhatTheyHold) {
+  Start();
+  constexpr int kWorkers = 1000;
+  std::vector<Worker> workers;
+  for (int i = 0; i < kWorkers; ++i) {
+    workers.push_back(Join(absl::StrCat("w", i)));
+    workers.back().rate = 10;
+  }
+  const uint32_t sweep = Submit(Manifest("s", 100'000'000));
+  std::vector<v1::HeldLease> held;
+  uint64_t leased = 0;
+  for (Worker& worker : workers) {
+    const v1::Lease lease = Ask(worker);
+    held.push_back(Holding(lease, lease.range().begin()));
+    leased += lease.range().end() - lease.range().begin();
+  }
+  Restart();
+  const absl::Time start = absl::Now();
+  // In an order of their own, some asking for more before they said what they hold.
+  for (int i = 0; i < kWorkers; ++i) {
+    const int at = i * 379 % kWorkers;
+    EXPECT_EQ(Beat(workers[at], {held[at]}).command(), v1::WORKER_COMMAND_RE_REGISTER);
+    workers[at] = Join(absl::StrCat("w", at));
+    if (i % 3 == 0) {
+      EXPECT_EQ(Ask(workers[at]).lease(), 0u) << "before the others had time to speak";
+    }
+    clock_.AdvanceTime(absl::Milliseconds(5));
+    coordinator_->TickForTest();
+  }
+  for (int i = 0; i < kWorkers; ++i) {
+    const int at = i * 617 % kWorkers;
+    EXPECT_TRUE(Beat(workers[at], {held[at]}).abandon().empty()) << at;
+  }
+  EXPECT_LT(absl::Now() - start, absl::Seconds(20));
+  EXPECT_EQ(Status(sweep).leased(), leased) << "all of it is still theirs";
+  EXPECT_EQ(Status(sweep).workers(), static_cast<uint32_t>(kWorkers));
 }
 
 TEST_F(ScaleTest, Case36_EndedSweepsAreNearlyFree) {

@@ -69,13 +69,13 @@ void Simulation::Mischief() {
   if (!faults_) return;
   At(absl::Seconds(1 + Below(fault_rate_ == 0 ? 20 : 60)), [this] { Mischief(); });
   Worker& worker = std::next(workers_.begin(), static_cast<int64_t>(Below(workers_.size())))->second;
-  const uint64_t kind = fault_rate_ == 0 ? 5 + Below(2) : Below(7);
+  const uint64_t kind = fault_rate_ == 0 ? 5 + Below(3) : Below(8);
   // Each of these may use up an attempt of an innocent cell: the one its worker is alone with when it falls silent, or when the
   // word that it leaves is lost.
-  const bool may_be_blamed = kind != 3 && kind != 4 && fault_rate_ > 0;
+  const bool may_be_blamed = kind != 3 && kind != 4 && kind != 7 && fault_rate_ > 0;
   const bool spare = worker.up && crashes_left_ > 0;
   if (may_be_blamed && spare) --crashes_left_;
-  if (may_be_blamed && !spare && kind != 1 && kind != 6) return;
+  if (may_be_blamed && !spare && kind != 1 && kind < 6) return;
   switch (kind) {
     case 0:
       Crash(worker, absl::Seconds(Below(90)));
@@ -99,6 +99,9 @@ void Simulation::Mischief() {
       break;
     case 6:
       Order(spare || fault_rate_ == 0);
+      break;
+    case 7:  // somebody sets the clock
+      clock_.JumpWall(absl::Minutes(static_cast<int64_t>(Below(2 * 24 * 60)) - 24 * 60));
       break;
   }
 }

@@ -33,7 +33,9 @@ class Simulation {
     std::vector<v1::CellFailure> failures;
     uint64_t stored = 0;
     bool abandoned = false;
-    uint64_t cut = 0;  // where the coordinator said that it ends; 0: nowhere
+    uint64_t cut = 0;                            // where the coordinator said that it ends; 0: nowhere
+    absl::Time answered = absl::InfinitePast();  // when the coordinator last saw it listed and said what of it is cut off
+    std::map<uint64_t, absl::Time> shared;       // cells that another worker has been given since, and when
   };
   struct Worker {
     std::string name;
@@ -117,7 +119,7 @@ class Simulation {
   void Register(Worker& worker);
   void Heartbeat(Worker& worker, uint64_t life);
   // As soon as they are said: whoever has not heard yet is no holder of what it lost.
-  void NoteCuts(Worker& worker, const v1::HeartbeatResponse& reply);
+  void NoteCuts(Worker& worker, const v1::HeartbeatRequest& request, const v1::HeartbeatResponse& reply);
   void Heard(Worker& worker, const v1::HeartbeatResponse& reply);
   void AskLoop(Worker& worker, uint64_t life);
   void Accept(Worker& worker, const v1::Lease& lease);

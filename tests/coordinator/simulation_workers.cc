@@ -82,14 +82,19 @@ void Simulation::Heartbeat(Worker& worker, uint64_t life) {
       Problem("a stale heartbeat was listened to");
     }
     newest = std::max(newest, request.sequence());
-    if (reply.ok()) NoteCuts(worker, *reply);
+    if (reply.ok()) NoteCuts(worker, request, *reply);
     Answer<v1::HeartbeatResponse>(worker, life, reply, [this, &worker, request](const auto& response) {
       if (response.ok() && request.session() == worker.session) Heard(worker, *response);
     });
   });
 }
 
-void Simulation::NoteCuts(Worker& worker, const v1::HeartbeatResponse& reply) {
+void Simulation::NoteCuts(Worker& worker, const v1::HeartbeatRequest& request, const v1::HeartbeatResponse& reply) {
+  for (const v1::HeldLease& listed : request.held()) {
+    for (Held& held : worker.held) {
+      if (held.lease.lease() == listed.lease()) held.answered = clock_.TimeNow();
+    }
+  }
   for (const v1::LeaseCut& cut : reply.cuts()) {
     for (Held& held : worker.held) {
       if (held.lease.lease() == cut.lease()) held.cut = cut.end();
@@ -172,10 +177,13 @@ void Simulation::Accept(Worker& worker, const v1::Lease& lease) {
 void Simulation::CountHolders(const Worker& worker, const Held& held) {
   for (uint64_t cell : held.left) {
     int others = 0;
-    for (const auto& [name, other] : workers_) {
+    for (auto& [name, other] : workers_) {
       if (!other.up || &other == &worker) continue;
-      for (const Held& theirs : other.held) {
-        others += !theirs.abandoned && (theirs.cut == 0 || cell < theirs.cut) && theirs.left.contains(cell);
+      for (Held& theirs : other.held) {
+        if (theirs.abandoned || (theirs.cut != 0 && cell >= theirs.cut) || !theirs.left.contains(cell)) continue;
+        // What was taken from it meanwhile it hears with its next heartbeat, and before it gets there.
+        const auto [given, first] = theirs.shared.emplace(cell, clock_.TimeNow());
+        others += first || given->second < theirs.answered;
       }
     }
     if (others > 1) Problem(absl::StrCat("cell ", cell, " is on three workers"));

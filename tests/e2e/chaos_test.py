@@ -80,7 +80,7 @@ class ChaosTest(ClusterCase):
         except (AssertionError, ValueError):
             return None
 
-    def test_a_minute_of_chaos(self):
+    def test_case27_a_minute_of_chaos(self):
         print(f"PROMPTSWEEP_CHAOS_SEED={SEED}: {CELLS} cells, {SECONDS:.0f} s", flush=True)
         self.processes[STORE] = self.start_store()
         self.processes[COORDINATOR] = self.start_coordinator(self.processes[STORE])

@@ -23,7 +23,7 @@ class ResumeTest(Case):
             self.assertEqual(after[ordinal], row, "a stored cell was touched")
         return after
 
-    def test_sigkill_at_random_points(self):
+    def test_case12_sigkill_at_random_points(self):
         spec = self.spec()
         random.seed(20240607)
         stored = {}

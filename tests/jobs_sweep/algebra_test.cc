@@ -16,7 +16,7 @@
 namespace promptsweep::sweep {
 namespace {
 
-TEST(Algebra, RandomTreesEqualTheirExpansion) {
+TEST(Algebra, Case52_RandomTreesEqualTheirExpansion) {
   Random random(20240);
   int compiled = 0, excluding = 0;
   for (int round = 0; round < 20000; ++round) {
@@ -73,7 +73,7 @@ TEST(Algebra, SixteenOverlappingRulesEqualTheirExpansion) {
   }
 }
 
-TEST(Algebra, CountsThatDoNotFitAreRefused) {
+TEST(Algebra, Case51_CountsThatDoNotFitAreRefused) {
   auto count = [](const v1::CellNode& node) -> std::optional<uint64_t> {
     auto tree = CellTree::Compile(node);
     if (tree.ok()) return (*tree)->count();

@@ -310,7 +310,7 @@ TEST_F(BackpressureTest, TheInProcessChannelIsTheSame) {
 }
 
 // grpc.health.v1.Health.Watch, read by hand: the reply's only field is its status, 1 SERVING, 2 NOT_SERVING.
-TEST_F(BackpressureTest, AFailedSyncIsNotServingAndNobodyIsToldOk) {
+TEST_F(BackpressureTest, Case50_AFailedSyncIsNotServingAndNobodyIsToldOk) {
   grpc::GenericStub generic(channel_);
   grpc::CompletionQueue queue;
   grpc::ClientContext context;

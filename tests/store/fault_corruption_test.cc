@@ -58,7 +58,7 @@ class Harmed : public testing::Test {
   View view_;
 };
 
-TEST_F(Harmed, F3TornAndNoisyTailsOfTheLogLoseOnlyWhatWasNotAcknowledged) {
+TEST_F(Harmed, Case34_F3TornAndNoisyTailsOfTheLogLoseOnlyWhatWasNotAcknowledged) {
   PutCells(0, 5, 600);
   view_ = *Observe(*store_);
   // Some more reaches the log but never the disk.
@@ -84,7 +84,7 @@ TEST_F(Harmed, F3TornAndNoisyTailsOfTheLogLoseOnlyWhatWasNotAcknowledged) {
   EXPECT_LT(kept, 150);
 }
 
-TEST_F(Harmed, F4HarmBeforeTheLogsLastWriteIsRefused) {
+TEST_F(Harmed, Case34_F4HarmBeforeTheLogsLastWriteIsRefused) {
   PutCells(0, 10, 600);
   const auto logs = FilesOf(folder_.path("store"), ".log");
   ASSERT_EQ(logs.size(), 1u);

@@ -210,7 +210,7 @@ class Enumeration {
   std::atomic<uint64_t> done_{0}, in_recovery_{0}, failed_{0}, lives_{0}, changes_{0}, tables_{0}, blobs_{0}, dropped_{0};
 };
 
-TEST(F2PowerCut, AtEveryChangeOfTheDisk) {
+TEST(F2PowerCut, Case33_AtEveryChangeOfTheDisk) {
   if (const char* one = std::getenv("PROMPTSWEEP_CRASH")) {
     Enumeration(1).Replay(Crash::Parse(one));
     return;

@@ -54,7 +54,7 @@ class Disk : public testing::Test {
   std::set<uint64_t> acknowledged_;
 };
 
-TEST_F(Disk, F6FillsUpToTheLowWaterMarkAndServesAgainWhenThereIsRoom) {
+TEST_F(Disk, Case32_F6FillsUpToTheLowWaterMarkAndServesAgainWhenThereIsRoom) {
   options_.low_water_bytes = 100 << 10;
   Reopen();
   fs_->SetFreeSpace(400 << 10);
@@ -118,7 +118,7 @@ TEST_F(Disk, F6OpensBelowTheLowWaterMarkAndServesReads) {
   EXPECT_EQ(PutAll(*store_, sweep_, {MakeResult(*plan_, 1)}).status().code(), absl::StatusCode::kResourceExhausted);
 }
 
-TEST_F(Disk, F7AFailedSyncIsFinalThoughTheDiskWorksAgain) {
+TEST_F(Disk, Case32_F7AFailedSyncIsFinalThoughTheDiskWorksAgain) {
   for (const Op op : {Op::kSync, Op::kAppend}) {
     for (int nth = 1; nth <= 8; ++nth) {
       Reopen();

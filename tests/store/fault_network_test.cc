@@ -63,7 +63,7 @@ class Network : public testing::Test {
   std::unique_ptr<Stub> stub_;
 };
 
-TEST_F(Network, F11CutsAndResetsInTheMiddleOfMessages) {
+TEST_F(Network, Case48_F11CutsAndResetsInTheMiddleOfMessages) {
   static constexpr size_t kBytes = 20'000;
   std::mt19937_64 random(1);
   for (uint64_t ordinal = 0; ordinal < 60; ++ordinal) {

@@ -153,7 +153,7 @@ TEST(F1KillNine, UnderLoadLosesNothingAcknowledged) {
               static_cast<int>(absl::ToInt64Milliseconds(slowest)));
 }
 
-TEST(F15TwoProcesses, TheSecondIsRefusedAndTheFirstGoesOn) {
+TEST(F15TwoProcesses, Case31_TheSecondIsRefusedAndTheFirstGoesOn) {
   TempFolder folder;
   StoreProcess first(StoreProcess::Arguments(folder.path("store")));
   auto stub = Dial(first.Line());

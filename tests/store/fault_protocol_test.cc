@@ -121,7 +121,7 @@ class WallClock final : public Clock {
   std::atomic<uint64_t> wall_{1'800'000'000'000};
 };
 
-TEST(F13ClockJumps, ADayBackOrForthChangesTimesAndNothingElse) {
+TEST(F13ClockJumps, Case30_ADayBackOrForthChangesTimesAndNothingElse) {
   static constexpr uint64_t kDay = 86'400'000;
   FastFolder folder;
   WallClock clock;

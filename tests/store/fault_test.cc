@@ -122,7 +122,7 @@ INSTANTIATE_TEST_SUITE_P(NthOperation, FailingDisk, testing::ValuesIn(Faults()),
                       info.param.no_space ? "Full" : "Broken");
 });
 
-TEST(PowerCut, AtEveryAcknowledgement) {
+TEST(PowerCut, Case55_AtEveryAcknowledgement) {
   TempFolder folder;
   const v1::SweepManifest manifest = MakeManifest("cut", 12);
   const sweep::Plan plan = MakePlan(manifest);

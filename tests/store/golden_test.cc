@@ -71,7 +71,7 @@ class GoldenTest : public testing::TestWithParam<int> {
   TempFolder folder_;
 };
 
-TEST_P(GoldenTest, HoldsWhatWasWrittenIntoItAndIsWrittenOn) {
+TEST_P(GoldenTest, Case38_HoldsWhatWasWrittenIntoItAndIsWrittenOn) {
   for (int opening = 0; opening < 2; ++opening) {
     Store::Options options;
     options.folder = folder_.path("store");
@@ -145,7 +145,7 @@ std::vector<int> AllVersions() {
 INSTANTIATE_TEST_SUITE_P(Versions, GoldenTest, testing::ValuesIn(AllVersions()), testing::PrintToStringParamName());
 
 // What a program of version 1 says of a folder of version 2, too: the sentence is the same since version 1.
-TEST(NewerStoreTest, IsRefusedAndNothingInItChanges) {
+TEST(NewerStoreTest, Case38_IsRefusedAndNothingInItChanges) {
   TempFolder folder;
   const std::string path = folder.path("store");
   const v1::SweepManifest manifest = MakeManifest("newer", 2);

@@ -544,7 +544,7 @@ TEST_F(ReuseTest, ALongRangeIsLinkedInSeveralGroups) {
   EXPECT_EQ(Sound(), "");
 }
 
-TEST_F(ReuseTest, DuplicatesAreListedWithBothSides) {
+TEST_F(ReuseTest, Case53_DuplicatesAreListedWithBothSides) {
   const v1::SweepManifest manifest = MakeManifest("first", 2000);
   const sweep::Plan plan = MakePlan(manifest);
   const uint32_t id = Add(manifest);

@@ -361,7 +361,7 @@ TEST_F(StoreTest, ALongScanIsManyBlocks) {
   EXPECT_EQ(ScanAll(*store_, scan)->size(), 3000u);
 }
 
-TEST_F(StoreTest, AReaderSeesOneMoment) {
+TEST_F(StoreTest, Case56_AReaderSeesOneMoment) {
   ASSERT_EQ(PutOne(*store_, sweep_, MakeResult(*plan_, 0)).code(), v1::PutOutcome::CODE_STORED);
   auto reader = store_->ReadResults(Everything(sweep_));
   ASSERT_TRUE(reader.ok());

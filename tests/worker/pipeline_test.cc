@@ -169,7 +169,23 @@ TEST(Pipeline, ResendsThroughAStoreOutage) {
   rig.ExpectComplete();
 }
 
-TEST(Pipeline, AFullStoreIsWaitedForAndTheLeaseKept) {
+TEST(Pipeline, Case19_AnUploadThatHangsIsGivenUpAndSentAgain) {
+  Rig rig(60, 60);
+  rig.store.Hold(true);
+  rig.Start([](auto& options) { options.put_timeout = absl::Milliseconds(50); });
+  std::thread run([&] { EXPECT_TRUE(rig.Run().ok()); });
+  EXPECT_TRUE(rig.store.WaitFor([&] { return rig.store.waiting() > 2; })) << "the same bytes, again and again";
+  const size_t beats = rig.coordinator.heartbeats().size();
+  EXPECT_TRUE(rig.coordinator.WaitFor([&] { return rig.coordinator.heartbeats().size() > beats + 2; }));
+  EXPECT_EQ(rig.coordinator.heartbeats().back().held_size(), 1) << "the lease is kept meanwhile";
+  EXPECT_THAT(rig.coordinator.stored(), IsEmpty());
+  rig.store.Hold(false);
+  run.join();
+  rig.ExpectComplete();
+  EXPECT_GT(rig.store.duplicates(), 0u) << "the hanging calls went through in the end";
+}
+
+TEST(Pipeline, Case45_AFullStoreIsWaitedForAndTheLeaseKept) {
   Rig rig(60, 60);
   rig.store.FailPuts(grpc::StatusCode::RESOURCE_EXHAUSTED, -1);
   rig.Start();
@@ -238,7 +254,7 @@ TEST(Pipeline, CulpritsOfABatchAreFoundAndTheRestIsMade) {
   EXPECT_EQ(rig.store.results().count(50), 0u);
 }
 
-TEST(Pipeline, OutOfMemoryHalvesTheBatchForGood) {
+TEST(Pipeline, Case25_OutOfMemoryHalvesTheBatchForGood) {
   Rig rig(64, 64);
   rig.models.fits = 3;
   ASSERT_TRUE(rig.Run().ok());
@@ -311,7 +327,7 @@ TEST(Pipeline, DrainDoesNotHangOnAStoreThatIsAway) {
   EXPECT_THAT(rig.coordinator.stored(), IsEmpty());
 }
 
-TEST(Pipeline, ASlowStoreHoldsTheDeviceBackAndMemoryStaysBounded) {
+TEST(Pipeline, Case44_ASlowStoreHoldsTheDeviceBackAndMemoryStaysBounded) {
   Rig rig(400, 400);
   constexpr size_t kImage = 16 * 16 * 3;
   constexpr size_t kLimit = 40 * kImage;

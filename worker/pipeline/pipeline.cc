@@ -45,6 +45,7 @@ Pipeline::Pipeline(Options options)
                      [this](const Upload& upload, v1::CellFailure failure) {
                        Fail(*upload.lease, failure.ordinal(), failure.error(), failure.final());
                      },
+                 .rpc_timeout = options_.put_timeout,
                  .first_backoff = options_.first_backoff,
                  .longest_backoff = options_.longest_backoff,
                  .jitter_seed = options_.jitter_seed}),

@@ -45,6 +45,7 @@ class Pipeline {
     bool exit_when_idle = false;
     absl::Duration prefetch = absl::Seconds(2);      // of work left when the next lease is asked for
     absl::Duration drain_grace = absl::Seconds(20);  // for results and reports on their way
+    absl::Duration put_timeout = absl::Seconds(30);  // of one PutResults; what it did not answer is sent again
     absl::Duration first_backoff = absl::Milliseconds(100);
     absl::Duration longest_backoff = absl::Seconds(5);
     uint64_t jitter_seed = 0;
