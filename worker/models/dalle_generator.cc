@@ -5,7 +5,6 @@
 // guidance and cells that do not go in separate passes, so that a guided cell does not change the shape another cell is computed
 // in. A text is always encoded alone. Noise comes from one generator per image: at each position one draw of Exp(1) for each
 // token of the codebook, in order, so an image equals what torch.multinomial with that seed gives for it alone.
-#include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -25,6 +24,7 @@
 #include "worker/tensors/load_error.h"
 #include "worker/tensors/memory.h"
 #include "worker/tensors/noise.h"
+#include "worker/tensors/parallel.h"
 #include "worker/text/dalle_tokenizer.h"
 
 namespace promptsweep::worker {
@@ -260,7 +260,7 @@ class DalleGenerator final : public Generator {
     at::Tensor logits;
     for (int64_t t = 0; t < config_.image_length; ++t) {
       logits = decoder_.Step(state, guided ? at::cat({token, token}) : token).narrow(1, 0, vocab_);
-      at::parallel_for(0, static_cast<int64_t>(wanted), 1, [&](int64_t begin, int64_t end) {
+      ParallelFor(static_cast<int64_t>(wanted), 1, [&](int64_t begin, int64_t end) {
         const c10::InferenceMode of_this_thread;
         for (int64_t i = begin; i < end; ++i) noises[i].Exponential(noise[i]);
       });

@@ -1,11 +1,10 @@
 #include "worker/models/row_linear.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <utility>
 #include <vector>
 
+#include "worker/tensors/parallel.h"
 #include "worker/tensors/row_product.h"
 
 namespace promptsweep::worker {
@@ -46,7 +45,7 @@ at::Tensor RowLinear::operator()(const at::Tensor& x) const {
   const auto* const from = input.const_data_ptr<float>();
   auto* const to = output.mutable_data_ptr<float>();
   const int64_t grain = std::max<int64_t>(1, kWorthAThread / (kPair * kPanel * in_ * std::max<int64_t>(rows, 1)));
-  at::parallel_for(0, (panels + kPair - 1) / kPair, grain, [&](int64_t begin, int64_t end) {
+  ParallelFor((panels + kPair - 1) / kPair, grain, [&](int64_t begin, int64_t end) {
     RowProduct(type, packed_.const_data_ptr(), in_, out_, begin * kPair, std::min(end * kPair, panels), from, rows, to);
   });
   return output.to(x.scalar_type());

@@ -1,10 +1,11 @@
 #include "worker/tensors/elementwise.h"
 
-#include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
 #include <vector>
+
+#include "worker/tensors/parallel.h"
 
 namespace promptsweep::worker {
 namespace {
@@ -21,7 +22,7 @@ at::Tensor InBlocks(const at::Tensor& x, Op op) {
   const int64_t count = x.numel();
   const at::Tensor flat = x.as_strided({count}, {1});
   const bool inference = x.is_inference();
-  at::parallel_for(0, (count + kBlock - 1) / kBlock, kLeast / kBlock, [&](int64_t begin, int64_t end) {
+  ParallelFor((count + kBlock - 1) / kBlock, kLeast / kBlock, [&](int64_t begin, int64_t end) {
     const c10::InferenceMode as_there(inference);
     op(flat.narrow(0, begin * kBlock, std::min(end * kBlock, count) - begin * kBlock));
   });
@@ -57,7 +58,7 @@ at::Tensor GatedGelu(const at::Tensor& halves) {
     part(0, rows.size(0));
   } else {
     const bool inference = halves.is_inference();
-    at::parallel_for(0, rows.size(0), std::max<int64_t>(1, kLeast / width), [&](int64_t begin, int64_t end) {
+    ParallelFor(rows.size(0), std::max<int64_t>(1, kLeast / width), [&](int64_t begin, int64_t end) {
       const c10::InferenceMode as_there(inference);
       part(begin, end);
     });
