@@ -12,17 +12,19 @@ namespace {
 constexpr int64_t kMaxSide = 4096;
 constexpr int64_t kMaxWidth = 1 << 16;
 
-// Channels side by side suit a CPU's convolutions: their own order needs no rearranging.
-at::MemoryFormat LayoutOn(const at::Device& device) {
-  return device.is_cpu() ? at::MemoryFormat::ChannelsLast : at::MemoryFormat::Contiguous;
-}
-
 // A 1x1 convolution as a product over the channel axis.
 Linear Pointwise(const Weights& w, int64_t in, int64_t out) {
   Linear linear;
   linear.weight = w.Get("weight", {out, in, 1, 1}).view({out, in});
   linear.bias = w.Get("bias", {out});
   return linear;
+}
+
+// [n, in, h, w] -> [n, out, h, w]. A convolution would do it, but oneDNN's of one pixel sums in another order with one thread than
+// with several; products do not. (Nor do wider convolutions, and group_norm, of this layout.)
+at::Tensor AcrossChannels(const Linear& linear, const at::Tensor& x) {
+  const at::Tensor y = at::matmul(linear.weight, x.flatten(2)).add_(linear.bias.unsqueeze(1));
+  return y.view({x.size(0), y.size(1), x.size(2), x.size(3)});
 }
 
 }  // namespace
@@ -57,7 +59,7 @@ VqganDecoder::ResBlock::ResBlock(const Weights& w, int64_t in, int64_t out, cons
       norm2(w / "norm2", out, c.norm_groups, c.norm_eps),
       conv1(w / "conv1", in, out, 3),
       conv2(w / "conv2", out, out, 3) {
-  if (in != out) shortcut = Conv2d(w / "nin_shortcut", in, out, 1);
+  if (in != out) shortcut = Pointwise(w / "nin_shortcut", in, out);
 }
 
 at::Tensor VqganDecoder::ResBlock::operator()(const at::Tensor& x) const {
@@ -65,7 +67,7 @@ at::Tensor VqganDecoder::ResBlock::operator()(const at::Tensor& x) const {
   h = conv1(SiluInPlace(h));
   h = norm2(h);
   h = conv2(SiluInPlace(h));
-  return h.add_(shortcut.weight.defined() ? shortcut(x) : x);
+  return h.add_(shortcut.weight.defined() ? AcrossChannels(shortcut, x) : x);
 }
 
 VqganDecoder::AttentionBlock::AttentionBlock(const Weights& w, int64_t channels, const VqganConfig& c)
@@ -111,7 +113,7 @@ VqganDecoder::VqganDecoder(const VqganConfig& config, const Weights& w) : config
 at::Tensor VqganDecoder::Decode(const at::Tensor& codes) const {
   const int64_t side = config_.code_side();
   at::Tensor h = at::embedding(embedding_, codes).view({codes.size(0), side, side, config_.z_channels}).permute({0, 3, 1, 2});
-  h = conv_in_(h.contiguous(LayoutOn(h.device())));
+  h = conv_in_(h.contiguous());
   h = middle_[1](middle_attention_[0](middle_[0](h)));
   for (const auto& level : levels_) {
     for (size_t i = 0; i < level.blocks.size(); ++i) {
@@ -127,7 +129,7 @@ at::Tensor VqganDecoder::Decode(const at::Tensor& codes) const {
 }
 
 at::Tensor VqganDecoder::DecodeBytes(const at::Tensor& codes) const {
-  return Decode(codes).to(at::kFloat).clamp_(0, 1).mul_(255).to(at::kByte).contiguous();
+  return Decode(codes).to(at::kFloat).clamp_(0, 1).mul_(255).to(at::kByte);
 }
 
 }  // namespace promptsweep::worker
