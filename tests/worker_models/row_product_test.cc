@@ -1,4 +1,5 @@
-// Proves that products of few rows are those of the matrix, and the same bits whatever the number of rows or the share of a thread.
+// Proves that products of few rows are those of the matrix, and the same bits whatever the number of rows, the share of a thread or
+// the vectors.
 #include "worker/tensors/row_product.h"
 
 #include <ATen/ATen.h>
@@ -17,13 +18,14 @@ struct Case {
 };
 constexpr Case kTypes[] = {{RowType::kFloat, at::kFloat}, {RowType::kBFloat16, at::kBFloat16}, {RowType::kHalf, at::kHalf}};
 
-at::Tensor Product(const Case& type, const at::Tensor& weights, const at::Tensor& x, int64_t share) {
+at::Tensor Product(const Case& type, const at::Tensor& weights, const at::Tensor& x, int64_t share,
+                   RowVectors vectors = WidestRowVectors()) {
   const int64_t out = weights.size(0), in = weights.size(1), panels = RowPanels(out);
   at::Tensor packed = at::empty({panels, in, kPanel}, type.torch), y = at::full({x.size(0), out}, -7.f);
   PackRows(type.type, weights.const_data_ptr(), out, in, packed.mutable_data_ptr());
   for (int64_t begin = 0; begin < panels; begin += share) {
     RowProduct(type.type, packed.const_data_ptr(), in, out, begin, std::min(begin + share, panels), x.const_data_ptr<float>(),
-               x.size(0), y.mutable_data_ptr<float>());
+               x.size(0), y.mutable_data_ptr<float>(), vectors);
   }
   return y;
 }
@@ -57,6 +59,26 @@ TEST(RowProduct, ARowDependsOnItselfAlone) {
       for (int64_t rows = 1; rows <= 37; ++rows) {
         const at::Tensor some = x.narrow(0, 37 - rows, rows).contiguous();
         EXPECT_TRUE(at::equal(Product(type, weights, some, share), all.narrow(0, 37 - rows, rows))) << rows << " by " << share;
+      }
+    }
+  }
+}
+
+TEST(RowProduct, VectorsDoNotMatter) {
+  ImageNoise noise(3);
+  for (const Case& type : kTypes) {
+    for (const int64_t out : {1, 16, 31, 100}) {
+      for (const int64_t in : {1, 255, 523}) {
+        at::Tensor weights = at::empty({out, in}), x = at::empty({21, in});
+        noise.Normal(weights);
+        noise.Normal(x);
+        weights = weights.to(type.torch);
+        const at::Tensor plain = Product(type, weights, x, 2, RowVectors::kNone);
+        for (const RowVectors vectors : {RowVectors::k256, RowVectors::k512}) {
+          if (!HasRowVectors(vectors)) continue;
+          EXPECT_TRUE(at::equal(Product(type, weights, x, 2, vectors), plain))
+              << out << "x" << in << ", vectors " << static_cast<int>(vectors);
+        }
       }
     }
   }

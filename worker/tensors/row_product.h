@@ -25,8 +25,14 @@ constexpr size_t RowTypeSize(RowType type) { return type == RowType::kFloat ? 4 
 // RowPanels(out) * in * kPanel elements.
 void PackRows(RowType type, const void* weights, int64_t out, int64_t in, void* packed);
 
+// The vector instructions of a product: by default the widest that the machine has. Numbers are the same with all; the others are for
+// tests.
+enum class RowVectors { k512, k256, kNone };
+bool HasRowVectors(RowVectors vectors);
+RowVectors WidestRowVectors();
+
 // Panels `begin` to `end` of y = x W^T: x float [rows, in], y float [rows, out], both row-major. Thread-safe.
 void RowProduct(RowType type, const void* packed, int64_t in, int64_t out, int64_t begin, int64_t end, const float* x, int64_t rows,
-                float* y);
+                float* y, RowVectors vectors = WidestRowVectors());
 
 }  // namespace promptsweep::worker
