@@ -132,8 +132,9 @@ class Fetcher {
 class FetchingServerCredentials final : public grpc::ServerCredentials {
  public:
   explicit FetchingServerCredentials(Fetcher* fetcher) {
-    credentials_ = grpc_ssl_server_credentials_create_with_options(grpc_ssl_server_credentials_create_options_using_config_fetcher(
-        GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY, &Fetcher::Fetch, fetcher));
+    credentials_ =
+        grpc_ssl_server_credentials_create_with_options(grpc_ssl_server_credentials_create_options_using_config_fetcher(
+            GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY, &Fetcher::Fetch, fetcher));
   }
   ~FetchingServerCredentials() override { grpc_server_credentials_release(credentials_); }
   void SetAuthMetadataProcessor(const std::shared_ptr<grpc::AuthMetadataProcessor>&) override {}
@@ -151,7 +152,8 @@ class Tls final : public RpcSecurity {
   explicit Tls(const std::string& folder)
       : fetcher_(folder),
         provider_(std::make_shared<grpc::experimental::FileWatcherCertificateProvider>(
-            folder + "/tls.key", folder + "/tls.crt", folder + "/ca.crt", static_cast<unsigned>(absl::ToInt64Seconds(kTlsRefresh)))) {}
+            folder + "/tls.key", folder + "/tls.crt", folder + "/ca.crt",
+            static_cast<unsigned>(absl::ToInt64Seconds(kTlsRefresh)))) {}
 
   std::shared_ptr<grpc::ServerCredentials> ServerCredentials() const override {
     return std::make_shared<FetchingServerCredentials>(&fetcher_);

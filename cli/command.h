@@ -58,7 +58,7 @@ void AddMotifs(Commands& commands);
 void AddReport(Commands& commands);
 void AddExport(Commands& commands);
 void AddImport(Commands& commands);
-void AddStoreCommands(Commands& commands);  // checkpoint backup restore delete compact stats
+void AddStoreCommands(Commands& commands);    // checkpoint backup restore delete compact stats
 void AddWeightsCommands(Commands& commands);  // convert-weights models
 void AddCompletion(Commands& commands);
 

@@ -51,7 +51,8 @@ absl::StatusOr<uint64_t> SampleSize(const std::string& text, uint64_t total) {
   if (absl::ConsumeSuffix(&number, "%") && absl::SimpleAtod(number, &share) && share > 0 && share <= 100) {
     count = static_cast<uint64_t>(std::ceil(share / 100 * static_cast<double>(total)));
   } else if (!absl::SimpleAtoi(text, &count) || count == 0) {
-    return absl::InvalidArgumentError(absl::StrCat("--sample takes a share (1%) or a number of cells, not ", sweep::Quoted(text)));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--sample takes a share (1%) or a number of cells, not ", sweep::Quoted(text)));
   }
   return std::min(count, total);
 }
@@ -115,7 +116,7 @@ absl::StatusOr<std::vector<Json>> RunWorker(Client& client, const v1::SweepInfo&
   PS_ASSIGN_OR_RETURN(const std::string worker, FindProgram("promptsweep-worker"));
   PS_ASSIGN_OR_RETURN(const auto list, TemporaryFile::Write(absl::StrJoin(ordinals, "\n")));
   ChildProcess::Options child;
-  child.argv = {worker,    "reproduce",  "--store",          client.address(), "--sweep", absl::StrCat(info.sweep()),
+  child.argv = {worker,    "reproduce",  "--store",           client.address(), "--sweep", absl::StrCat(info.sweep()),
                 "--cells", list->path(), "--exit-with-parent"};
   for (const std::string& folder : ModelFolders(options.models)) child.argv.insert(child.argv.end(), {"--models", folder});
   if (options.threads > 0) child.argv.insert(child.argv.end(), {"--threads", absl::StrCat(options.threads)});
@@ -179,7 +180,9 @@ Table RowsTable(const std::vector<Json>& rows, bool only_different) {
     } else if (!row.at("same_size").get<bool>()) {
       table.Add({ordinal, "other size", "", "", "", Fixed(LowestCosine(row), 6), other});
     } else {
-      const char* image = row.at("same_bytes").get<bool>() ? "same bytes" : row.at("same_pixels").get<bool>() ? "same pixels" : "differs";
+      const char* image = row.at("same_bytes").get<bool>()    ? "same bytes"
+                          : row.at("same_pixels").get<bool>() ? "same pixels"
+                                                              : "differs";
       table.Add({ordinal, image, Percent(row.at("changed").get<double>()), Fixed(row.at("mean_step").get<double>(), 3),
                  absl::StrCat(row.at("largest_step").get<int>()), Fixed(LowestCosine(row), 6), other});
     }
@@ -213,8 +216,8 @@ std::string Words(const std::vector<Json>& rows, uint64_t done, bool sampled) {
     const double most = 1 - std::pow(0.05, 1.0 / static_cast<double>(rows.size()));
     absl::StrAppend(&text, "drawn at random: with 95 % confidence at most ", Percent(most), " of all results would differ\n");
   } else if (made > same) {
-    absl::StrAppend(&text, Grouped(made - same), " differ (", Percent(static_cast<double>(made - same) / static_cast<double>(rows.size())),
-                    ")\n");
+    absl::StrAppend(&text, Grouped(made - same), " differ (",
+                    Percent(static_cast<double>(made - same) / static_cast<double>(rows.size())), ")\n");
   }
   for (const std::string& condition : other) absl::StrAppend(&text, "other conditions: ", OneLine(condition), "\n");
   return text;
@@ -237,7 +240,8 @@ absl::StatusOr<int> Reproduce(const Options& options, const Common& common) {
       const bool stored = std::any_of(done.begin(), done.end(), [ordinal](const v1::OrdinalRange& range) {
         return range.begin() <= ordinal && ordinal < range.end();
       });
-      if (!stored) return absl::NotFoundError(absl::StrCat("cell ", ordinal, " of sweep ", info.sweep(), " has no stored result"));
+      if (!stored)
+        return absl::NotFoundError(absl::StrCat("cell ", ordinal, " of sweep ", info.sweep(), " has no stored result"));
     }
   } else {
     PS_ASSIGN_OR_RETURN(const uint64_t count, SampleSize(options.sample, total));

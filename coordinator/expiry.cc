@@ -124,8 +124,8 @@ void State::LoseLease(uint64_t id, bool suspect, absl::string_view why, absl::Ti
   uint64_t culprit = lease.current.value_or(lease.range.end);  // range.end: nobody
   const bool alone = lease.owned.size() == 1;
   if (alone) culprit = lease.owned.intervals().begin()->first;
-  // Without doubt where it said so, or had nothing else to run; `current` may be seconds old, others may have stored cells that it
-  // still runs, and it may never have had the lease.
+  // Without doubt where it said so, or had nothing else to run; `current` may be seconds old, others may have stored cells that
+  // it still runs, and it may never have had the lease.
   const bool certain = alone && (lease.current == culprit || (lease.cells == 1 && (lease.listed || lease.current)));
   OrdinalSet owned = DropLease(id);
   if (owned.empty()) return;  // a second worker has all of it: that one's fate decides

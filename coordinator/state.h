@@ -196,9 +196,9 @@ class State {
     uint32_t sweep = 0;
     uint64_t session = 0;
     Range range;
-    OrdinalSet owned;   // still to do; never empty; disjoint from every other lease's but the twin's
+    OrdinalSet owned;    // still to do; never empty; disjoint from every other lease's but the twin's
     uint64_t cells = 0;  // that its worker was given, done by others since or not
-    uint64_t twin = 0;  // the other lease, of another worker, on cells of this one; 0: none
+    uint64_t twin = 0;   // the other lease, of another worker, on cells of this one; 0: none
     bool straggles = false;
     std::vector<uint64_t> skip;
     std::string model;

@@ -49,7 +49,12 @@ void Store::CheckAndCommit(size_t bytes, std::function<absl::Status()> check,
   if (absl::Status status = health(); !status.ok()) return done(status);
   auto room = admission_.Reserve(bytes);
   if (!room) return done(TooMuchQueued());
-  Callback<Reply> release = [room = std::move(room), done](absl::StatusOr<Reply> reply) { done(std::move(reply)); };
+  // Whoever hears of it finds the room free, however many copies of the callback there are.
+  auto held = std::make_shared<std::shared_ptr<Admission::Room>>(std::move(room));
+  Callback<Reply> release = [held, done](absl::StatusOr<Reply> reply) {
+    held->reset();
+    done(std::move(reply));
+  };
   const bool posted = admit_.Post([this, bytes, check = std::move(check), prepare = std::move(prepare), release] {
     if (absl::Status status = check(); !status.ok()) return release(status);
     Commit<Reply>(bytes, prepare, release);

@@ -39,7 +39,8 @@ inline constexpr int64_t kNullDimensions = 16;
 class ModelCatalog {
  public:
   // Looks for model folders directly inside each of `search` (in order; the first of a name wins), hidden ones left out. A search
-  // folder that does not exist is skipped. A model is a folder whose config.json has model_type dallebart or clip; an optional card.json gives
+  // folder that does not exist is skipped. A model is a folder whose config.json has model_type dallebart or clip; an optional
+  // card.json gives
   // {"id": name, "harmless": truth value, "defaults": {setting: value}}. A folder that looks like a model (a config.json or a
   // .safetensors file) but is broken is kept as a problem and reported when asked for by name. Digests are computed when first
   // asked for.

@@ -1,5 +1,5 @@
-// Proves that a coordinator may end at any moment and start again over the same store: nothing is lost or done twice, live workers
-// keep what they hold, leases of earlier lives are told apart, and what it knows is what the store knows.
+// Proves that a coordinator may end at any moment and start again over the same store: nothing is lost or done twice, live
+// workers keep what they hold, leases of earlier lives are told apart, and what it knows is what the store knows.
 #include <gmock/gmock.h>
 
 #include <random>
