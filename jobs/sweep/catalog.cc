@@ -127,8 +127,10 @@ absl::Status ReadCard(const fs::path& folder, ModelFolder& model) {
       value.set_int_value(json.get<int64_t>());
     } else if (json.is_number()) {
       value.set_double_value(json.get<double>());
+    } else if (json.is_string()) {
+      value.set_string_value(json.get<std::string>());
     } else {
-      return Broken(path, absl::StrCat("default ", Quoted(name), " is not a number"));
+      return Broken(path, absl::StrCat("default ", Quoted(name), " is neither a number nor a word"));
     }
     if (absl::Status status = CheckSettingOf(model.architecture, model.image_vocab, name, value); !status.ok()) {
       return Annotate(status, path.string());

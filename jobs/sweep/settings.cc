@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "jobs/sweep/names.h"
 
 namespace promptsweep::sweep {
@@ -14,6 +15,10 @@ constexpr double kMaxInt = 9007199254740992.0;  // 2^53: exact as a double
 
 const std::vector<SettingInfo>& DalleSettings() {
   static const auto& settings = *new std::vector<SettingInfo>{
+      {"bos", SettingInfo::kInt, -1, kMaxInt, -1,
+       "the token that a picture starts from; -1 is the configuration's, min-dalle 0.4.11 takes 16383"},
+      {"dalle_sampling", SettingInfo::kChoice, 0, 1, 0, "which implementation's arithmetic draws a token", {"min-dalle", "flax"}},
+      {"dalle_text", SettingInfo::kChoice, 0, 1, 0, "which implementation's tokenizer reads the prompt", {"min-dalle", "flax"}},
       {"supercondition", SettingInfo::kDouble, 1, 100, 1, "weight of the prompt against no prompt; 1 is off"},
       {"temperature", SettingInfo::kDouble, 0.01, 100, 1, "flattens (above 1) or sharpens the token distribution"},
       {"top_k", SettingInfo::kInt, 0, kMaxInt, 0, "draws from the k likeliest tokens; 0 is all"},
@@ -43,6 +48,7 @@ const SettingInfo* FindSetting(const std::vector<SettingInfo>& settings, absl::s
 }
 
 std::string Allowed(const SettingInfo& info, double maximum) {
+  if (info.type == SettingInfo::kChoice) return absl::StrJoin(info.choices, " or ");
   std::string kind = info.type == SettingInfo::kInt ? "a whole number" : "a number";
   std::string from = info.minimum > 0 && info.minimum < 1e-9 ? "above 0" : absl::StrCat("from ", NumberText(info.minimum));
   return absl::StrCat(kind, " ", from, maximum < kMaxInt ? absl::StrCat(" to ", NumberText(maximum)) : "");
@@ -61,11 +67,19 @@ std::string Shown(const v1::Value& value) {
   }
 }
 
+size_t PlaceOf(const SettingInfo& info, const std::string& word) {
+  return std::find(info.choices.begin(), info.choices.end(), word) - info.choices.begin();
+}
+
 absl::Status Check(const SettingInfo& info, double maximum, v1::Value& value) {
   auto wrong = [&] {
     return absl::InvalidArgumentError(
         absl::StrCat("setting \"", info.name, "\" is ", Shown(value), "; it takes ", Allowed(info, maximum)));
   };
+  if (info.type == SettingInfo::kChoice) {
+    const bool known = value.has_string_value() && PlaceOf(info, value.string_value()) < info.choices.size();
+    return known ? absl::OkStatus() : wrong();
+  }
   if (!value.has_int_value() && !value.has_double_value()) return wrong();
   double number = value.has_int_value() ? static_cast<double>(value.int_value()) : value.double_value();
   if (!(number >= info.minimum && number <= maximum)) return wrong();
@@ -120,8 +134,16 @@ absl::Status CheckSettingOf(absl::string_view architecture, int64_t image_vocab,
     return absl::InvalidArgumentError(
         absl::StrCat("architecture ", architecture, " has no setting ", Quoted(name), Hint(name, names)));
   }
-  double maximum = name == "top_k" && image_vocab > 0 ? static_cast<double>(image_vocab) : info->maximum;
+  double maximum = (name == "top_k" || name == "bos") && image_vocab > 0 ? static_cast<double>(image_vocab) : info->maximum;
   return Check(*info, maximum, value);
+}
+
+double SettingNumber(absl::string_view architecture, absl::string_view name, const v1::Value& value) {
+  if (value.has_string_value()) {
+    const SettingInfo* info = FindSetting(SettingsOf(architecture), name);
+    return info == nullptr ? 0 : static_cast<double>(PlaceOf(*info, value.string_value()));
+  }
+  return value.has_int_value() ? static_cast<double>(value.int_value()) : value.double_value();
 }
 
 double DoubleSetting(const v1::Cell& cell, absl::string_view name, double otherwise) {

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import dalle_text
 import embedders as e
 import references as r
 
@@ -19,12 +20,21 @@ def dalle_sizes(rng):
              "attn_resolutions": [side << rng.randrange(levels)], "z_channels": rng.randint(2, 9), "embed_dim": rng.randint(2, 9),
              "n_embed": rng.randint(20, 60), "resolution": side << (levels - 1), "out_ch": 3, "norm_groups": groups,
              "norm_eps": rng.choice([1e-5, 1e-6])}
-    heads = rng.choice([1, 2, 3, 5])
-    dalle = {"d_model": heads * rng.choice([4, 8, 10]), "encoder_layers": rng.randint(1, 3), "decoder_layers": rng.randint(1, 3),
-             "encoder_attention_heads": heads, "decoder_attention_heads": heads, "encoder_ffn_dim": rng.randint(5, 60),
+    heads, others = rng.choice([1, 2, 3, 5]), rng.choice([1, 2, 3, 4])
+    dalle = {"d_model": heads * others * rng.randint(-(-12 // (heads * others)), 16), "encoder_layers": rng.randint(1, 3), "decoder_layers": rng.randint(1, 3),
+             "encoder_attention_heads": heads, "decoder_attention_heads": others, "encoder_ffn_dim": rng.randint(5, 60),
              "decoder_ffn_dim": rng.randint(5, 60), "max_text_length": rng.randint(4, 20),
-             "image_vocab_size": vqgan["n_embed"] + rng.choice([0, 3]), "image_length": side * side}
+             "image_vocab_size": vqgan["n_embed"] + rng.choice([0, 3]), "image_length": side * side, "normalize_text": rng.random() < .7}
+    if rng.random() < .3:
+        dalle["decoder_start_token_id"] = rng.randint(0, dalle["image_vocab_size"])
     return dalle, vqgan
+
+
+def dalle_settings(rng, vocab, codes):
+    flax = rng.random() < .5
+    return {"temperature": rng.uniform(.5, 3), "top_k": rng.randint(1, codes), "supercondition": rng.uniform(1.1, 12),
+            "bos": rng.choice([-1, rng.randint(0, vocab)]), "dalle_text": rng.choice(["min-dalle", "flax"]),
+            "dalle_sampling": "flax" if flax else "min-dalle", "top_p": rng.choice([1., rng.uniform(.2, 1)]) if flax else 1.}
 
 
 def tower(rng, **more):
@@ -80,17 +90,18 @@ def main(program, rounds, seed):
     with tempfile.TemporaryDirectory() as scratch:
         for i in range(rounds):
             root = Path(scratch) / str(i)
-            prompts = [""] + [r.fuzz_text(rng) for _ in range(3)]
+            prompts = [""] + [r.fuzz_text(rng) for _ in range(2)] + [dalle_text.text(rng.randrange(1 << 60)) for _ in range(2)]
             dalle, vqgan = dalle_sizes(rng)
             r.write_dalle(root / "dalle", dalle, vqgan, prompts, rng.randrange(1 << 20),
-                          {"temperature": rng.uniform(.5, 3), "top_k": rng.randint(1, vqgan["n_embed"]), "supercondition": rng.uniform(1.1, 12)})
+                          dalle_settings(rng, dalle["image_vocab_size"], vqgan["n_embed"]))
+            dalle_text.write(root / "dalle-text", root / "dalle", r.dalle_tokenizer(root / "dalle"), rng.randrange(1 << 60), 1500)
             patch = rng.choice([2, 3, 4])
             r.write_clip(root / "clip", tower(rng, max_position_embeddings=rng.randint(4, 20)),
                          tower(rng, image_size=patch * rng.randint(2, 4), patch_size=patch), rng.randint(3, 20), prompts,
                          rng.randrange(1 << 20), legacy_end=rng.random() < .5, pad_token=rng.choice([None, "!"]))
-            r.write_fuzz(root, root / "dalle", root / "clip", 1500, rng.randrange(1 << 20))
-            for arguments in (["dalle", root / "dalle"], ["clip", root / "clip"], ["tokens", root, root / "dalle", root / "clip"],
-                              *embedders(root, rng)):
+            r.write_fuzz(root, root / "clip", 1500, rng.randrange(1 << 20))
+            for arguments in (["dalle", root / "dalle"], ["dalle-text", root / "dalle-text", root / "dalle"], ["clip", root / "clip"],
+                              ["tokens", root, root / "clip"], *embedders(root, rng)):
                 subprocess.run([program, "--gtest_brief=1", *map(str, arguments)], check=True)
     print(f"{rounds} random configurations agree (seed {seed})")
 

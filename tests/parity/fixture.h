@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 
 #include "jobs/sweep/catalog.h"
@@ -36,12 +37,14 @@ class Tensors {
   sweep::SafetensorsHeader header_;
 };
 
-// max |a - b| <= tolerance * max |b|.
-inline void ExpectClose(const at::Tensor& found, const at::Tensor& expected, double tolerance, const std::string& what) {
+// max |a - b| <= tolerance * max |b|, or 4 * rounding where that is more: the reference's own distance from float64.
+inline void ExpectClose(const at::Tensor& found, const at::Tensor& expected, double tolerance, const std::string& what,
+                        double rounding = 0) {
   ASSERT_EQ(found.sizes(), expected.sizes()) << what;
   const double error = (found - expected).abs().max().item<double>();
   const double scale = expected.abs().max().item<double>();
-  EXPECT_LE(error, tolerance * scale) << what << ": largest error " << error << ", largest value " << scale;
+  EXPECT_LE(error, std::max(tolerance * scale, 4 * rounding))
+      << what << ": largest error " << error << ", largest value " << scale << ", rounding " << rounding;
 }
 
 }  // namespace promptsweep::worker::parity

@@ -2,6 +2,7 @@
 import sys
 from pathlib import Path
 
+import dalle_text
 import embedders as e
 import references as r
 
@@ -14,7 +15,13 @@ DALLE = {"d_model": 24, "encoder_layers": 2, "decoder_layers": 3, "encoder_atten
 
 
 def main(root):
-    r.write_dalle(root / "tiny-dalle", DALLE, VQGAN, PROMPTS, seed=3, sampling={"temperature": .8, "top_k": 9, "supercondition": 3.})
+    r.write_dalle(root / "tiny-dalle", DALLE, VQGAN, PROMPTS, seed=3,
+                  settings={"temperature": .8, "top_k": 9, "top_p": 1., "supercondition": 3., "bos": -1, "dalle_text": "min-dalle",
+                            "dalle_sampling": "min-dalle"})
+    r.write_dalle(root / "tiny-dalle-flax", DALLE | {"normalize_text": True, "encoder_attention_heads": 4, "d_model": 12, "decoder_layers": 2}, VQGAN,
+                  PROMPTS, seed=4, settings={"temperature": 1.3, "top_k": 20, "top_p": .8, "supercondition": 4., "bos": 7, "dalle_text": "flax",
+                                             "dalle_sampling": "flax"})
+    dalle_text.write(root / "dalle-text", root / "tiny-dalle", r.dalle_tokenizer(root / "tiny-dalle"), seed=1, count=10_000)
     tower = lambda **k: {"num_hidden_layers": 2, "layer_norm_eps": 1e-5, **k}
     texts = ["", " ", "a sari", "the ÅNGSTRÖM of 1984!", "word " * 40, "🥻 東京"]
     r.write_clip(root / "tiny-clip-quick", tower(hidden_size=18, intermediate_size=29, num_attention_heads=3, hidden_act="quick_gelu",
@@ -25,7 +32,7 @@ def main(root):
                                                 max_position_embeddings=15),
                  tower(hidden_size=15, intermediate_size=34, num_attention_heads=3, hidden_act="gelu", image_size=10, patch_size=5),
                  9, texts, seed=7, legacy_end=False, pad_token="!")
-    r.write_fuzz(root, root / "tiny-dalle", root / "tiny-clip-quick", 2500, seed=11)
+    r.write_fuzz(root, root / "tiny-clip-quick", 2500, seed=11)
     embedders(root)
 
 

@@ -1,5 +1,5 @@
-// Compares with folders that compare.py has just written: parity_live dalle|clip|embedder FOLDER, tokens FOLDER DALLE CLIP,
-// embedder-tokens FILE OPEN_CLIP SIGLIP SIGLIP2, or resizes FILE.
+// Compares with folders that compare.py has just written: parity_live dalle|clip|embedder FOLDER, tokens FOLDER CLIP,
+// dalle-text FOLDER DALLE, embedder-tokens FILE OPEN_CLIP SIGLIP SIGLIP2, or resizes FILE.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -27,8 +27,10 @@ TEST(ParityLive, Folder) {
   } else if (g_arguments[0] == "embedder-tokens") {
     CompareEmbedderTokens(g_arguments.at(1),
                           {{"open_clip", g_arguments.at(2)}, {"siglip", g_arguments.at(3)}, {"siglip2", g_arguments.at(4)}});
+  } else if (g_arguments[0] == "tokens") {
+    CompareTokens(g_arguments.at(1), g_arguments.at(2));
   } else {
-    CompareTokens(g_arguments.at(1), g_arguments.at(2), g_arguments.at(3));
+    CompareDalleText(g_arguments.at(1), g_arguments.at(2));
   }
 }
 
@@ -37,12 +39,12 @@ TEST(ParityLive, Folder) {
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   g_arguments.assign(argv + 1, argv + argc);
-  const std::map<std::string, size_t> sizes = {{"dalle", 2},  {"clip", 2},    {"embedder", 2},
-                                               {"tokens", 4}, {"resizes", 2}, {"embedder-tokens", 5}};
+  const std::map<std::string, size_t> sizes = {{"dalle", 2},      {"clip", 2},    {"embedder", 2},       {"tokens", 3},
+                                               {"dalle-text", 3}, {"resizes", 2}, {"embedder-tokens", 5}};
   const auto known = g_arguments.empty() ? sizes.end() : sizes.find(g_arguments[0]);
   if (known == sizes.end() || known->second != g_arguments.size()) {
     std::fprintf(stderr,
-                 "usage: parity_live dalle|clip|embedder FOLDER | tokens FOLDER DALLE_FOLDER CLIP_FOLDER |\n"
+                 "usage: parity_live dalle|clip|embedder FOLDER | tokens FOLDER CLIP_FOLDER | dalle-text FOLDER DALLE_FOLDER |\n"
                  "       embedder-tokens FILE OPEN_CLIP_FOLDER SIGLIP_FOLDER SIGLIP2_FOLDER | resizes FILE\n");
     return 2;
   }

@@ -9,9 +9,11 @@ namespace promptsweep::worker::parity {
 namespace {
 
 TEST(Parity, Dalle) { CompareDalle(FixtureFolder("tiny-dalle")); }
+TEST(Parity, DalleAsInFlax) { CompareDalle(FixtureFolder("tiny-dalle-flax")); }
 TEST(Parity, ClipQuickGeluLegacyPooling) { CompareClip(FixtureFolder("tiny-clip-quick")); }
 TEST(Parity, ClipGeluFirstEndPooling) { CompareClip(FixtureFolder("tiny-clip-gelu")); }
-TEST(Parity, Tokens) { CompareTokens(FixtureFolder(""), FixtureFolder("tiny-dalle"), FixtureFolder("tiny-clip-quick")); }
+TEST(Parity, Tokens) { CompareTokens(FixtureFolder(""), FixtureFolder("tiny-clip-quick")); }
+TEST(Parity, DalleText) { CompareDalleText(FixtureFolder("dalle-text"), FixtureFolder("tiny-dalle")); }
 TEST(Parity, OpenClipQuickGeluShortest) { CompareEmbedder(FixtureFolder("tiny-open-clip")); }
 TEST(Parity, OpenClipLayerScaleLongest) { CompareEmbedder(FixtureFolder("tiny-open-clip-scaled")); }
 TEST(Parity, Siglip) { CompareEmbedder(FixtureFolder("tiny-siglip")); }

@@ -4,23 +4,21 @@ they hard-code. Writes, for one configuration, a model folder as the worker load
 min-dalle hard-codes 256 image tokens, 32 norm groups, 512 channels of attention and a 16-wide square; `small_vqgan` rewrites
 those numbers in its source before running it, so that every operation stays the reference's own.
 """
+import copy
 import inspect
 import json
 import random
-import sys
-import types
 
 import torch
+import min_dalle.models.dalle_bart_decoder as decoder_source
+import min_dalle.models.vqgan_detokenizer as vqgan_source
+from min_dalle.models.dalle_bart_encoder import DalleBartEncoder
+from min_dalle.text_tokenizer import TextTokenizer
+from PIL import Image
 from safetensors.torch import save_file
+from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizerFast
 
-# min-dalle imports `emoji` to spell emoji out; the worker drops them instead (worker/text/dalle_tokenizer.h).
-sys.modules.setdefault("emoji", types.SimpleNamespace(demojize=lambda text, delimiters=None: text))
-import min_dalle.models.dalle_bart_decoder as decoder_source  # noqa: E402
-import min_dalle.models.vqgan_detokenizer as vqgan_source  # noqa: E402
-from min_dalle.models.dalle_bart_encoder import DalleBartEncoder  # noqa: E402
-from min_dalle.text_tokenizer import TextTokenizer  # noqa: E402
-from PIL import Image  # noqa: E402
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPTokenizerFast  # noqa: E402
+import dalle_text
 
 torch.set_grad_enabled(False)
 
@@ -100,11 +98,18 @@ def write_bpe(folder, tokens, merges):
     (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges), encoding="utf8")
 
 
-def dalle_bpe(folder):
+def dalle_bpe(folder, rng):
+    """Bytes as both implementations spell them, but for some: what is unknown is told apart too."""
+    from transformers.models.clip.tokenization_clip import bytes_to_unicode
+    table = bytes_to_unicode()
     ascii_words = [w.lower().encode("ascii", "ignore").decode() for w in WORDS]
-    merges = learn_merges(["Ġ" + w for w in ascii_words if w], 150)
-    characters = ["Ġ"] + [chr(c) for c in range(33, 127) if chr(c) not in "~^`"]
-    write_bpe(folder, ["<s>", "<pad>", "</s>", "<unk>"] + characters + [a + b for a, b in merges], merges)
+    in_bytes = ["".join(table[b] for b in w.encode()) for w in WORDS if not w.isascii()]
+    words = [rng.choice(["Ġ", "Ġ", ""]) + w for w in ascii_words + in_bytes if w]
+    left_out = set("~^`") | {table[b] for b in rng.sample(range(128, 256), 9)}
+    merges = [m for m in learn_merges(words, 150) if not left_out & set(m[0] + m[1])]
+    characters = [c for c in table.values() if c not in left_out]
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    write_bpe(folder, special + characters + [a + b for a, b in merges], merges)
 
 
 def clip_bpe(folder):
@@ -123,14 +128,6 @@ def dalle_tokenizer(folder):
     return TextTokenizer(json.loads((folder / "vocab.json").read_text(encoding="utf8")), merges)
 
 
-def dalle_rows(tokenizer, text, length):
-    """As in generate_raw_image_stream: row 0 unconditional, row 1 conditional."""
-    tokens = tokenizer.tokenize(text)[:length]
-    rows = torch.ones(2, length, dtype=torch.long)
-    rows[0, :2] = torch.tensor([tokens[0], tokens[-1]])
-    rows[1, :len(tokens)] = torch.tensor(tokens)
-    return rows
-
 
 # ---------------------------------------------------------------- DALL-E
 
@@ -144,6 +141,7 @@ def vqgan_blocks(c, attention):
     source = source.replace("nn.GroupNorm(2 ** 5, n)", f"nn.GroupNorm({c['norm_groups']}, n, eps={c['norm_eps']})")
     source = source.replace("n = 2 ** 9\n", f"n = {attention}\n").replace("n, m = 2 ** 9, x.shape[0]", f"n, m = {attention}, x.shape[0]")
     source = source.replace("ResnetBlock(9, 9)", f"ResnetBlock({attention}, {attention})")
+    source = source.replace("x.to(torch.float32)", "x")  # for float64; else it changes nothing
     assert "2 ** log2" not in source
     exec(compile(source, "small_vqgan", "exec"), namespace)
     return namespace
@@ -198,7 +196,7 @@ def small_vqgan(c):
     net.post_quant_conv = torch.nn.Conv2d(c["embed_dim"], c["z_channels"], 1)
     net.decoder = Decoder()
 
-    def pixels(codes):
+    def pixels(codes, net=net):
         side = c["resolution"] >> (len(c["ch_mult"]) - 1)
         z = net.embedding(codes).view(len(codes), side, side, -1).permute(0, 3, 1, 2).contiguous()
         return net.decoder(net.post_quant_conv(z))
@@ -215,12 +213,49 @@ def scales_to_ones(module):
             p.fill_(1)
 
 
-def write_dalle(folder, config, vqgan, prompts, seed, sampling):
-    """The model folder, and expected.safetensors beside it."""
+def encode(encoder, rows, mask):
+    """DalleBartEncoder.forward with the mask given: it would take padding in a text for padding after it."""
+    state = encoder.layernorm_embedding(encoder.embed_tokens(rows) + encoder.embed_positions(torch.arange(rows.shape[1])))
+    for layer in encoder.layers:
+        state = layer.forward(state, mask)
+    return encoder.final_ln(state)
+
+
+def rounding(found, exact):
+    return (found.double() - exact).abs().max().float()
+
+
+def draw_min_dalle(step, settings, noise):
+    """sample_tokens' own lines, with the generator given."""
+    step = step[:1] * (1 - settings["supercondition"]) + step[1:] * settings["supercondition"]
+    ordered, _ = step.sort(descending=True)
+    kept = step >= ordered[:, settings["top_k"] - 1]
+    step -= ordered[:, [0]]
+    step /= settings["temperature"]
+    step.exp_()
+    step *= kept.to(torch.float32)
+    return torch.multinomial(step, 1, generator=noise)[0, 0]
+
+
+def draw_flax(step, settings, noise):
+    """_sample's guidance and transformers' Flax warpers (temperature, top_k, top_p) as they are written, in torch."""
+    scores = step[0] + settings["supercondition"] * (step[1] - step[0])
+    scores = scores / settings["temperature"]
+    ordered, order = scores.sort(descending=True, stable=True)
+    scores = torch.full_like(scores, -torch.inf).scatter(0, order[:settings["top_k"]], ordered[:settings["top_k"]])
+    ordered, order = scores.sort(descending=True, stable=True)
+    mask = (ordered.softmax(-1).cumsum(-1) < settings["top_p"]).roll(1)
+    mask[0] = True
+    scores = torch.full_like(scores, -torch.inf).scatter(0, order, torch.where(mask, ordered, -torch.inf))
+    return torch.multinomial(scores.softmax(-1)[None], 1, generator=noise)[0, 0]
+
+
+def write_dalle(folder, config, vqgan, prompts, seed, settings):
+    """The model folder, and expected.safetensors beside it. `settings` are those of the worker."""
     gen = torch.Generator().manual_seed(seed)
-    dalle_bpe(folder)
+    dalle_bpe(folder, random.Random(seed))
     c = {"model_type": "dallebart", "decoder_start_token_id": config["image_vocab_size"],
-         "encoder_vocab_size": len(json.loads((folder / "vocab.json").read_text())), **config}
+         "encoder_vocab_size": len(json.loads((folder / "vocab.json").read_text(encoding="utf8"))), **config}
     write_json(folder / "config.json", c)
     write_json(folder / "vqgan" / "config.json", vqgan)
     length, steps, vocab = c["max_text_length"], c["image_length"], c["image_vocab_size"]
@@ -238,44 +273,52 @@ def write_dalle(folder, config, vqgan, prompts, seed, sampling):
     write_tensors(folder / "decoder.safetensors", without_scales(decoder.state_dict()))
     write_tensors(folder / "vqgan" / "model.safetensors", pixel_net.state_dict())
 
-    tokenizer = dalle_tokenizer(folder)
+    tokenizer, flax_tokenizer = dalle_tokenizer(folder), dalle_text.flax_tokenizer(folder)
+    normalize = dalle_text.normalizer() if c.get("normalize_text") else lambda t: t
+    flax = settings["dalle_text"] == "flax"
+    draw = draw_flax if settings["dalle_sampling"] == "flax" else draw_min_dalle
+    start = c["decoder_start_token_id"] if settings["bos"] < 0 else settings["bos"]
+    # The same in float64 says how far float32's rounding alone takes a configuration: some are badly conditioned.
+    exact_encoder, exact_decoder, exact_net = (copy.deepcopy(m).double() for m in (encoder, decoder, pixel_net))
     out = {}
     for i, prompt in enumerate(prompts):
-        rows = dalle_rows(tokenizer, prompt, length)
-        encoded = encoder(rows)
-        mask = rows.not_equal(1)[:, None, None, :]
-        state = torch.zeros(c["decoder_layers"], 4, steps, c["d_model"])
+        both = dalle_text.flax_rows(flax_tokenizer, normalize, prompt, length) if flax else dalle_text.min_dalle_rows(tokenizer, prompt, length)
+        # Row 0 unconditional, row 1 conditional.
+        rows, read = (torch.tensor([both[1][k], both[0][k]]) for k in (0, 1))
+        mask = read.bool()[:, None, None, :]
+        encoded = encode(encoder, rows, mask)
+        if not flax:
+            assert torch.equal(encoded, encoder(rows))
         forced = torch.randint(vocab, (steps,), generator=gen)
-        logits, token = [], torch.tensor([[c["decoder_start_token_id"]]])
-        for t in range(steps):
-            step, state = decoder(attention_mask=mask, encoder_state=encoded, attention_state=state, prev_tokens=token,
-                                  token_index=torch.tensor([t]))
-            logits.append(step[:, 0])
-            token = forced[t].view(1, 1)
-        out |= {f"{i}.rows": rows, f"{i}.encoded": encoded, f"{i}.forced": forced, f"{i}.logits": torch.stack(logits, 1)}
 
-        # Sampling: sample_tokens' own lines, with the generator given and the codebook's size for 2 ** 14.
+        def teach(decoder, encoded):
+            state = torch.zeros(c["decoder_layers"], 4, steps, c["d_model"], dtype=encoded.dtype)
+            logits, token = [], torch.tensor([[start]])
+            for t in range(steps):
+                step, state = decoder(attention_mask=mask, encoder_state=encoded, attention_state=state, prev_tokens=token,
+                                      token_index=torch.tensor([t]))
+                logits.append(step[:, 0])
+                token = forced[t].view(1, 1)
+            return torch.stack(logits, 1)
+        logits, exact = teach(decoder, encoded), encode(exact_encoder, rows, mask)
+        out |= {f"{i}.rows": rows, f"{i}.read": read, f"{i}.encoded": encoded, f"{i}.forced": forced, f"{i}.logits": logits,
+                f"{i}.encoded_rounding": rounding(encoded, exact), f"{i}.logits_rounding": rounding(logits, teach(exact_decoder, exact))}
+
+        # Sampling, with the codebook's size for 2 ** 14.
         noise = torch.Generator().manual_seed(seed + i)
         state = torch.zeros(c["decoder_layers"], 4, steps, c["d_model"])
-        token, codes = torch.tensor([[c["decoder_start_token_id"]]]), []
+        token, codes = torch.tensor([[start]]), []
         for t in range(steps):
             step, state = decoder(attention_mask=mask, encoder_state=encoded, attention_state=state, prev_tokens=token,
                                   token_index=torch.tensor([t]))
-            step = step[:, -1, :vqgan["n_embed"]]
-            step = step[:1] * (1 - sampling["supercondition"]) + step[1:] * sampling["supercondition"]
-            ordered, _ = step.sort(descending=True)
-            kept = step >= ordered[:, sampling["top_k"] - 1]
-            step -= ordered[:, [0]]
-            step /= sampling["temperature"]
-            step.exp_()
-            step *= kept.to(torch.float32)
-            token = torch.multinomial(step, 1, generator=noise)
-            codes.append(token[0, 0])
+            codes.append(draw(step[:, -1, :vqgan["n_embed"]], settings, noise))
+            token = codes[-1].view(1, 1)
         codes = torch.stack(codes)
         out |= {f"{i}.codes": codes, f"{i}.pixels": pixels(codes[None]),
+                f"{i}.pixels_rounding": rounding(pixels(codes[None]), pixels(codes[None], exact_net)),
                 f"{i}.image": (pixels(codes[None]).clip(0, 1) * 255).to(torch.uint8)}
     write_tensors(folder / "expected.safetensors", out)
-    write_json(folder / "expected.json", {"prompts": prompts, "seed": seed, **sampling})
+    write_json(folder / "expected.json", {"prompts": prompts, "seed": seed, "settings": settings})
 
 
 # ---------------------------------------------------------------- CLIP
@@ -328,13 +371,13 @@ def clip_tokenizer(folder):
                              bos_token="<|startoftext|>", eos_token="<|endoftext|>", pad_token="<|endoftext|>")
 
 
-def write_fuzz(folder, dalle_folder, clip_folder, count, seed):
-    """One JSON object a line: text, the ids of both tokenizers."""
+def write_fuzz(folder, clip_folder, count, seed):
+    """One JSON array a line: text, CLIP's ids."""
     rng = random.Random(seed)
-    dalle, clip = dalle_tokenizer(dalle_folder), clip_tokenizer(clip_folder)
+    clip = clip_tokenizer(clip_folder)
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "fuzz.jsonl", "w", encoding="utf8") as out:
         for _ in range(count):
             text = fuzz_text(rng)
-            row = [text, dalle.tokenize(text), clip(text)["input_ids"]]
+            row = [text, clip(text)["input_ids"]]
             out.write(json.dumps(row, ensure_ascii=True, separators=(",", ":")) + "\n")

@@ -234,6 +234,32 @@ TEST_F(Invariance, LogitsAreEqualInEveryShape) {
   at::set_num_threads(usual);
 }
 
+// Texts and pixels with one thread and with several, at sizes whose work is divided.
+TEST_F(Invariance, TextsAndPixelsAreEqualWithAnyThreads) {
+  const c10::InferenceMode inference;
+  const DalleConfig config(JsonFile(Path() + "/config.json"));
+  const VqganConfig pixels(JsonFile(Path() + "/vqgan/config.json"));
+  const DalleEncoder encoder(config, Weights({Path() + "/encoder.safetensors"}, {}));
+  const VqganDecoder vqgan(pixels, Weights({Path() + "/vqgan/model.safetensors"}, {}));
+  const at::Tensor tokens = at::randint(300, {1, config.text_length}, at::kLong);
+  const int usual = at::get_num_threads();
+  for (const int64_t count : {1, 3, 8, 32}) {
+    const at::Tensor codes = at::randint(pixels.codes, {count, pixels.code_side() * pixels.code_side()}, at::kLong);
+    at::Tensor text, images;
+    for (const int threads : {1, 2, 3, 5}) {
+      at::set_num_threads(threads);
+      const at::Tensor encoded = encoder.Encode(tokens, TextBias(tokens != 1, at::kFloat)), decoded = vqgan.Decode(codes);
+      if (threads == 1) {
+        text = encoded;
+        images = decoded;
+      }
+      EXPECT_TRUE(at::equal(encoded, text)) << threads << " threads";
+      EXPECT_TRUE(at::equal(decoded, images)) << count << " images, " << threads << " threads";
+    }
+  }
+  at::set_num_threads(usual);
+}
+
 // One prompt in a batch is read without a copy, several are gathered: the numbers are the same.
 TEST_F(Invariance, SharedAndGatheredTextsAreEqual) {
   const c10::InferenceMode inference;

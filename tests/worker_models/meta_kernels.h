@@ -1,11 +1,13 @@
-// Shapes of operations that libtorch's "meta" device has in Python only. Include in one file of a program. Like those it has,
-// they refuse tensors of another device.
+// Shapes of operations that libtorch's "meta" device has in Python only. Include in one file of a program. Like those it has, they
+// refuse tensors of another device.
 #pragma once
 
 #include <ATen/ATen.h>
 #include <torch/library.h>
 
 #include <initializer_list>
+#include <optional>
+#include <tuple>
 #include <vector>
 
 namespace promptsweep::worker::meta_kernels {
@@ -21,9 +23,15 @@ inline at::Tensor IndexSelect(const at::Tensor& self, int64_t dim, const at::Ten
   return at::empty(shape, self.options());
 }
 
+inline at::Tensor& WhereOut(const at::Tensor& condition, const at::Tensor& self, const at::Tensor& other, at::Tensor& out) {
+  CheckMeta({condition, self, other, out});
+  out.resize_(at::infer_size(condition.sizes(), at::infer_size(self.sizes(), other.sizes())));
+  return out;
+}
+
 inline at::Tensor Where(const at::Tensor& condition, const at::Tensor& self, const at::Tensor& other) {
-  CheckMeta({condition, self, other});
-  return at::empty(at::infer_size(condition.sizes(), at::infer_size(self.sizes(), other.sizes())), self.options());
+  at::Tensor out = at::empty({0}, self.options());
+  return WhereOut(condition, self, other, out);
 }
 
 inline at::Tensor& LogicalNot(const at::Tensor& self, at::Tensor& out) {
@@ -36,6 +44,17 @@ inline at::Tensor& LogicalOr(const at::Tensor& self, const at::Tensor& other, at
   CheckMeta({self, other, out});
   out.resize_(at::infer_size(self.sizes(), other.sizes()));
   return out;
+}
+
+// What layer and group normalisation are made of here.
+inline std::tuple<at::Tensor, at::Tensor, at::Tensor> BatchNorm(const at::Tensor& input, const std::optional<at::Tensor>& weight,
+                                                               const std::optional<at::Tensor>& bias,
+                                                               const std::optional<at::Tensor>& mean,
+                                                               const std::optional<at::Tensor>& variance, bool, double, double) {
+  const auto given = [](const std::optional<at::Tensor>& tensor) { return tensor.value_or(at::Tensor()); };
+  CheckMeta({input, given(weight), given(bias), given(mean), given(variance)});
+  const at::Tensor saved = at::empty({input.size(1)}, input.options());
+  return {at::empty_like(input), saved, at::empty_like(saved)};
 }
 
 // Stride 1 and as much padding as keeps height and width.
@@ -52,8 +71,10 @@ inline at::Tensor Convolution(const at::Tensor& input, const at::Tensor& weight,
 TORCH_LIBRARY_IMPL(aten, Meta, library) {
   library.impl("index_select", IndexSelect);
   library.impl("where.self", Where);
+  library.impl("where.self_out", WhereOut);
   library.impl("logical_not.out", LogicalNot);
   library.impl("logical_or.out", LogicalOr);
+  library.impl("native_batch_norm", BatchNorm);
   library.impl("convolution_overrideable", Convolution);
 }
 

@@ -8,6 +8,7 @@
 
 #include "worker/text/bpe.h"
 #include "worker/text/clip_tokenizer.h"
+#include "worker/text/dalle_normalizer.h"
 #include "worker/text/dalle_tokenizer.h"
 
 namespace promptsweep::worker {
@@ -15,6 +16,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+constexpr DalleTextForm kMinDalle = DalleTextForm::kMinDalle, kFlax = DalleTextForm::kFlax;
 
 const std::string kFixtures = std::string(PROMPTSWEEP_SOURCE_DIR) + "/tests/parity/fixtures/";
 
@@ -49,32 +51,74 @@ TEST(Bpe, BrokenFilesAreNamed) {
   }
 }
 
-TEST(DalleTokenizer, BlanksAreStartAndEnd) {
-  const auto tokenizer = DalleTokenizer::Load(kFixtures + "tiny-dalle", 8).value();
-  for (const char* blank : {"", " ", "     ", "🥻", "東京 タワー"}) {
-    EXPECT_THAT(tokenizer.Tokenize(blank), ElementsAre(0, 2)) << blank;
-    const DalleText rows = tokenizer.Rows(blank);
-    EXPECT_THAT(rows.conditional, ElementsAre(0, 2, 1, 1, 1, 1, 1, 1));
+TEST(DalleTokenizer, BlanksAreStartAndEndInMinDalle) {
+  const auto tokenizer = DalleTokenizer::Load(kFixtures + "tiny-dalle", 8, false).value();
+  for (const char* blank : {"", " ", "     ", "\u200d\ufe0f", "東京 タワー"}) {
+    EXPECT_THAT(tokenizer.Tokenize(kMinDalle, blank), ElementsAre(0, 2)) << blank;
+    const DalleText rows = tokenizer.Rows(kMinDalle, blank);
+    EXPECT_THAT(rows.conditional.tokens, ElementsAre(0, 2, 1, 1, 1, 1, 1, 1));
+    EXPECT_THAT(rows.conditional.read, ElementsAre(true, true, false, false, false, false, false, false));
     EXPECT_EQ(rows.conditional, rows.unconditional);
   }
-  EXPECT_THAT(tokenizer.PaddingRows().conditional, ElementsAre(1, 1, 1, 1, 1, 1, 1, 1));
-  EXPECT_THAT(tokenizer.PaddingRows().unconditional, ElementsAre(0, 2, 1, 1, 1, 1, 1, 1));
+  EXPECT_THAT(tokenizer.PaddingRows().conditional.tokens, ElementsAre(1, 1, 1, 1, 1, 1, 1, 1));
+  EXPECT_THAT(tokenizer.PaddingRows().conditional.read, testing::Each(false));
+  EXPECT_THAT(tokenizer.PaddingRows().unconditional.tokens, ElementsAre(0, 2, 1, 1, 1, 1, 1, 1));
   // A tab is a character of a word here, and an unknown one; it is not white space.
-  EXPECT_NE(tokenizer.Tokenize("\t"), tokenizer.Tokenize(""));
+  EXPECT_NE(tokenizer.Tokenize(kMinDalle, "\t"), tokenizer.Tokenize(kMinDalle, ""));
+  EXPECT_EQ(tokenizer.Tokenize(kMinDalle, "a 🥻"), tokenizer.Tokenize(kMinDalle, "a sari"));
 }
 
-TEST(DalleTokenizer, LongTextLosesItsEndAsInTheReference) {
-  const auto tokenizer = DalleTokenizer::Load(kFixtures + "tiny-dalle", 8).value();
+// The published Flax model cleans its prompts, and what cleaning leaves of nothing is a space.
+TEST(DalleTokenizer, BlanksAreASpaceInFlaxWhereItNormalises) {
+  const std::string folder = kFixtures + "tiny-dalle";
+  const auto cleaning = DalleTokenizer::Load(folder, 6, true).value(), plain = DalleTokenizer::Load(folder, 6, false).value();
+  const int64_t space = cleaning.bpe().Find("\u0120");
+  for (const char* blank : {"", " ", "\t\n", "東京", ",,", "<b></b>", "http://a.b"}) {
+    EXPECT_THAT(cleaning.Rows(kFlax, blank).conditional.tokens, ElementsAre(0, space, 2, 1, 1, 1)) << blank;
+    EXPECT_THAT(cleaning.Rows(kFlax, blank).unconditional.tokens, ElementsAre(0, 2, 1, 1, 1, 1)) << blank;
+  }
+  EXPECT_EQ(plain.Rows(kFlax, "").conditional, plain.Rows(kFlax, "").unconditional);
+  EXPECT_THAT(plain.Rows(kFlax, " ").conditional.tokens, ElementsAre(0, space, 2, 1, 1, 1));
+  // Padding that is written is read.
+  EXPECT_THAT(plain.Rows(kFlax, "<pad>").conditional.tokens, ElementsAre(0, 1, 2, 1, 1, 1));
+  EXPECT_THAT(plain.Rows(kFlax, "<pad>").conditional.read, ElementsAre(true, true, true, false, false, false));
+}
+
+TEST(DalleNormalizer, Steps) {
+  for (const auto& [text, expected] : std::vector<std::pair<std::string, std::string>>{
+           {"", " "},
+           {"A Photo, of  the\tCAFÉ!", " a photo, of the cafe"},
+           {"1,000,000 cats; 3.5 dogs on 12/25", " 1000000 cats, 3.5 dogs on 12/25"},
+           {"don't 'quote' \"me\"", " don't \" quote \" me \""},
+           {"&lt;i&gt;x&amp;lt;y #snow_man", " x<y snow man"},
+           {"wowwww!!!! 100%", " wow, 100 %"},
+           {"🥻", " sari"},
+           {"<person> and <person>", " people"},
+           {"<person>", " a person"},
+           {"[1] ref [2]", " ref"},
+           {std::string(1 << 16, '_'), " "},
+           {"<person>" + std::string(1 << 16, ' '), " a person"},
+           {std::string(1 << 16, '"'), " \""}}) {
+    EXPECT_EQ(NormaliseDalleText(text), expected) << text.substr(0, 40);
+  }
+}
+
+TEST(DalleTokenizer, LongTextLosesItsEndInMinDalleOnly) {
+  const auto tokenizer = DalleTokenizer::Load(kFixtures + "tiny-dalle", 8, false).value();
   std::string text;
   for (int i = 0; i < 300; ++i) text += "sari ";
-  const DalleText rows = tokenizer.Rows(text);
-  EXPECT_EQ(rows.conditional.size(), 8u);
-  EXPECT_NE(rows.conditional.back(), 2);
-  EXPECT_EQ(rows.unconditional[1], rows.conditional.back());
+  const DalleText rows = tokenizer.Rows(kMinDalle, text);
+  EXPECT_EQ(rows.conditional.tokens.size(), 8u);
+  EXPECT_NE(rows.conditional.tokens.back(), 2);
+  EXPECT_EQ(rows.unconditional.tokens[1], rows.conditional.tokens.back());
+  const DalleText flax = tokenizer.Rows(kFlax, text);
+  EXPECT_EQ(flax.conditional.tokens.back(), 2);
+  EXPECT_THAT(flax.conditional.read, testing::Each(true));
+  EXPECT_EQ(flax.unconditional.tokens[1], 2);
 }
 
 TEST(DalleTokenizer, NeedsItsMarks) {
-  const auto tokenizer = DalleTokenizer::Load(Folder(R"({"<s>": 0, "</s>": 1})", "#\n"), 8);
+  const auto tokenizer = DalleTokenizer::Load(Folder(R"({"<s>": 0, "</s>": 1})", "#\n"), 8, false);
   EXPECT_THAT(std::string(tokenizer.status().message()), HasSubstr("<unk>"));
 }
 

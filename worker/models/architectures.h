@@ -9,7 +9,8 @@
 namespace promptsweep::worker {
 
 // DALL-E mini and its sizes. The folder holds config.json, encoder.safetensors, decoder.safetensors (min-dalle's names),
-// vocab.json, merges.txt, vqgan/config.json and vqgan/model.safetensors. Settings: temperature, top_k, top_p, supercondition.
+// vocab.json, merges.txt, vqgan/config.json and vqgan/model.safetensors. Settings: bos, dalle_sampling,
+// dalle_text, supercondition, temperature, top_k, top_p.
 [[nodiscard]] absl::StatusOr<std::unique_ptr<Generator>> LoadDalle(const sweep::ModelFolder& folder, const LoadOptions& options);
 
 // CLIP in Hugging Face's layout: config.json, preprocessor_config.json, model.safetensors (or its shards and their index),

@@ -1,6 +1,7 @@
 #include "worker/models/dalle_bart.h"
 
 #include "absl/strings/str_cat.h"
+#include "worker/tensors/elementwise.h"
 #include "worker/tensors/load_error.h"
 
 namespace promptsweep::worker {
@@ -38,7 +39,8 @@ DalleConfig::DalleConfig(const JsonFile& json)
       text_length(json.Int("max_text_length", 2, kMaxLength)),
       image_vocab(json.Int("image_vocab_size", 1, kMaxVocab)),
       image_length(json.Int("image_length", 1, kMaxLength)),
-      start_token(json.Int("decoder_start_token_id", 0, image_vocab)) {
+      start_token(json.Int("decoder_start_token_id", 0, image_vocab)),
+      normalize_text(json.Bool("normalize_text", false)) {
   for (const int64_t heads : {encoder_heads, decoder_heads}) {
     if (width % heads != 0)
       throw LoadError(absl::StrCat(json.path(), ": d_model ", width, " does not divide into ", heads, " heads"));
@@ -57,10 +59,10 @@ DalleConfig::DalleConfig(const JsonFile& json)
   }
 }
 
-at::Tensor TextBias(const at::Tensor& tokens, int64_t pad, at::ScalarType dtype) {
+at::Tensor TextBias(const at::Tensor& read, at::ScalarType dtype) {
   // fp16 cannot hold -1e12; its lowest number masks as well.
   const double masked = dtype == at::kHalf ? -65504.0 : kMasked;
-  return tokens.eq(pad).to(dtype).mul_(masked).view({tokens.size(0), 1, 1, tokens.size(1)});
+  return read.logical_not().to(dtype).mul_(masked).view({read.size(0), 1, 1, read.size(1)});
 }
 
 namespace dalle {
@@ -68,23 +70,22 @@ namespace dalle {
 Attention::Attention(const Weights& w, int64_t width, bool cross) {
   const Linear q(w / "q_proj", width, width, false), k(w / "k_proj", width, width, false), v(w / "v_proj", width, width, false);
   if (cross) {
-    query = q;
-    fused = Linear::Fused({k, v});
+    query = RowLinear(q);
+    fused = RowLinear(Linear::Fused({k, v}));
   } else {
-    fused = Linear::Fused({q, k, v});
+    fused = RowLinear(Linear::Fused({q, k, v}));
   }
-  out = Linear(w / "out_proj", width, width, false);
+  out = RowLinear(Linear(w / "out_proj", width, width, false));
 }
 
 Glu::Glu(const Weights& w, int64_t width, int64_t ffn)
     : before(w / "ln0", width, kEps, kScaleOptional),
       between(w / "ln1", ffn, kEps, kScaleOptional),
       in(Linear::Fused({Linear(w / "fc0", width, ffn, false), Linear(w / "fc1", width, ffn, false)})),
-      out(w / "fc2", ffn, width, false) {}
+      out(Linear(w / "fc2", ffn, width, false)) {}
 
 at::Tensor Glu::operator()(const at::Tensor& x) const {
-  const auto halves = in(before(x)).chunk(2, -1);
-  return out(between(at::gelu(halves[0]) * halves[1]));
+  return out(between(GatedGelu(in(before(x)))));
 }
 
 Embedding::Embedding(const Weights& w, int64_t vocab, int64_t length, int64_t width)
@@ -130,7 +131,7 @@ DalleDecoder::DalleDecoder(const DalleConfig& config, const Weights& w)
   for (int64_t i = 0; i < config.decoder_layers; ++i)
     layers_.emplace_back(w / "layers" / i, config.width, config.decoder_ffn, true);
   final_ = LayerNorm(w / "final_ln", config.width, kEps, kScaleOptional);
-  head_ = Linear(w / "lm_head", config.width, config.image_vocab + 1, false);
+  head_ = RowLinear(Linear(w / "lm_head", config.width, config.image_vocab + 1, false));
 }
 
 at::Tensor DalleDecoder::CrossKeysValues(const at::Tensor& encoded) const {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "worker/models/layers.h"
+#include "worker/models/row_linear.h"
 #include "worker/tensors/json_file.h"
 #include "worker/tensors/weights.h"
 
@@ -25,30 +26,31 @@ struct DalleConfig {
   int64_t image_vocab = 0;   // "image_vocab_size"; the decoder has one row more, for the start token
   int64_t image_length = 0;  // tokens of a picture
   int64_t start_token = 0;   // "decoder_start_token_id"
+  bool normalize_text = false;  // of the Flax pipeline's tokenizer
 
   // Throws LoadError; also where the configuration switches on something this architecture variant does not have.
   explicit DalleConfig(const JsonFile& json);
 };
 
-// Scores added to attention: 0 where a text token stands, -1e12 at padding. A text of padding only attends to all of it evenly.
-// tokens int64 [n, length] -> float [n, 1, 1, length].
-at::Tensor TextBias(const at::Tensor& tokens, int64_t pad, at::ScalarType dtype);
+// Scores added to attention: 0 where a text token is attended to, -1e12 elsewhere. Where none is, all are, evenly.
+// read bool [n, length] -> [n, 1, 1, length] of `dtype`.
+at::Tensor TextBias(const at::Tensor& read, at::ScalarType dtype);
 
 namespace dalle {
 
 // Multi-head attention without biases; q, k and v are one product where they share an input.
 struct Attention {
-  Linear query;  // cross only
-  Linear fused;  // self: q|k|v; cross: k|v
-  Linear out;
+  RowLinear query;  // cross only
+  RowLinear fused;  // self: q|k|v; cross: k|v
+  RowLinear out;
   Attention() = default;
   Attention(const Weights& w, int64_t width, bool cross);
 };
 
 struct Glu {
   LayerNorm before, between;
-  Linear in;  // fc0|fc1
-  Linear out;
+  RowLinear in;  // fc0|fc1
+  RowLinear out;
   Glu() = default;
   Glu(const Weights& w, int64_t width, int64_t ffn);
   at::Tensor operator()(const at::Tensor& x) const;
@@ -116,7 +118,7 @@ class DalleDecoder {
   dalle::Embedding embedding_;
   std::vector<dalle::Layer> layers_;
   LayerNorm final_;
-  Linear head_;
+  RowLinear head_;
 };
 
 }  // namespace promptsweep::worker

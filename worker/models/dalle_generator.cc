@@ -22,19 +22,20 @@
 #include "worker/samplers/token_sampler.h"
 #include "worker/tensors/determinism.h"
 #include "worker/tensors/load_error.h"
+#include "worker/tensors/memory.h"
 #include "worker/tensors/noise.h"
+#include "worker/tensors/parallel.h"
 #include "worker/text/dalle_tokenizer.h"
 
 namespace promptsweep::worker {
 namespace {
 
 constexpr int kLargestDefaultBatch = 64;
-constexpr int64_t kCacheBytes = int64_t{2} << 30;   // of one batch's keys and values, where the model chooses the batch
+constexpr int64_t kUnknownMemory = int64_t{4} << 30;  // taken for free where the device does not say
+constexpr int64_t kScoreCopies = 8;                 // of an image's logits and what is made of them, alive together
 constexpr int64_t kTextBytes = int64_t{256} << 20;  // of encoded texts kept from batch to batch
 constexpr int64_t kPixelBytes = int64_t{4} << 20;   // of the largest activation while decoding pixels on a CPU: fits its caches
 constexpr int64_t kPixelBytesDevice = int64_t{512} << 20;
-
-using TokenRow = std::vector<int64_t>;
 
 // An encoded text as the decoder reads it.
 struct Text {
@@ -75,6 +76,7 @@ struct Request {
   int64_t seed = 0;
   TokenSampling sampling;
   DalleText text;
+  int64_t start_token = 0;
   bool guided = false;
 };
 
@@ -85,7 +87,9 @@ class DalleGenerator final : public Generator {
       : DalleGenerator(folder, options, config, pixels, std::move(tokenizer),
                        Weights({folder.path + "/encoder.safetensors"}, {options.device, options.compute_dtype}),
                        Weights({folder.path + "/decoder.safetensors"}, {options.device, options.compute_dtype}),
-                       Weights({folder.path + "/vqgan/model.safetensors"}, {options.device, options.compute_dtype})) {}
+                       // A CPU convolves float32 faster than half types, and the references never do otherwise.
+                       Weights({folder.path + "/vqgan/model.safetensors"},
+                               {options.device, options.device.is_cpu() ? at::kFloat : options.compute_dtype})) {}
 
   int batch_shape() const override { return batch_; }
 
@@ -127,17 +131,32 @@ class DalleGenerator final : public Generator {
 
   int64_t ElementSize() const { return static_cast<int64_t>(c10::elementSize(options_.compute_dtype)); }
 
+  // The largest that takes at most half of the free memory, when every image is guided and has a text of its own. Called once the
+  // weights are loaded.
   int DefaultBatch() const {
-    // Two rows an image when guided.
-    const int64_t per_image = 2 * 2 * config_.decoder_layers * config_.image_length * config_.width * ElementSize();
+    const int64_t positions = config_.image_length + config_.text_length;  // of keys and values, of two rows an image
+    const int64_t per_image = 2 * 2 * config_.decoder_layers * positions * config_.width * ElementSize() +
+                              kScoreCopies * (config_.image_vocab + 1) * static_cast<int64_t>(sizeof(float)) +
+                              3 * vqgan_.config().resolution * vqgan_.config().resolution;
+    const int64_t known = FreeMemory(options_.device), free = known > 0 ? known : kUnknownMemory;
     int batch = kLargestDefaultBatch;
-    while (batch > 1 && batch * per_image > kCacheBytes) batch /= 2;
+    while (batch > 1 && batch * per_image > free / 2 - PixelWork()) batch /= 2;
     return batch;
   }
 
-  int64_t PixelChunk() const {
+  // Bytes of the largest activation of one picture.
+  int64_t PixelActivation() const {
     const auto& c = vqgan_.config();
-    const int64_t per_image = c.resolution * c.resolution * c.channels * c.multipliers.front() * ElementSize();
+    const auto size = static_cast<int64_t>(c10::elementSize(options_.device.is_cpu() ? at::kFloat : options_.compute_dtype));
+    return c.resolution * c.resolution * c.channels * c.multipliers.front() * size;
+  }
+  // Of the activations that are alive together while pixels are decoded.
+  int64_t PixelWork() const {
+    return 4 * std::max(PixelActivation(), options_.device.is_cpu() ? kPixelBytes : kPixelBytesDevice);
+  }
+
+  int64_t PixelChunk() const {
+    const int64_t per_image = PixelActivation();
     // On a CPU the same for every batch, since convolutions of other shapes are summed in other orders.
     int64_t chunk = options_.device.is_cpu() ? PhysicalRows(1, options_.device) : rows_;
     const int64_t limit = options_.device.is_cpu() ? kPixelBytes : kPixelBytesDevice;
@@ -153,12 +172,18 @@ class DalleGenerator final : public Generator {
     request.sampling.top_k = std::min<int64_t>(static_cast<int64_t>(settings.at("top_k")), vocab_);
     request.sampling.top_p = settings.at("top_p");
     request.sampling.supercondition = settings.at("supercondition");
+    request.sampling.form = settings.at("dalle_sampling") == 1 ? SamplingForm::kFlax : SamplingForm::kMinDalle;
+    const auto bos = static_cast<int64_t>(settings.at("bos"));
+    if (bos > config_.image_vocab)
+      return absl::InvalidArgumentError(absl::StrCat("setting \"bos\" is ", bos, "; this model's tokens end at ", config_.image_vocab));
+    request.start_token = bos < 0 ? config_.start_token : bos;
+    const auto form = settings.at("dalle_text") == 1 ? DalleTextForm::kFlax : DalleTextForm::kMinDalle;
     switch (cell.prompt().kind_case()) {
       case v1::Prompt::kText:
-        request.text = tokenizer_.Rows(cell.prompt().text());
+        request.text = tokenizer_.Rows(form, cell.prompt().text());
         break;
       case v1::Prompt::kBlank: {
-        PS_ASSIGN_OR_RETURN(request.text, BlankRows(cell.prompt().blank()));
+        PS_ASSIGN_OR_RETURN(request.text, BlankRows(form, cell.prompt().blank()));
         break;
       }
       case v1::Prompt::KIND_NOT_SET:
@@ -168,16 +193,16 @@ class DalleGenerator final : public Generator {
     return request;
   }
 
-  absl::StatusOr<DalleText> BlankRows(v1::BlankKind kind) const {
+  absl::StatusOr<DalleText> BlankRows(DalleTextForm form, v1::BlankKind kind) const {
     switch (kind) {
       case v1::BLANK_KIND_EMPTY:
-        return tokenizer_.Rows("");
+        return tokenizer_.Rows(form, "");
       case v1::BLANK_KIND_WHITESPACE:
-        return tokenizer_.Rows(" ");
+        return tokenizer_.Rows(form, " ");
       case v1::BLANK_KIND_PADDING:
         return tokenizer_.PaddingRows();
       case v1::BLANK_KIND_NULL: {
-        DalleText rows = tokenizer_.Rows("");
+        DalleText rows = tokenizer_.Rows(form, "");
         rows.conditional = rows.unconditional;
         return rows;
       }
@@ -229,11 +254,16 @@ class DalleGenerator final : public Generator {
 
     const auto longs = at::TensorOptions().dtype(at::kLong).device(options_.device);
     at::Tensor codes = at::empty({rows_, config_.image_length}, longs);
-    at::Tensor token = at::full({rows_}, config_.start_token, longs);
+    std::vector<int64_t> starts;
+    for (const auto* row : rows) starts.push_back(row->start_token);
+    at::Tensor token = at::tensor(starts, at::kLong).to(options_.device);
     at::Tensor logits;
     for (int64_t t = 0; t < config_.image_length; ++t) {
       logits = decoder_.Step(state, guided ? at::cat({token, token}) : token).narrow(1, 0, vocab_);
-      for (size_t i = 0; i < wanted; ++i) noises[i].Exponential(noise[static_cast<int64_t>(i)]);
+      ParallelFor(static_cast<int64_t>(wanted), 1, [&](int64_t begin, int64_t end) {
+        const c10::InferenceMode of_this_thread;
+        for (int64_t i = begin; i < end; ++i) noises[i].Exponential(noise[i]);
+      });
       const at::Tensor conditional = logits.narrow(0, 0, rows_);
       token = sampler.Draw(conditional, guided ? logits.narrow(0, rows_, rows_) : at::Tensor(), noise.to(options_.device));
       codes.select(1, t).copy_(token);
@@ -269,10 +299,12 @@ class DalleGenerator final : public Generator {
     return cross;
   }
 
-  Text Encode(const TokenRow& tokens) const {
-    const at::Tensor row = at::tensor(tokens, at::kLong).to(options_.device).unsqueeze(0);
-    const at::Tensor bias = TextBias(row, tokenizer_.pad(), options_.compute_dtype);
-    return {decoder_.CrossKeysValues(encoder_.Encode(row, bias)).select(2, 0).contiguous(), bias[0]};
+  Text Encode(const TokenRow& row) const {
+    const at::Tensor ids = at::tensor(row.tokens, at::kLong).to(options_.device).unsqueeze(0);
+    at::Tensor read = at::empty({1, tokenizer_.length()}, at::kBool);
+    for (int64_t i = 0; i < tokenizer_.length(); ++i) read[0][i] = static_cast<bool>(row.read[i]);
+    const at::Tensor bias = TextBias(read.to(options_.device), options_.compute_dtype);
+    return {decoder_.CrossKeysValues(encoder_.Encode(ids, bias)).select(2, 0).contiguous(), bias[0]};
   }
 
   LoadOptions options_;
@@ -301,7 +333,7 @@ absl::StatusOr<std::unique_ptr<Generator>> LoadDalle(const sweep::ModelFolder& f
       throw LoadError(absl::StrCat(json.path(), ": image_length ", config.image_length, " is not the ", pixels.code_side(), "x",
                                    pixels.code_side(), " codes of vqgan/config.json"));
     }
-    PS_ASSIGN_OR_RETURN(DalleTokenizer tokenizer, DalleTokenizer::Load(folder.path, config.text_length));
+    PS_ASSIGN_OR_RETURN(DalleTokenizer tokenizer, DalleTokenizer::Load(folder.path, config.text_length, config.normalize_text));
     if (std::max(tokenizer.bpe().size(), tokenizer.pad() + 1) > config.text_vocab) {
       throw LoadError(absl::StrCat(tokenizer.bpe().vocab_path(), ": ids up to ", tokenizer.bpe().size() - 1,
                                    " but encoder_vocab_size is ", config.text_vocab));

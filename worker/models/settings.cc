@@ -11,7 +11,7 @@ absl::StatusOr<std::map<std::string, double>> ResolveSettings(const v1::Cell& ce
   for (const auto& info : sweep::SettingsOf(architecture)) settings[info.name] = info.fallback;
   const auto apply = [&](const std::string& name, v1::Value value) -> absl::Status {
     PS_RETURN_IF_ERROR(sweep::CheckSettingOf(architecture, /*image_vocab=*/0, name, value));
-    settings[name] = value.has_int_value() ? static_cast<double>(value.int_value()) : value.double_value();
+    settings[name] = sweep::SettingNumber(architecture, name, value);
     return absl::OkStatus();
   };
   for (const auto& [name, value] : defaults) PS_RETURN_IF_ERROR(apply(name, value));

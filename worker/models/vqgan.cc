@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "worker/tensors/elementwise.h"
 #include "worker/tensors/load_error.h"
 
 namespace promptsweep::worker {
@@ -17,6 +18,13 @@ Linear Pointwise(const Weights& w, int64_t in, int64_t out) {
   linear.weight = w.Get("weight", {out, in, 1, 1}).view({out, in});
   linear.bias = w.Get("bias", {out});
   return linear;
+}
+
+// [n, in, h, w] -> [n, out, h, w]. A convolution would do it, but oneDNN's of one pixel sums in another order with one thread than
+// with several; products do not. (Nor do wider convolutions, and group_norm, of this layout.)
+at::Tensor AcrossChannels(const Linear& linear, const at::Tensor& x) {
+  const at::Tensor y = at::matmul(linear.weight, x.flatten(2)).add_(linear.bias.unsqueeze(1));
+  return y.view({x.size(0), y.size(1), x.size(2), x.size(3)});
 }
 
 }  // namespace
@@ -51,15 +59,15 @@ VqganDecoder::ResBlock::ResBlock(const Weights& w, int64_t in, int64_t out, cons
       norm2(w / "norm2", out, c.norm_groups, c.norm_eps),
       conv1(w / "conv1", in, out, 3),
       conv2(w / "conv2", out, out, 3) {
-  if (in != out) shortcut = Conv2d(w / "nin_shortcut", in, out, 1);
+  if (in != out) shortcut = Pointwise(w / "nin_shortcut", in, out);
 }
 
 at::Tensor VqganDecoder::ResBlock::operator()(const at::Tensor& x) const {
   at::Tensor h = norm1(x);
-  h = conv1(at::silu_(h));
+  h = conv1(SiluInPlace(h));
   h = norm2(h);
-  h = conv2(at::silu_(h));
-  return h.add_(shortcut.weight.defined() ? shortcut(x) : x);
+  h = conv2(SiluInPlace(h));
+  return h.add_(shortcut.weight.defined() ? AcrossChannels(shortcut, x) : x);
 }
 
 VqganDecoder::AttentionBlock::AttentionBlock(const Weights& w, int64_t channels, const VqganConfig& c)
@@ -117,7 +125,7 @@ at::Tensor VqganDecoder::Decode(const at::Tensor& codes) const {
     }
   }
   h = norm_out_(h);
-  return conv_out_(at::silu_(h));
+  return conv_out_(SiluInPlace(h));
 }
 
 at::Tensor VqganDecoder::DecodeBytes(const at::Tensor& codes) const {

@@ -46,7 +46,8 @@ class VqganDecoder {
  private:
   struct ResBlock {
     GroupNorm norm1, norm2;
-    Conv2d conv1, conv2, shortcut;  // shortcut undefined where channels stay
+    Conv2d conv1, conv2;
+    Linear shortcut;  // across the channels; undefined where they stay
     ResBlock(const Weights& w, int64_t in, int64_t out, const VqganConfig& c);
     at::Tensor operator()(const at::Tensor& x) const;
   };

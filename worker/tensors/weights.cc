@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -42,6 +43,12 @@ class Mapping {
   }
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
+  // Drops these bytes' pages, but for those at the ends that others may share; they are read again where asked for.
+  void Forget(uint64_t offset, size_t bytes) const {
+    const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+    const uint64_t begin = (offset + page - 1) / page * page, end = (offset + bytes) / page * page;
+    if (begin < end) ::madvise(static_cast<char*>(data_) + begin, end - begin, MADV_DONTNEED);
+  }
   const char* data() const { return static_cast<const char*>(data_); }
   size_t size() const { return size_; }
 
@@ -62,6 +69,8 @@ at::ScalarType TypeOf(const std::string& file, const std::string& tensor, absl::
   }
   return it->second;
 }
+
+constexpr int64_t kPiece = 1 << 22;  // elements copied at a time
 
 struct Entry {
   std::shared_ptr<Mapping> mapping;
@@ -117,14 +126,22 @@ at::Tensor Weights::Get(absl::string_view name, at::IntArrayRef shape) const {
   }
   entry.used = true;
   const auto type = TypeOf(entry.file, full, entry.dtype, shared_->options.whole_numbers);
-  // Copied out of the mapping byte by byte: safetensors does not promise alignment.
-  auto raw = at::empty(entry.shape, at::TensorOptions().dtype(type));
-  if (raw.nbytes() > 0) std::memcpy(raw.mutable_data_ptr(), entry.mapping->data() + entry.offset, raw.nbytes());
-  if (!at::isFloatingType(type)) return raw.to(shared_->options.device);
-  auto tensor = raw.to(shared_->options.dtype);
-  if (!at::isfinite(tensor).all().item<bool>()) {
-    throw LoadError(absl::StrCat(entry.file, ": tensor ", full, " holds values that are not finite as ",
-                                 at::toString(shared_->options.dtype)));
+  const bool floating = at::isFloatingType(type);
+  const auto size = static_cast<int64_t>(c10::elementSize(type));
+  const at::Tensor tensor = at::empty(entry.shape, floating ? shared_->options.dtype : type);
+  // Copied out byte by byte, since safetensors does not promise alignment, and in pieces whose pages are given back: the file and the
+  // copy are never both in memory.
+  for (int64_t begin = 0; begin < tensor.numel(); begin += kPiece) {
+    const int64_t count = std::min(kPiece, tensor.numel() - begin);
+    const at::Tensor piece = tensor.view(-1).narrow(0, begin, count), raw = at::empty({count}, type);
+    const uint64_t offset = entry.offset + static_cast<uint64_t>(begin * size);
+    std::memcpy(raw.mutable_data_ptr(), entry.mapping->data() + offset, raw.nbytes());
+    entry.mapping->Forget(offset, raw.nbytes());
+    piece.copy_(raw);
+    if (floating && !at::isfinite(piece).all().item<bool>()) {
+      throw LoadError(absl::StrCat(entry.file, ": tensor ", full, " holds values that are not finite as ",
+                                   at::toString(shared_->options.dtype)));
+    }
   }
   return tensor.to(shared_->options.device);
 }

@@ -4,7 +4,6 @@
 #include <unicode/uchar.h>
 #include <unicode/unistr.h>
 
-#include <array>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -12,33 +11,14 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "worker/text/byte_level.h"
+#include "worker/text/utf8.h"
 
 namespace promptsweep::worker {
 namespace {
 
 constexpr char kWordEnd[] = "</w>";
 constexpr absl::string_view kContractions[] = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
-
-void AppendUtf8(UChar32 c, std::string& out) { icu::UnicodeString(c).toUTF8String(out); }
-
-// GPT-2's bijection of bytes to printable characters: printable Latin-1 stands for itself, the rest for U+0100 on.
-std::array<std::string, 256> ByteCharacters() {
-  std::array<std::string, 256> characters;
-  UChar32 next = 0x100;
-  for (int b = 0; b < 256; ++b) {
-    const bool itself = (b >= '!' && b <= '~') || (b >= 0xA1 && b <= 0xAC) || (b >= 0xAE && b <= 0xFF);
-    AppendUtf8(itself ? b : next++, characters[b]);
-  }
-  return characters;
-}
-
-enum class Kind { kSpace, kLetter, kNumber, kOther };
-
-Kind KindOf(UChar32 c) {
-  if (U_GET_GC_MASK(c) & U_GC_L_MASK) return Kind::kLetter;
-  if (U_GET_GC_MASK(c) & U_GC_N_MASK) return Kind::kNumber;
-  return u_isUWhiteSpace(c) ? Kind::kSpace : Kind::kOther;
-}
 
 // NFC, then lower case. Runs of white space need no joining: words never hold white space.
 std::vector<UChar32> Normalise(absl::string_view text) {
@@ -67,9 +47,9 @@ size_t WordEnd(const std::vector<UChar32>& points, size_t begin) {
       ++length;
     if (length == contraction.size()) return begin + length;
   }
-  const Kind kind = KindOf(points[begin]);
+  const CharacterKind kind = KindOf(points[begin]);
   size_t end = begin + 1;
-  if (kind == Kind::kNumber) return end;
+  if (kind == CharacterKind::kNumber) return end;
   while (end < points.size() && KindOf(points[end]) == kind) ++end;
   return end;
 }
@@ -113,10 +93,9 @@ absl::StatusOr<ClipTokenizer> ClipTokenizer::Load(const std::string& folder, int
 }
 
 void ClipTokenizer::TokenizePlain(absl::string_view text, std::vector<int64_t>& tokens) const {
-  static const auto& kBytes = *new std::array<std::string, 256>(ByteCharacters());
   const std::vector<UChar32> points = Normalise(text);
   for (size_t i = 0; i < points.size();) {
-    if (KindOf(points[i]) == Kind::kSpace) {
+    if (KindOf(points[i]) == CharacterKind::kSpace) {
       ++i;
       continue;
     }
@@ -124,7 +103,7 @@ void ClipTokenizer::TokenizePlain(absl::string_view text, std::vector<int64_t>& 
     std::string word;
     for (; i < end; ++i) AppendUtf8(points[i], word);
     std::vector<std::string> symbols;
-    for (const char c : word) symbols.push_back(kBytes[static_cast<unsigned char>(c)]);
+    for (const char c : word) symbols.push_back(ByteCharacters()[static_cast<unsigned char>(c)]);
     absl::StrAppend(&symbols.back(), kWordEnd);
     for (const auto& subword : bpe_.Merge(std::move(symbols))) {
       const int64_t id = bpe_.Find(subword);

@@ -13,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "base/status.h"
 #include "worker/text/unicode.h"
+#include "worker/text/utf8.h"
 
 namespace promptsweep::worker {
 namespace {
@@ -187,7 +188,7 @@ std::string JsonBpe::Normalize(absl::string_view text, bool lower_case) const {
   std::string normal(text);
   const auto lower = [&] {
     std::string out;
-    for (const char32_t c : LowerEach(CodePoints(normal))) AppendUtf8(c, out);
+    for (const char32_t c : LowerEach(DecodeUtf8(normal))) AppendUtf8(c, out);
     normal = std::move(out);
   };
   if (lower_case) lower();

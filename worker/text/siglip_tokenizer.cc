@@ -10,6 +10,7 @@
 #include "absl/strings/str_replace.h"
 #include "base/status.h"
 #include "worker/text/unicode.h"
+#include "worker/text/utf8.h"
 
 namespace promptsweep::worker {
 namespace {
@@ -25,7 +26,7 @@ bool IsPunctuation(char32_t c) {
 
 std::string Lower(absl::string_view text) {
   std::string lower;
-  for (const char32_t c : LowerEach(CodePoints(text))) AppendUtf8(c, lower);
+  for (const char32_t c : LowerEach(DecodeUtf8(text))) AppendUtf8(c, lower);
   return lower;
 }
 
@@ -33,7 +34,7 @@ std::string Lower(absl::string_view text) {
 std::string Canonical(absl::string_view text) {
   std::string canonical;
   bool space = false;
-  for (const char32_t c : CodePoints(text)) {
+  for (const char32_t c : DecodeUtf8(text)) {
     if (IsPunctuation(c)) continue;
     if (IsPythonSpace(c)) {
       space = !canonical.empty();

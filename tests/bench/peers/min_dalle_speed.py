@@ -1,0 +1,122 @@
+"""DALL-E mini at its published sizes with random weights, for model_bench:
+    python min_dalle_speed.py write FOLDER                                      the model folder, as the worker loads it
+    python min_dalle_speed.py run FOLDER --batch N --threads N --dtype T --steps N
+`run` loads those weights into min-dalle 0.4.11 and prints one JSON line: seconds of each part, and the process's peak memory.
+Needs torch, min-dalle, emoji and safetensors."""
+import argparse
+import json
+import os
+import resource
+import time
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+torch.set_grad_enabled(False)
+WIDTH, HEADS, FFN, LAYERS, TEXT, TEXT_VOCAB, IMAGE, VOCAB = 1024, 16, 2730, 12, 64, 50264, 256, 16384
+VQGAN = {"ch": 128, "ch_mult": [1, 1, 2, 2, 4], "num_res_blocks": 2, "attn_resolutions": [16], "z_channels": 256, "embed_dim": 256,
+         "n_embed": VOCAB, "resolution": 256, "out_ch": 3, "norm_groups": 32, "norm_eps": 1e-5}
+PROMPT = "a photo of a sari"
+
+
+def networks(meta):
+    from min_dalle.models import DalleBartDecoder, DalleBartEncoder, VQGanDetokenizer
+    with torch.device("meta" if meta else "cpu"):
+        return {"encoder.safetensors": DalleBartEncoder(LAYERS, WIDTH, HEADS, TEXT_VOCAB, TEXT, FFN, "cpu"),
+                "decoder.safetensors": DalleBartDecoder(VOCAB, WIDTH, HEADS, FFN, LAYERS, "cpu"),
+                "vqgan/model.safetensors": VQGanDetokenizer()}
+
+
+def write(folder):
+    generator = torch.Generator().manual_seed(1)
+    os.makedirs(os.path.join(folder, "vqgan"), exist_ok=True)
+    for name, network in networks(meta=True).items():
+        tensors = {}
+        for key, p in network.state_dict().items():
+            noise = torch.randn(p.shape, generator=generator)
+            if p.dim() > 1:
+                noise *= p[0].numel() ** -.5
+            else:
+                noise = .1 * noise + key.endswith("weight")
+            tensors[key] = noise
+        save_file(tensors, os.path.join(folder, name))
+    config = {"model_type": "dallebart", "d_model": WIDTH, "encoder_layers": LAYERS, "decoder_layers": LAYERS,
+              "encoder_attention_heads": HEADS, "decoder_attention_heads": HEADS, "encoder_ffn_dim": FFN, "decoder_ffn_dim": FFN,
+              "encoder_vocab_size": TEXT_VOCAB, "max_text_length": TEXT, "image_vocab_size": VOCAB, "image_length": IMAGE,
+              "decoder_start_token_id": VOCAB}
+    words = ["<s>", "<pad>", "</s>", "<unk>", "\u0120"] + [chr(c) for c in range(33, 127)]
+    for name, value in {"config.json": config, "vqgan/config.json": VQGAN, "vocab.json": {w: i for i, w in enumerate(words)}}.items():
+        with open(os.path.join(folder, name), "w", encoding="utf8") as out:
+            json.dump(value, out, ensure_ascii=False)
+    with open(os.path.join(folder, "merges.txt"), "w", encoding="utf8") as out:
+        out.write("#version: 0.2\n\u0120 a\n")
+
+
+def load(folder, dtype):
+    loaded = {}
+    for name, network in networks(meta=False).items():
+        network = network.eval() if name.startswith("vqgan") else network.to(dtype).eval()
+        with safe_open(os.path.join(folder, name), "pt") as tensors:
+            network.load_state_dict({key: tensors.get_tensor(key) for key in tensors.keys()})
+        loaded[name] = network
+    return loaded.values()
+
+
+def run(folder, batch, dtype, steps):
+    """generate_raw_image_stream's own lines, with the time taken around its parts."""
+    from min_dalle.text_tokenizer import TextTokenizer
+    start = time.time()
+    encoder, decoder, detokenizer = load(folder, dtype)
+    loaded = time.time()
+    with open(os.path.join(folder, "vocab.json"), encoding="utf8") as file:
+        vocab = json.load(file)
+    with open(os.path.join(folder, "merges.txt"), encoding="utf8") as file:
+        tokens = TextTokenizer(vocab, file.read().split("\n")[1:-1]).tokenize(PROMPT)
+    rows = torch.ones(2, TEXT, dtype=torch.long)
+    rows[0, :2] = torch.tensor([tokens[0], tokens[-1]])
+    rows[1, :len(tokens)] = torch.tensor(tokens)
+    encoded = encoder.forward(rows)
+    text = time.time()
+    expanded = [0] * batch + [1] * batch
+    rows, encoded = rows[expanded], encoded[expanded]
+    mask = rows.not_equal(1)[:, None, None, :]
+    state = torch.zeros(LAYERS, batch * 4, IMAGE, WIDTH)
+    images = torch.full((batch, IMAGE + 1), VOCAB, dtype=torch.long)
+    torch.manual_seed(1)
+    settings = torch.tensor([1, 256, 16], dtype=torch.float32)
+    indices = torch.arange(IMAGE)
+    seconds = []
+    for i in range(steps):
+        began = time.time()
+        images[:, i + 1], state = decoder.sample_tokens(settings=settings, attention_mask=mask, encoder_state=encoded, attention_state=state,
+                                                        prev_tokens=images[:, [i]], token_index=indices[[i]])
+        seconds.append(time.time() - began)
+    # It makes square grids only, and each picture in turn costs the same.
+    began = time.time()
+    for i in range(batch):
+        detokenizer.forward(False, images[i:i + 1, 1:].clamp(max=VOCAB - 1))
+    pixels = time.time() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"load": loaded - start, "text": text - loaded, "steps": len(seconds), "first_step": seconds[0],
+                      "step": sum(seconds[1:]) / max(1, len(seconds) - 1), "pixels": pixels, "peak": peak, "torch": torch.__version__}))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["write", "run"])
+    parser.add_argument("folder")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
+    parser.add_argument("--steps", type=int, default=24)
+    args = parser.parse_args()
+    if args.command == "write":
+        return write(args.folder)
+    import min_dalle  # noqa: F401  sets the number of threads to the machine's when imported
+    torch.set_num_threads(args.threads)
+    return run(args.folder, args.batch, getattr(torch, args.dtype), args.steps)
+
+
+if __name__ == "__main__":
+    main()
