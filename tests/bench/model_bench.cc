@@ -1,5 +1,5 @@
 // Measures models: DALL-E mini beside min-dalle, and passes of the shipped models. Not a test: prints numbers.
-//   model_bench [--python P] [--batch N] [--threads N] [--dtype T] [--model F] [--folder F] [--brief] [SECTION...]
+//   model_bench [--python P] [--batch N] [--steps N] [--threads N] [--dtype T] [--model F] [--folder F] [--brief] [SECTION...]
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <unistd.h>
@@ -31,6 +31,7 @@ int main(int argc, char** argv) {
   CLI::App app("Measures models; sections: dalle, passes");
   app.add_option("--python", options.python, "A Python that has the peers' packages; without it they are left out");
   app.add_option("--batch", options.batch, "Images of one batch")->check(CLI::Range(1, 4096));
+  app.add_option("--steps", options.steps, "Decoder steps that are timed; 0 makes a whole batch")->check(CLI::Range(0, 4096));
   app.add_option("--threads", options.threads, "CPU threads; 0 is the machine's");
   app.add_option("--dtype", dtype, "Of the computation")->check(CLI::IsMember({"float32", "bfloat16", "float16"}));
   app.add_option("--model", options.model, "A generator's folder, in the place of random weights");

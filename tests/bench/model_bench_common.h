@@ -20,6 +20,7 @@ struct ModelBenchOptions {
   std::string models;                          // the shipped models
   std::string model;                           // a folder to run in the place of random weights
   int batch = 8, threads = 0;                  // threads 0: the machine's
+  int steps = 0;                               // of DALL-E's decoder, from its middle; 0: a whole batch is made
   at::ScalarType dtype = at::kFloat;
   bool brief = false;
 };

@@ -1,9 +1,9 @@
 // DALL-E mini at its published sizes, random weights: this worker and min-dalle on the same folder, threads, type and batch.
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
+#include <ctime>
 #include <functional>
 #include <nlohmann/json.hpp>
 
@@ -25,11 +25,27 @@ namespace {
 constexpr double kMebi = 1 << 20;
 constexpr int64_t kTopK = 256;
 constexpr double kGuidance = 16;
+constexpr int kPeerSteps = 24;
 
-double Seconds(const std::function<void()>& work) {
+// Wall and processor seconds: the second tells more on a machine that does other things too.
+struct Spent {
+  double wall = 0, processor = 0;
+  void operator+=(const Spent& other) {
+    wall += other.wall;
+    processor += other.processor;
+  }
+  void operator*=(double factor) {
+    wall *= factor;
+    processor *= factor;
+  }
+};
+
+Spent Measure(const std::function<void()>& work) {
+  const auto processor = [] { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; };
   const absl::Time begin = absl::Now();
+  const double began = processor();
   work();
-  return absl::ToDoubleSeconds(absl::Now() - begin);
+  return {absl::ToDoubleSeconds(absl::Now() - begin), processor() - began};
 }
 
 double WeightBytes(const std::string& folder, at::ScalarType dtype) {
@@ -46,25 +62,25 @@ double WeightBytes(const std::string& folder, at::ScalarType dtype) {
   return bytes;
 }
 
-// Seconds of each part of a batch, from the modules alone.
+// Each part of a batch, from the modules alone; where fewer steps are timed, those of all are extrapolated from the middle ones.
 struct Parts {
-  double text = 0, steps = 0, noise = 0, draws = 0, pixels = 0;
+  Spent text, steps, noise, draws, pixels;
 };
 
 Parts MeasureParts(const std::string& folder, const ModelBenchOptions& options) {
   const DalleConfig config(JsonFile(folder + "/config.json"));
   const VqganConfig pixels(JsonFile(folder + "/vqgan/config.json"));
-  const WeightOptions as{at::kCPU, options.dtype};
+  const WeightOptions as{at::kCPU, options.dtype}, full{at::kCPU, at::kFloat};  // pixels as the generator decodes them
   const DalleEncoder encoder(config, Weights({folder + "/encoder.safetensors"}, as));
   const DalleDecoder decoder(config, Weights({folder + "/decoder.safetensors"}, as));
-  const VqganDecoder vqgan(pixels, Weights({folder + "/vqgan/model.safetensors"}, as));
+  const VqganDecoder vqgan(pixels, Weights({folder + "/vqgan/model.safetensors"}, full));
   Parts parts;
   const int64_t n = options.batch, vocab = std::min(config.image_vocab, pixels.codes);
   std::vector<at::Tensor> texts, biases;
   for (int i = 0; i < 2; ++i) {
     const at::Tensor tokens = at::randint(config.text_vocab, {1, config.text_length}, at::kLong);
     biases.push_back(TextBias(tokens != 1, options.dtype));
-    parts.text += Seconds([&] { texts.push_back(decoder.CrossKeysValues(encoder.Encode(tokens, biases.back()))); });
+    parts.text += Measure([&] { texts.push_back(decoder.CrossKeysValues(encoder.Encode(tokens, biases.back()))); });
   }
   DecoderState state = decoder.Begin(2 * n);
   for (int i = 0; i < 2; ++i) {
@@ -80,33 +96,144 @@ Parts MeasureParts(const std::string& folder, const ModelBenchOptions& options) 
   std::vector<ImageNoise> noises;
   for (int64_t i = 0; i < n; ++i) noises.emplace_back(i);
   at::Tensor noise = at::ones({n, vocab}), token = at::full({n}, config.start_token, at::kLong);
-  at::Tensor codes = at::empty({n, config.image_length}, at::kLong);
-  for (int64_t t = 0; t < config.image_length; ++t) {
+  at::Tensor codes = at::zeros({n, config.image_length}, at::kLong);
+  int64_t begin = 0, end = config.image_length;
+  if (options.steps > 0 && options.steps < end - 1) {
+    begin = (end - options.steps) / 2;
+    end = begin + options.steps;
+    for (auto* past : {&state.keys, &state.values}) {
+      for (at::Tensor& layer : *past) layer.normal_();
+    }
+    state.position = begin - 1;
+    (void)decoder.Step(state, at::cat({token, token}));  // warms up
+  }
+  for (int64_t t = begin; t < end; ++t) {
     at::Tensor logits;
-    parts.steps += Seconds([&] { logits = decoder.Step(state, at::cat({token, token})).narrow(1, 0, vocab); });
-    parts.noise += Seconds([&] {
+    parts.steps += Measure([&] { logits = decoder.Step(state, at::cat({token, token})).narrow(1, 0, vocab); });
+    parts.noise += Measure([&] {
       for (int64_t i = 0; i < n; ++i) noises[i].Exponential(noise[i]);
     });
-    parts.draws += Seconds([&] { token = sampler.Draw(logits.narrow(0, 0, n), logits.narrow(0, n, n), noise); });
+    parts.draws += Measure([&] { token = sampler.Draw(logits.narrow(0, 0, n), logits.narrow(0, n, n), noise); });
     codes.select(1, t).copy_(token);
-    if (t == 0 || t == config.image_length / 2 || t + 1 == config.image_length)
-      std::printf("  up to step %d: %.3f s\n", static_cast<int>(t), parts.steps);
   }
-  parts.pixels = Seconds([&] {
+  const double all = static_cast<double>(config.image_length) / static_cast<double>(end - begin);
+  for (Spent* part : {&parts.steps, &parts.noise, &parts.draws}) *part *= all;
+  parts.pixels = Measure([&] {
     for (int64_t i = 0; i < n; ++i) vqgan.DecodeBytes(codes.narrow(0, i, 1));
   });
   return parts;
 }
 
+// A batch of cells with one prompt and all its settings as min-dalle has them.
+std::vector<v1::Cell> Cells(int batch) {
+  std::vector<v1::Cell> cells(batch);
+  for (int i = 0; i < batch; ++i) {
+    cells[i].set_seed(i);
+    cells[i].mutable_prompt()->set_text("a photo of a sari");
+    const auto set = [&](const char* name, double value) {
+      auto* setting = cells[i].add_settings();
+      setting->set_name(name);
+      setting->mutable_value()->set_double_value(value);
+    };
+    set("supercondition", kGuidance);
+    set("top_k", static_cast<double>(kTopK));
+  }
+  return cells;
+}
+
+void Print(const char* what, const Spent& spent) {
+  std::printf("  %-40s %8.3f s, processor %8.3f s\n", what, spent.wall, spent.processor);
+}
+
 }  // namespace
 
 void BenchDalle(const ModelBenchOptions& options) {
-  const std::string folder = options.model;
+  std::string folder = options.model;
+  if (folder.empty()) {
+    folder = options.folder + "/dalle";
+    if (options.brief || options.python.empty()) {
+      std::printf("a small model of random weights; with --python the published sizes, and min-dalle beside it\n");
+      RandomDalle().Write(folder);
+    } else {
+      const auto written = RunPeer(options, "min_dalle_speed.py", {"write", folder});
+      if (!written.ok()) {
+        std::printf("no weights: %s\n", std::string(written.status().message()).c_str());
+        return;
+      }
+    }
+  }
+  const int64_t steps = DalleConfig(JsonFile(folder + "/config.json")).image_length;
+  const double weights = WeightBytes(folder, options.dtype);
+  std::printf("%s, batches of %d guided images, %s\n", DtypeName(options.dtype).c_str(), options.batch, "one prompt");
+
+  ResetPeakMemory();
+  const double before = static_cast<double>(ResidentMemory());
+  LoadOptions load;
+  load.batch_shape = options.batch;
+  load.compute_dtype = options.dtype;
+  sweep::ModelFolder model;
+  model.id = "mini";
+  model.path = folder;
+  model.architecture = "dalle-bart";
+  std::unique_ptr<Generator> generator;
+  const Spent loading = Measure([&] { generator = LoadGenerator(model, load).value(); });
+  const double loaded = static_cast<double>(PeakMemory()) - before;
+  const bool extrapolated = options.steps > 0;
+  Spent whole;
+  double peak = 0;
+  if (!extrapolated) {
+    whole = Measure([&] { PS_CHECK(generator->Generate(Cells(options.batch)).ok()) << "no images"; });
+    peak = static_cast<double>(PeakMemory()) - before;
+  }
+  generator.reset();
   const Parts parts = MeasureParts(folder, options);
-  std::printf("parts of a batch of %d: text %.3f, steps %.2f, noise %.2f, draws %.2f, pixels %.2f s\n", options.batch, parts.text,
-              parts.steps, parts.noise, parts.draws, parts.pixels);
-  (void)WeightBytes;
-  (void)kMebi;
+  if (extrapolated) {
+    peak = static_cast<double>(PeakMemory()) - before;
+    for (const Spent& part : {parts.text, parts.steps, parts.noise, parts.draws, parts.pixels}) whole += part;
+  }
+  const double inside = parts.text.wall + parts.steps.wall + parts.draws.wall + parts.pixels.wall;
+  if (extrapolated) {
+    std::printf("promptsweep, a batch as %d steps of its %d have it:\n", options.steps, static_cast<int>(steps));
+  } else {
+    std::printf("promptsweep, a whole batch (%d steps):\n", static_cast<int>(steps));
+  }
+  Print("load", loading);
+  Print(extrapolated ? "a batch, the sum of these" : "generate, first batch", whole);
+  Print("of it: two texts", parts.text);
+  Print("       decoder steps", parts.steps);
+  Print("       noise", parts.noise);
+  Print("       draws", parts.draws);
+  Print("       pixels", parts.pixels);
+  std::printf("  %.3f images/s", options.batch / whole.wall);
+  std::printf("; the modules alone take %.1f %% of that time\n", 100 * inside / whole.wall);
+  std::printf("  memory: weights %.0f MiB; peak while loading %.0f MiB (%.2f x), while generating %.0f MiB (%.2f x)\n",
+              weights / kMebi, loaded / kMebi, loaded / weights, peak / kMebi, peak / weights);
+  if (options.brief) return;
+
+  const auto output = RunPeer(options, "min_dalle_speed.py",
+                              {"run", folder, "--batch", absl::StrCat(options.batch), "--threads",
+                               absl::StrCat(at::get_num_threads()), "--dtype", DtypeName(options.dtype), "--steps",
+                               absl::StrCat(std::min<int64_t>(steps, extrapolated ? options.steps + 1 : kPeerSteps))});
+  const auto peer = nlohmann::json::parse(output.value_or(""), nullptr, /*allow_exceptions=*/false);
+  if (!peer.is_object()) {
+    std::printf("min-dalle: no figure: %s\n", std::string(output.status().message()).c_str());
+    return;
+  }
+  const auto get = [&](const char* key) { return peer[key].get<double>(); };
+  const auto count = static_cast<double>(steps);
+  const Spent step{get("step"), get("step_processor")}, pixels{get("pixels"), get("pixels_processor")};
+  Spent all{get("text"), get("text_processor")};
+  all += pixels;
+  all += {count * step.wall, count * step.processor};
+  std::printf("min-dalle 0.4.11, torch %s, %d of its steps, which all cost the same:\n", peer["torch"].get<std::string>().c_str(),
+              peer["steps"].get<int>());
+  Print("one step", step);
+  Print("pixels", pixels);
+  Print("a whole batch, extrapolated from these", all);
+  std::printf("  peak memory of its process %.0f MiB\n", get("peak") / kMebi);
+  std::printf("promptsweep is faster: a step %.1f times (processor %.1f), a batch %.1f times (processor %.1f)\n",
+              step.wall * count / parts.steps.wall, step.processor * count / parts.steps.processor, all.wall / whole.wall,
+              all.processor / whole.processor);
 }
 
 }  // namespace promptsweep::worker

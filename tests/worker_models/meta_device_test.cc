@@ -1,5 +1,5 @@
-// Proves that DALL-E's forward passes make every tensor on the device of their weights: they run on torch's "meta" device, which has
-// shapes and no data, and no operation on the way takes or gives a tensor of another.
+// Proves that DALL-E's forward passes make every tensor on the device of their weights: they run on torch's "meta" device, which
+// has shapes and no data, and no operation on the way takes or gives a tensor of another.
 #include <ATen/record_function.h>
 #include <c10/core/InferenceMode.h>
 #include <gmock/gmock.h>

@@ -1,5 +1,5 @@
-// Shapes of operations that libtorch's "meta" device has in Python only. Include in one file of a program. Like those it has, they
-// refuse tensors of another device.
+// Shapes of operations that libtorch's "meta" device has in Python only. Include in one file of a program. Like those it has,
+// they refuse tensors of another device.
 #pragma once
 
 #include <ATen/ATen.h>

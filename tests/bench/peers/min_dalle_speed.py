@@ -1,7 +1,8 @@
 """DALL-E mini at its published sizes with random weights, for model_bench:
     python min_dalle_speed.py write FOLDER                                      the model folder, as the worker loads it
     python min_dalle_speed.py run FOLDER --batch N --threads N --dtype T --steps N
-`run` loads those weights into min-dalle 0.4.11 and prints one JSON line: seconds of each part, and the process's peak memory.
+`run` loads those weights into min-dalle 0.4.11 and prints one JSON line: wall and processor seconds of each part, and
+the process's peak memory.
 Needs torch, min-dalle, emoji and safetensors."""
 import argparse
 import json
@@ -66,9 +67,11 @@ def load(folder, dtype):
 def run(folder, batch, dtype, steps):
     """generate_raw_image_stream's own lines, with the time taken around its parts."""
     from min_dalle.text_tokenizer import TextTokenizer
-    start = time.time()
+    clocks = lambda: (time.time(), time.process_time())
+    took = lambda since: [now - then for now, then in zip(clocks(), since)]
+    start = clocks()
     encoder, decoder, detokenizer = load(folder, dtype)
-    loaded = time.time()
+    loading = took(start)
     with open(os.path.join(folder, "vocab.json"), encoding="utf8") as file:
         vocab = json.load(file)
     with open(os.path.join(folder, "merges.txt"), encoding="utf8") as file:
@@ -76,8 +79,9 @@ def run(folder, batch, dtype, steps):
     rows = torch.ones(2, TEXT, dtype=torch.long)
     rows[0, :2] = torch.tensor([tokens[0], tokens[-1]])
     rows[1, :len(tokens)] = torch.tensor(tokens)
+    start = clocks()
     encoded = encoder.forward(rows)
-    text = time.time()
+    text = took(start)
     expanded = [0] * batch + [1] * batch
     rows, encoded = rows[expanded], encoded[expanded]
     mask = rows.not_equal(1)[:, None, None, :]
@@ -86,20 +90,23 @@ def run(folder, batch, dtype, steps):
     torch.manual_seed(1)
     settings = torch.tensor([1, 256, 16], dtype=torch.float32)
     indices = torch.arange(IMAGE)
-    seconds = []
+    total = [0, 0]
     for i in range(steps):
-        began = time.time()
+        start = clocks()
         images[:, i + 1], state = decoder.sample_tokens(settings=settings, attention_mask=mask, encoder_state=encoded, attention_state=state,
                                                         prev_tokens=images[:, [i]], token_index=indices[[i]])
-        seconds.append(time.time() - began)
+        if i > 0:  # the first warms up
+            total = [a + b for a, b in zip(total, took(start))]
+    step = [t / max(1, steps - 1) for t in total]
     # It makes square grids only, and each picture in turn costs the same.
-    began = time.time()
+    start = clocks()
     for i in range(batch):
         detokenizer.forward(False, images[i:i + 1, 1:].clamp(max=VOCAB - 1))
-    pixels = time.time() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"load": loaded - start, "text": text - loaded, "steps": len(seconds), "first_step": seconds[0],
-                      "step": sum(seconds[1:]) / max(1, len(seconds) - 1), "pixels": pixels, "peak": peak, "torch": torch.__version__}))
+    pixels = took(start)
+    out = {"steps": steps, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "torch": torch.__version__}
+    for name, (wall, processor) in {"load": loading, "text": text, "step": step, "pixels": pixels}.items():
+        out |= {name: wall, name + "_processor": processor}
+    print(json.dumps(out))
 
 
 def main():
