@@ -18,8 +18,8 @@ struct SettingInfo {
   Type type;
   double minimum;
   double maximum;
-  double fallback;                   // what a model does where neither the spec nor its card says; of kChoice, its place in choices
-  std::string meaning;               // one line
+  double fallback;      // what a model does where neither the spec nor its card says; of kChoice, its place in choices
+  std::string meaning;  // one line
   std::vector<std::string> choices;  // of kChoice: the words it takes
 };
 

@@ -14,13 +14,13 @@
 namespace promptsweep::worker {
 
 struct ModelBenchOptions {
-  std::string folder;                          // empty, for what a section writes
-  std::string python;                          // an interpreter that has the peers; empty: they are left out, and that is said
-  std::string peers;                           // the folder of their scripts
-  std::string models;                          // the shipped models
-  std::string model;                           // a folder to run in the place of random weights
-  int batch = 8, threads = 0;                  // threads 0: the machine's
-  int steps = 0;                               // of DALL-E's decoder, from its middle; 0: a whole batch is made
+  std::string folder;          // empty, for what a section writes
+  std::string python;          // an interpreter that has the peers; empty: they are left out, and that is said
+  std::string peers;           // the folder of their scripts
+  std::string models;          // the shipped models
+  std::string model;           // a folder to run in the place of random weights
+  int batch = 8, threads = 0;  // threads 0: the machine's
+  int steps = 0;               // of DALL-E's decoder, from its middle; 0: a whole batch is made
   at::ScalarType dtype = at::kFloat;
   bool brief = false;
 };

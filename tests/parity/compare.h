@@ -13,8 +13,8 @@ void CompareDalle(const std::string& folder);
 void CompareClip(const std::string& folder);
 // fuzz.jsonl of `folder`: lines [text, CLIP ids].
 void CompareTokens(const std::string& folder, const std::string& clip_folder);
-// texts.json and texts.safetensors of `folder`, as dalle_text.py wrote them for the vocabulary of `model`. A digest that differs says
-// which text it is; dalle_text.py can tell what that should be.
+// texts.json and texts.safetensors of `folder`, as dalle_text.py wrote them for the vocabulary of `model`. A digest that differs
+// says which text it is; dalle_text.py can tell what that should be.
 void CompareDalleText(const std::string& folder, const std::string& model);
 
 // open_clip, SigLIP or DINOv2, by the folder's own files: preprocessing, vectors, texts' tokens.

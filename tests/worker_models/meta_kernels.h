@@ -48,9 +48,9 @@ inline at::Tensor& LogicalOr(const at::Tensor& self, const at::Tensor& other, at
 
 // What layer and group normalisation are made of here.
 inline std::tuple<at::Tensor, at::Tensor, at::Tensor> BatchNorm(const at::Tensor& input, const std::optional<at::Tensor>& weight,
-                                                               const std::optional<at::Tensor>& bias,
-                                                               const std::optional<at::Tensor>& mean,
-                                                               const std::optional<at::Tensor>& variance, bool, double, double) {
+                                                                const std::optional<at::Tensor>& bias,
+                                                                const std::optional<at::Tensor>& mean,
+                                                                const std::optional<at::Tensor>& variance, bool, double, double) {
   const auto given = [](const std::optional<at::Tensor>& tensor) { return tensor.value_or(at::Tensor()); };
   CheckMeta({input, given(weight), given(bias), given(mean), given(variance)});
   const at::Tensor saved = at::empty({input.size(1)}, input.options());

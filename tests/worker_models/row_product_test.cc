@@ -1,5 +1,5 @@
-// Proves that products of few rows are those of the matrix, and the same bits whatever the number of rows, the share of a thread or
-// the vectors.
+// Proves that products of few rows are those of the matrix, and the same bits whatever the number of rows, the share of a thread
+// or the vectors.
 #include "worker/tensors/row_product.h"
 
 #include <ATen/ATen.h>

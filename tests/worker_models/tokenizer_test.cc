@@ -85,20 +85,20 @@ TEST(DalleTokenizer, BlanksAreASpaceInFlaxWhereItNormalises) {
 }
 
 TEST(DalleNormalizer, Steps) {
-  for (const auto& [text, expected] : std::vector<std::pair<std::string, std::string>>{
-           {"", " "},
-           {"A Photo, of  the\tCAFÉ!", " a photo, of the cafe"},
-           {"1,000,000 cats; 3.5 dogs on 12/25", " 1000000 cats, 3.5 dogs on 12/25"},
-           {"don't 'quote' \"me\"", " don't \" quote \" me \""},
-           {"&lt;i&gt;x&amp;lt;y #snow_man", " x<y snow man"},
-           {"wowwww!!!! 100%", " wow, 100 %"},
-           {"🥻", " sari"},
-           {"<person> and <person>", " people"},
-           {"<person>", " a person"},
-           {"[1] ref [2]", " ref"},
-           {std::string(1 << 16, '_'), " "},
-           {"<person>" + std::string(1 << 16, ' '), " a person"},
-           {std::string(1 << 16, '"'), " \""}}) {
+  for (const auto& [text, expected] :
+       std::vector<std::pair<std::string, std::string>>{{"", " "},
+                                                        {"A Photo, of  the\tCAFÉ!", " a photo, of the cafe"},
+                                                        {"1,000,000 cats; 3.5 dogs on 12/25", " 1000000 cats, 3.5 dogs on 12/25"},
+                                                        {"don't 'quote' \"me\"", " don't \" quote \" me \""},
+                                                        {"&lt;i&gt;x&amp;lt;y #snow_man", " x<y snow man"},
+                                                        {"wowwww!!!! 100%", " wow, 100 %"},
+                                                        {"🥻", " sari"},
+                                                        {"<person> and <person>", " people"},
+                                                        {"<person>", " a person"},
+                                                        {"[1] ref [2]", " ref"},
+                                                        {std::string(1 << 16, '_'), " "},
+                                                        {"<person>" + std::string(1 << 16, ' '), " a person"},
+                                                        {std::string(1 << 16, '"'), " \""}}) {
     EXPECT_EQ(NormaliseDalleText(text), expected) << text.substr(0, 40);
   }
 }

@@ -84,9 +84,7 @@ Glu::Glu(const Weights& w, int64_t width, int64_t ffn)
       in(Linear::Fused({Linear(w / "fc0", width, ffn, false), Linear(w / "fc1", width, ffn, false)})),
       out(Linear(w / "fc2", ffn, width, false)) {}
 
-at::Tensor Glu::operator()(const at::Tensor& x) const {
-  return out(between(GatedGelu(in(before(x)))));
-}
+at::Tensor Glu::operator()(const at::Tensor& x) const { return out(between(GatedGelu(in(before(x))))); }
 
 Embedding::Embedding(const Weights& w, int64_t vocab, int64_t length, int64_t width)
     : tokens((w / "embed_tokens").Get("weight", {vocab, width})),

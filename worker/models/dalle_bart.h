@@ -21,11 +21,11 @@ struct DalleConfig {
   int64_t width = 0;  // "d_model"
   int64_t encoder_layers = 0, encoder_heads = 0, encoder_ffn = 0;
   int64_t decoder_layers = 0, decoder_heads = 0, decoder_ffn = 0;
-  int64_t text_vocab = 0;    // "encoder_vocab_size"
-  int64_t text_length = 0;   // "max_text_length"
-  int64_t image_vocab = 0;   // "image_vocab_size"; the decoder has one row more, for the start token
-  int64_t image_length = 0;  // tokens of a picture
-  int64_t start_token = 0;   // "decoder_start_token_id"
+  int64_t text_vocab = 0;       // "encoder_vocab_size"
+  int64_t text_length = 0;      // "max_text_length"
+  int64_t image_vocab = 0;      // "image_vocab_size"; the decoder has one row more, for the start token
+  int64_t image_length = 0;     // tokens of a picture
+  int64_t start_token = 0;      // "decoder_start_token_id"
   bool normalize_text = false;  // of the Flax pipeline's tokenizer
 
   // Throws LoadError; also where the configuration switches on something this architecture variant does not have.

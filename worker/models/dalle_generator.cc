@@ -32,9 +32,9 @@ namespace {
 
 constexpr int kLargestDefaultBatch = 64;
 constexpr int64_t kUnknownMemory = int64_t{4} << 30;  // taken for free where the device does not say
-constexpr int64_t kScoreCopies = 8;                 // of an image's logits and what is made of them, alive together
-constexpr int64_t kTextBytes = int64_t{256} << 20;  // of encoded texts kept from batch to batch
-constexpr int64_t kPixelBytes = int64_t{4} << 20;   // of the largest activation while decoding pixels on a CPU: fits its caches
+constexpr int64_t kScoreCopies = 8;                   // of an image's logits and what is made of them, alive together
+constexpr int64_t kTextBytes = int64_t{256} << 20;    // of encoded texts kept from batch to batch
+constexpr int64_t kPixelBytes = int64_t{4} << 20;     // of the largest activation while decoding pixels on a CPU: fits its caches
 constexpr int64_t kPixelBytesDevice = int64_t{512} << 20;
 
 // An encoded text as the decoder reads it.
@@ -175,7 +175,8 @@ class DalleGenerator final : public Generator {
     request.sampling.form = settings.at("dalle_sampling") == 1 ? SamplingForm::kFlax : SamplingForm::kMinDalle;
     const auto bos = static_cast<int64_t>(settings.at("bos"));
     if (bos > config_.image_vocab)
-      return absl::InvalidArgumentError(absl::StrCat("setting \"bos\" is ", bos, "; this model's tokens end at ", config_.image_vocab));
+      return absl::InvalidArgumentError(
+          absl::StrCat("setting \"bos\" is ", bos, "; this model's tokens end at ", config_.image_vocab));
     request.start_token = bos < 0 ? config_.start_token : bos;
     const auto form = settings.at("dalle_text") == 1 ? DalleTextForm::kFlax : DalleTextForm::kMinDalle;
     switch (cell.prompt().kind_case()) {

@@ -10,8 +10,8 @@
 namespace promptsweep::worker {
 namespace {
 
-constexpr int64_t kPair = 2;                  // panels that one pass reads
-constexpr int64_t kWorthAThread = 1 << 19;    // multiply-adds
+constexpr int64_t kPair = 2;                // panels that one pass reads
+constexpr int64_t kWorthAThread = 1 << 19;  // multiply-adds
 
 RowType TypeOf(at::ScalarType type) {
   return type == at::kFloat ? RowType::kFloat : type == at::kBFloat16 ? RowType::kBFloat16 : RowType::kHalf;

@@ -20,8 +20,8 @@ Linear Pointwise(const Weights& w, int64_t in, int64_t out) {
   return linear;
 }
 
-// [n, in, h, w] -> [n, out, h, w]. A convolution would do it, but oneDNN's of one pixel sums in another order with one thread than
-// with several; products do not. (Nor do wider convolutions, and group_norm, of this layout.)
+// [n, in, h, w] -> [n, out, h, w]. A convolution would do it, but oneDNN's of one pixel sums in another order with one thread
+// than with several; products do not. (Nor do wider convolutions, and group_norm, of this layout.)
 at::Tensor AcrossChannels(const Linear& linear, const at::Tensor& x) {
   const at::Tensor y = at::matmul(linear.weight, x.flatten(2)).add_(linear.bias.unsqueeze(1));
   return y.view({x.size(0), y.size(1), x.size(2), x.size(3)});

@@ -1,8 +1,8 @@
 // Drawing one token per row from logits, with the noise given explicitly, in the arithmetic of either DALL-E mini implementation.
 //
 // min-dalle 0.4.11 (sample_tokens): guidance u (1 - s) + c s; top-k on the logits, ties with the k-th kept; then the temperature.
-// dalle-mini's Flax (_sample and transformers' warpers): guidance u + s (c - u); temperature; then exactly k, of equals those of lower
-// id. Both: top-p last (min-dalle has none): the fewest likeliest tokens that reach it.
+// dalle-mini's Flax (_sample and transformers' warpers): guidance u + s (c - u); temperature; then exactly k, of equals those of
+// lower id. Both: top-p last (min-dalle has none): the fewest likeliest tokens that reach it.
 #pragma once
 
 #include <ATen/ATen.h>

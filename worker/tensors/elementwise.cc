@@ -10,8 +10,8 @@
 namespace promptsweep::worker {
 namespace {
 
-constexpr int64_t kBlock = 4096;       // elements; a whole number of every vector
-constexpr int64_t kLeast = 16 << 10;   // of one thread; below what torch itself would divide
+constexpr int64_t kBlock = 4096;      // elements; a whole number of every vector
+constexpr int64_t kLeast = 16 << 10;  // of one thread; below what torch itself would divide
 
 template <typename Op>
 at::Tensor InBlocks(const at::Tensor& x, Op op) {

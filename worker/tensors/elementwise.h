@@ -1,5 +1,5 @@
-// Functions of each element whose numbers do not depend on the number of threads. torch's own cut a tensor at any element, and what is
-// left of a vector there goes through other code, which rounds differently; these cut at whole blocks.
+// Functions of each element whose numbers do not depend on the number of threads. torch's own cut a tensor at any element, and
+// what is left of a vector there goes through other code, which rounds differently; these cut at whole blocks.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -50,9 +50,10 @@ int64_t LeftInGroups() {
     for (std::string path = parts[2];; path.resize(path.rfind('/'))) {
       while (!path.empty() && path.back() == '/') path.pop_back();
       const std::string folder = root + path;
-      left = std::min(left, v2 ? Left(folder + "/memory.max", folder + "/memory.current", folder + "/memory.stat", "inactive_file ")
-                               : Left(folder + "/memory.limit_in_bytes", folder + "/memory.usage_in_bytes", folder + "/memory.stat",
-                                      "total_inactive_file "));
+      left =
+          std::min(left, v2 ? Left(folder + "/memory.max", folder + "/memory.current", folder + "/memory.stat", "inactive_file ")
+                            : Left(folder + "/memory.limit_in_bytes", folder + "/memory.usage_in_bytes", folder + "/memory.stat",
+                                   "total_inactive_file "));
       if (path.find('/') == std::string::npos) break;
     }
   }

@@ -39,8 +39,8 @@ void PortableKernel(const void* panel, const float* x, int64_t depth, float* sum
   for (int64_t k = 0; k < depth; ++k) {
     for (int64_t j = 0; j < kPanel; ++j) {
       const int64_t at = k * kPanel + j;
-      const float w = type == RowType::kFloat ? static_cast<const float*>(panel)[at]
-                                              : ToFloat(static_cast<const uint16_t*>(panel)[at], type);
+      const float w =
+          type == RowType::kFloat ? static_cast<const float*>(panel)[at] : ToFloat(static_cast<const uint16_t*>(panel)[at], type);
       total[j] = std::fma(w, x[k], total[j]);
     }
   }
@@ -128,7 +128,8 @@ AVX2 void NarrowKernel(const void* panel, int64_t depth, const float* x, int64_t
 
 // `panels` (1 or 2) panels, `rows` (up to kRows) rows, one block of depth; sums [rows, 2 * kPanel].
 template <RowType type>
-void PortableBlock(const void* panel, int64_t stride, int panels, int64_t depth, const float* x, int64_t in, int rows, float* sums) {
+void PortableBlock(const void* panel, int64_t stride, int panels, int64_t depth, const float* x, int64_t in, int rows,
+                   float* sums) {
   constexpr int64_t kSize = RowTypeSize(type);
   for (int r = 0; r < rows; ++r) {
     for (int p = 0; p < panels; ++p) {
@@ -138,7 +139,8 @@ void PortableBlock(const void* panel, int64_t stride, int panels, int64_t depth,
 }
 
 template <RowType type, int rows = 4>
-void NarrowBlock(const void* panel, int64_t stride, int panels, int64_t depth, const float* x, int64_t in, int count, float* sums) {
+void NarrowBlock(const void* panel, int64_t stride, int panels, int64_t depth, const float* x, int64_t in, int count,
+                 float* sums) {
   constexpr int64_t kSize = RowTypeSize(type);
   if constexpr (rows > 0) {
     for (; count >= rows; count -= rows, x += rows * in, sums += rows * 2 * kPanel) {
@@ -210,8 +212,8 @@ void PackRows(RowType type, const void* weights, int64_t out, int64_t in, void* 
   }
 }
 
-void RowProduct(RowType type, const void* packed, int64_t in, int64_t out, int64_t begin, int64_t end, const float* x, int64_t rows,
-                float* y, RowVectors vectors) {
+void RowProduct(RowType type, const void* packed, int64_t in, int64_t out, int64_t begin, int64_t end, const float* x,
+                int64_t rows, float* y, RowVectors vectors) {
   const Block block = BlockOf(type, vectors);
   const auto size = static_cast<int64_t>(RowTypeSize(type));
   std::array<float, kRows * 2 * kPanel> sums;

@@ -129,8 +129,8 @@ at::Tensor Weights::Get(absl::string_view name, at::IntArrayRef shape) const {
   const bool floating = at::isFloatingType(type);
   const auto size = static_cast<int64_t>(c10::elementSize(type));
   const at::Tensor tensor = at::empty(entry.shape, floating ? shared_->options.dtype : type);
-  // Copied out byte by byte, since safetensors does not promise alignment, and in pieces whose pages are given back: the file and the
-  // copy are never both in memory.
+  // Copied out byte by byte, since safetensors does not promise alignment, and in pieces whose pages are given back: the file and
+  // the copy are never both in memory.
   for (int64_t begin = 0; begin < tensor.numel(); begin += kPiece) {
     const int64_t count = std::min(kPiece, tensor.numel() - begin);
     const at::Tensor piece = tensor.view(-1).narrow(0, begin, count), raw = at::empty({count}, type);

@@ -21,25 +21,26 @@ namespace {
 
 const absl::flat_hash_map<char32_t, const char*>& Spellings() {
   static const auto& spellings = *new absl::flat_hash_map<char32_t, const char*>{
-      {0xA1, "!"}, {0xA2, "C/"}, {0xA3, "PS"}, {0xA4, "$?"}, {0xA5, "Y="}, {0xA6, "|"}, {0xA7, "SS"}, {0xA8, "\""},
-      {0xA9, "(c)"}, {0xAB, "<<"}, {0xAC, "!"}, {0xAE, "(r)"}, {0xAF, "-"}, {0xB0, "deg"}, {0xB1, "+-"}, {0xB4, "'"},
-      {0xB5, "u"}, {0xB6, "P"}, {0xB7, "*"}, {0xB8, ","}, {0xBB, ">>"}, {0xBC, " 1/4"}, {0xBD, " 1/2"}, {0xBE, " 3/4"},
-      {0xBF, "?"}, {0xC6, "AE"}, {0xD0, "D"}, {0xD7, "x"}, {0xD8, "O"}, {0xDE, "Th"}, {0xDF, "ss"}, {0xE6, "ae"}, {0xF0, "d"},
-      {0xF7, "/"}, {0xF8, "o"}, {0xFE, "th"}, {0x110, "D"}, {0x111, "d"}, {0x126, "H"}, {0x127, "h"}, {0x131, "i"},
-      {0x138, "k"}, {0x141, "L"}, {0x142, "l"}, {0x149, "'n"}, {0x14A, "NG"}, {0x14B, "ng"}, {0x152, "OE"}, {0x153, "oe"},
-      {0x166, "T"}, {0x167, "t"}, {0x1E9B, "S"}, {0x1E9E, "SS"}, {0x2010, "-"}, {0x2011, "-"}, {0x2012, "-"}, {0x2013, "-"},
-      {0x2014, "--"}, {0x2015, "--"}, {0x2016, "||"}, {0x2017, "_"}, {0x2018, "'"}, {0x2019, "'"}, {0x201A, ","}, {0x201B, "'"},
-      {0x201C, "\""}, {0x201D, "\""}, {0x201E, ",,"}, {0x201F, "\""}, {0x2020, "+"}, {0x2021, "++"}, {0x2022, "*"},
-      {0x2023, "*>"}, {0x2027, "."}, {0x2030, "%0"}, {0x2031, "%00"}, {0x2032, "'"}, {0x2033, "''"}, {0x2034, "'''"},
-      {0x2035, "`"}, {0x2036, "``"}, {0x2037, "```"}, {0x2038, "^"}, {0x2039, "<"}, {0x203A, ">"}, {0x203B, "*"},
-      {0x203D, "!?"}, {0x203E, "-"}, {0x203F, "_"}, {0x2040, "-"}, {0x2041, "^"}, {0x2042, "***"}, {0x2043, "--"},
-      {0x2044, "/"}, {0x20AC, "EUR"}, {0x2122, "(tm)"},
+      {0xA1, "!"},     {0xA2, "C/"},    {0xA3, "PS"},   {0xA4, "$?"},    {0xA5, "Y="},     {0xA6, "|"},     {0xA7, "SS"},
+      {0xA8, "\""},    {0xA9, "(c)"},   {0xAB, "<<"},   {0xAC, "!"},     {0xAE, "(r)"},    {0xAF, "-"},     {0xB0, "deg"},
+      {0xB1, "+-"},    {0xB4, "'"},     {0xB5, "u"},    {0xB6, "P"},     {0xB7, "*"},      {0xB8, ","},     {0xBB, ">>"},
+      {0xBC, " 1/4"},  {0xBD, " 1/2"},  {0xBE, " 3/4"}, {0xBF, "?"},     {0xC6, "AE"},     {0xD0, "D"},     {0xD7, "x"},
+      {0xD8, "O"},     {0xDE, "Th"},    {0xDF, "ss"},   {0xE6, "ae"},    {0xF0, "d"},      {0xF7, "/"},     {0xF8, "o"},
+      {0xFE, "th"},    {0x110, "D"},    {0x111, "d"},   {0x126, "H"},    {0x127, "h"},     {0x131, "i"},    {0x138, "k"},
+      {0x141, "L"},    {0x142, "l"},    {0x149, "'n"},  {0x14A, "NG"},   {0x14B, "ng"},    {0x152, "OE"},   {0x153, "oe"},
+      {0x166, "T"},    {0x167, "t"},    {0x1E9B, "S"},  {0x1E9E, "SS"},  {0x2010, "-"},    {0x2011, "-"},   {0x2012, "-"},
+      {0x2013, "-"},   {0x2014, "--"},  {0x2015, "--"}, {0x2016, "||"},  {0x2017, "_"},    {0x2018, "'"},   {0x2019, "'"},
+      {0x201A, ","},   {0x201B, "'"},   {0x201C, "\""}, {0x201D, "\""},  {0x201E, ",,"},   {0x201F, "\""},  {0x2020, "+"},
+      {0x2021, "++"},  {0x2022, "*"},   {0x2023, "*>"}, {0x2027, "."},   {0x2030, "%0"},   {0x2031, "%00"}, {0x2032, "'"},
+      {0x2033, "''"},  {0x2034, "'''"}, {0x2035, "`"},  {0x2036, "``"},  {0x2037, "```"},  {0x2038, "^"},   {0x2039, "<"},
+      {0x203A, ">"},   {0x203B, "*"},   {0x203D, "!?"}, {0x203E, "-"},   {0x203F, "_"},    {0x2040, "-"},   {0x2041, "^"},
+      {0x2042, "***"}, {0x2043, "--"},  {0x2044, "/"},  {0x20AC, "EUR"}, {0x2122, "(tm)"},
   };
   return spellings;
 }
 
-// A substitution of the reference. Its texts are ASCII, where Python's \s is SPACE. Quantifiers that cannot give back are possessive,
-// and runs of spaces are joined early too, which changes no result and keeps the time linear.
+// A substitution of the reference. Its texts are ASCII, where Python's \s is SPACE. Quantifiers that cannot give back are
+// possessive, and runs of spaces are joined early too, which changes no result and keeps the time linear.
 struct Rule {
   std::string pattern, replacement;
 };
@@ -121,8 +122,7 @@ std::string ToAscii(absl::string_view text) {
       ascii += static_cast<char>(c);
     } else if (const auto it = Spellings().find(c); it != Spellings().end()) {
       ascii += it->second;
-    } else if (icu::UnicodeString parts;
-               U_SUCCESS(status) && decomposition->getDecomposition(static_cast<UChar32>(c), parts)) {
+    } else if (icu::UnicodeString parts; U_SUCCESS(status) && decomposition->getDecomposition(static_cast<UChar32>(c), parts)) {
       for (int32_t i = 0; i < parts.length(); ++i) {
         if (parts[i] < 0x80) ascii += static_cast<char>(parts[i]);
       }

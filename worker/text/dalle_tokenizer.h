@@ -1,14 +1,14 @@
 // Text as DALL-E mini reads it. Its two published implementations do not agree; a sweep says which one it means (`dalle_text`).
 //
-// min-dalle 0.4.11 (TextTokenizer and generate_raw_image_stream): emoji are spelt out, then lower case; characters beyond ASCII are
-// dropped; words are split at spaces (not at tabs or line ends); each is U+0120 and its characters, merged by BPE; an unknown
-// subword is <unk>. A text of more tokens than fit is cut, which loses its </s>; the unconditional row holds the first and the last
-// token kept, so that for such a text it ends in a word. Blank text gives <s> </s> in both rows.
+// min-dalle 0.4.11 (TextTokenizer and generate_raw_image_stream): emoji are spelt out, then lower case; characters beyond ASCII
+// are dropped; words are split at spaces (not at tabs or line ends); each is U+0120 and its characters, merged by BPE; an unknown
+// subword is <unk>. A text of more tokens than fit is cut, which loses its </s>; the unconditional row holds the first and the
+// last token kept, so that for such a text it ends in a word. Blank text gives <s> </s> in both rows.
 //
 // dalle-mini's Flax pipeline (DalleBartProcessor and the BartTokenizerFast of transformers): dalle_normalizer.h where the model's
-// configuration says normalize_text; GPT-2's words, byte by byte, merged by BPE; bytes the vocabulary lacks are dropped; <s>, </s>,
-// <unk>, <pad> and <mask> in the text are themselves. A longer text is cut before its </s>. The unconditional row is the empty text,
-// not normalised: <s> </s>. Normalised blank text is a space, hence <s> U+0120 </s>: it is not the unconditional row.
+// configuration says normalize_text; GPT-2's words, byte by byte, merged by BPE; bytes the vocabulary lacks are dropped; <s>,
+// </s>, <unk>, <pad> and <mask> in the text are themselves. A longer text is cut before its </s>. The unconditional row is the
+// empty text, not normalised: <s> </s>. Normalised blank text is a space, hence <s> U+0120 </s>: it is not the unconditional row.
 #pragma once
 
 #include <cstdint>
@@ -49,8 +49,8 @@ class DalleTokenizer {
 
   // Cut or padded to length(), as above.
   DalleText Rows(DalleTextForm form, absl::string_view text) const;
-  // Every position holds the padding token and none is attended to; the unconditional row is <s> </s>. (Where nothing is attended to
-  // min-dalle attends to all of it evenly, and so does the encoder here for both forms; Flax divides by zero.)
+  // Every position holds the padding token and none is attended to; the unconditional row is <s> </s>. (Where nothing is attended
+  // to min-dalle attends to all of it evenly, and so does the encoder here for both forms; Flax divides by zero.)
   DalleText PaddingRows() const;
 
   int64_t length() const { return length_; }

@@ -98,8 +98,8 @@ struct Token {
 
 }  // namespace
 
-// The steps are those of emoji.tokenizer.tokenize, in its order: what it does at odd places (a joiner after a skin tone, an emoji cut
-// by one) shows in the text.
+// The steps are those of emoji.tokenizer.tokenize, in its order: what it does at odd places (a joiner after a skin tone, an emoji
+// cut by one) shows in the text.
 std::string SpellEmoji(absl::string_view text, absl::string_view before, absl::string_view after) {
   static const Names& names = *new Names;
   const std::vector<char32_t> points = DecodeUtf8(text);
