@@ -1,4 +1,4 @@
-// Measures models: DALL-E mini beside min-dalle, and passes of the shipped models. Not a test: prints numbers.
+// Measures models: DALL-E mini beside min-dalle, CLIP beside transformers and open_clip, and passes of the shipped models. Not a test: prints numbers.
 //   model_bench [--python P] [--batch N] [--steps N] [--threads N] [--dtype T] [--model F] [--folder F] [--brief] [SECTION...]
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   SettleEnvironment(argv);
   const promptsweep::BenchSections<ModelBenchOptions> sections = {
       {"dalle", BenchDalle},
+      {"embed", BenchEmbed},
       {"passes", BenchPasses},
   };
   ModelBenchOptions options;
@@ -28,7 +29,7 @@ int main(int argc, char** argv) {
   std::string folder, dtype = "float32", usage = "model_bench [OPTION...] [SECTION...], sections:";
   std::vector<std::string> wanted;
   for (const auto& section : sections) usage += " " + section.first;
-  CLI::App app("Measures models; sections: dalle, passes");
+  CLI::App app("Measures models; sections: dalle, embed, passes");
   app.add_option("--python", options.python, "A Python that has the peers' packages; without it they are left out");
   app.add_option("--batch", options.batch, "Images of one batch")->check(CLI::Range(1, 4096));
   app.add_option("--steps", options.steps, "Decoder steps that are timed; 0 makes a whole batch")->check(CLI::Range(0, 4096));

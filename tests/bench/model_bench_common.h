@@ -40,6 +40,7 @@ absl::StatusOr<std::string> RunPeer(const ModelBenchOptions& options, const std:
 
 // Each prints its figures.
 void BenchDalle(const ModelBenchOptions& options);
+void BenchEmbed(const ModelBenchOptions& options);
 void BenchPasses(const ModelBenchOptions& options);
 
 }  // namespace promptsweep::worker
