@@ -14,6 +14,8 @@ namespace promptsweep::store {
 
 inline constexpr uint32_t kMaxImageSide = 8192;
 inline constexpr uint32_t kMaxDim = 8192;
+// Bytes of the name of a vocabulary that is not an embedder's own.
+inline constexpr size_t kMaxVocabularyName = 64;
 inline constexpr int kMaxEmbedders = 64;
 inline constexpr size_t kMaxImportedBytes = 64 << 10;
 inline constexpr size_t kMaxProvenanceBytes = 4 << 10;

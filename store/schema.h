@@ -30,8 +30,8 @@ enum class Family {
   kCoverage,       // S chunk (u64, = C >> 16) -> version, portable 32-bit roaring bitmap of the low 16 bits of done ordinals
   kFailures,       // S C -> version, v1.FailureRecord
   kDuplicates,     // S C content digest (32) of the later result -> DuplicateRow
-  kLabels,         // embedder digest (32) -> version, v1.GetLabelsResponse
-  kMotifs,         // S -> version, serialised v1.MotifReport
+  kLabels,         // embedder digest (32), name of a further vocabulary -> version, v1.GetLabelsResponse
+  kMotifs,         // S, nothing (the last) or digest of a question (32) -> version, serialised v1.MotifReport
   kProvenance,     // u32 id, from 1 -> version, v1.Provenance
   // Since version 2.
   kEmbeddingChunks,  // E S chunk (u64, = C >> 10) -> packed vectors, see embedding_chunk.h; taken out of kEmbeddings

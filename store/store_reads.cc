@@ -119,7 +119,7 @@ absl::StatusOr<v1::ListDuplicatesResponse> Store::ListDuplicates(const v1::ListD
 absl::StatusOr<v1::GetLabelsResponse> Store::GetLabels(const v1::GetLabelsRequest& request) {
   PS_RETURN_IF_ERROR(health());
   v1::GetLabelsResponse response;
-  const auto value = database_->Get(Family::kLabels, request.embedder_digest());
+  const auto value = database_->Get(Family::kLabels, request.embedder_digest() + request.vocabulary());
   if (absl::IsNotFound(value.status())) return response;
   PS_RETURN_IF_ERROR(value.status());
   PS_RETURN_IF_ERROR(Parse(*value, response));
@@ -130,7 +130,7 @@ absl::StatusOr<v1::GetMotifsResponse> Store::GetMotifs(const v1::GetMotifsReques
   PS_RETURN_IF_ERROR(health());
   PS_RETURN_IF_ERROR(ledger_->Find(request.sweep()).status());
   v1::GetMotifsResponse response;
-  const auto value = database_->Get(Family::kMotifs, SweepKey(request.sweep()));
+  const auto value = database_->Get(Family::kMotifs, SweepKey(request.sweep()) + request.question());
   if (absl::IsNotFound(value.status())) return response;
   PS_RETURN_IF_ERROR(value.status());
   PS_ASSIGN_OR_RETURN(const absl::string_view report, Unversioned(*value));

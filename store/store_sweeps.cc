@@ -229,6 +229,7 @@ void Store::PutLabels(const v1::PutLabelsRequest* request, Callback<v1::PutLabel
   auto check = [this, request]() -> absl::Status {
     if (request->ByteSizeLong() > kMaxPutBytes) return absl::InvalidArgumentError("the vocabulary is too large");
     if (request->embedder_digest().size() != kDigestSize) return absl::InvalidArgumentError("no embedder digest");
+    if (request->vocabulary().size() > kMaxVocabularyName) return absl::InvalidArgumentError("the vocabulary's name is too long");
     const size_t stride = size_t{2} * request->dim();
     if (request->labels().empty() || request->dim() == 0 || request->dim() > kMaxDim ||
         request->fp16().size() != stride * request->labels_size()) {
@@ -245,7 +246,7 @@ void Store::PutLabels(const v1::PutLabelsRequest* request, Callback<v1::PutLabel
     *row.mutable_labels() = request->labels();
     row.set_dim(request->dim());
     row.set_fp16(request->fp16());
-    Put(batch, Family::kLabels, request->embedder_digest(), Serialise(row));
+    Put(batch, Family::kLabels, request->embedder_digest() + request->vocabulary(), Serialise(row));
     return v1::PutLabelsResponse();
   };
   CheckAndCommit<v1::PutLabelsResponse>(request->ByteSizeLong(), check, prepare, std::move(done));
@@ -254,12 +255,17 @@ void Store::PutLabels(const v1::PutLabelsRequest* request, Callback<v1::PutLabel
 void Store::PutMotifs(const v1::PutMotifsRequest* request, Callback<v1::PutMotifsResponse> done) {
   auto check = [this, request]() -> absl::Status {
     if (request->ByteSizeLong() > kMaxPutBytes) return absl::InvalidArgumentError("the report is too large");
+    if (!request->question().empty() && request->question().size() != kDigestSize) {
+      return absl::InvalidArgumentError("the question is not a digest");
+    }
     PS_RETURN_IF_ERROR(ledger_->Find(request->sweep()).status());
     return CheckFreeSpace();
   };
   auto prepare = [this, request](rocksdb::WriteBatch& batch) -> absl::StatusOr<v1::PutMotifsResponse> {
     PS_RETURN_IF_ERROR(ledger_->Find(request->sweep()).status());
-    Put(batch, Family::kMotifs, SweepKey(request->sweep()), Versioned(request->report()));
+    const std::string last = SweepKey(request->sweep()), report = Versioned(request->report());
+    Put(batch, Family::kMotifs, last, report);
+    if (!request->question().empty()) Put(batch, Family::kMotifs, last + request->question(), report);
     return v1::PutMotifsResponse();
   };
   CheckAndCommit<v1::PutMotifsResponse>(request->ByteSizeLong(), check, prepare, std::move(done));
