@@ -5,6 +5,7 @@
 #include <numeric>
 #include <random>
 
+#include "base/check.h"
 #include "jobs/motifs/gemm.h"
 
 namespace promptsweep::motifs {
@@ -16,17 +17,30 @@ constexpr int64_t kPermutations = 1999;
 
 }  // namespace
 
-Design::Design(const Runs& runs) : runs_(runs) {
+Design::Design(const Runs& runs) : runs_(&runs) {
   const size_t prompts = runs.prompt.empty() ? 0 : *std::max_element(runs.prompt.begin(), runs.prompt.end()) + 1;
   target_by_prompt_.assign(prompts, 0);
   baseline_by_prompt_.assign(prompts, 0);
-  for (size_t i = 0; i < runs.size(); ++i) {
-    (runs.is_target[i] ? target_runs_ : baseline_runs_) += 1;
-    (runs.is_target[i] ? target_by_prompt_ : baseline_by_prompt_)[runs.prompt[i]] += 1;
+  for (size_t i = 0; i < runs.size(); ++i) ++(runs.is_target[i] ? target_by_prompt_ : baseline_by_prompt_)[runs.prompt[i]];
+  Decide();
+}
+
+Design::Design(Tallies totals) {
+  target_by_prompt_.assign(totals.empty() ? 0 : totals.back().prompt + 1, 0);
+  baseline_by_prompt_.assign(target_by_prompt_.size(), 0);
+  for (const Tally& total : totals) {
+    target_by_prompt_[total.prompt] = static_cast<double>(total.target_in);
+    baseline_by_prompt_[total.prompt] = static_cast<double>(total.baseline_in);
   }
+  Decide();
+}
+
+void Design::Decide() {
   double shared = 0;
   int own_target = 0, own_baseline = 0;
-  for (size_t g = 0; g < prompts; ++g) {
+  for (size_t g = 0; g < target_by_prompt_.size(); ++g) {
+    target_runs_ += static_cast<uint64_t>(target_by_prompt_[g]);
+    baseline_runs_ += static_cast<uint64_t>(baseline_by_prompt_[g]);
     if (target_by_prompt_[g] > 0 && baseline_by_prompt_[g] > 0) shared += target_by_prompt_[g];
     own_target += target_by_prompt_[g] > 0;
     own_baseline += baseline_by_prompt_[g] > 0;
@@ -57,37 +71,46 @@ std::string Design::NullInWords() const {
   return "";
 }
 
-Counts Design::Count(const RowSet& members) const {
+Tallies Design::TallyOf(const RowSet& members) const {
+  PS_CHECK(runs_ != nullptr);
+  Tallies by_prompt(target_by_prompt_.size());
+  for (size_t g = 0; g < by_prompt.size(); ++g) by_prompt[g].prompt = static_cast<uint32_t>(g);
+  for (const uint32_t i : members) {
+    Tally& tally = by_prompt[runs_->prompt[i]];
+    ++(runs_->is_target[i] ? tally.target_in : tally.baseline_in);
+  }
+  by_prompt.erase(std::remove_if(by_prompt.begin(), by_prompt.end(),
+                                 [](const Tally& tally) { return tally.target_in + tally.baseline_in == 0; }),
+                  by_prompt.end());
+  return by_prompt;
+}
+
+Counts Design::Count(const Tallies& inside) const {
   Counts c{0, target_runs_, 0, baseline_runs_};
-  for (const uint32_t i : members) ++(runs_.is_target[i] ? c.target_in : c.baseline_in);
+  for (const Tally& tally : inside) {
+    c.target_in += tally.target_in;
+    c.baseline_in += tally.baseline_in;
+  }
   return c;
 }
 
-Design::PromptCounts Design::CountByPrompt(const RowSet& members) const {
-  PromptCounts c{std::vector<double>(target_by_prompt_.size(), 0), std::vector<double>(target_by_prompt_.size(), 0)};
-  for (const uint32_t i : members) ++(runs_.is_target[i] ? c.target_in : c.baseline_in)[runs_.prompt[i]];
-  return c;
-}
-
-double Design::PValue(const RowSet& members) const {
+double Design::PValue(const Tallies& inside) const {
   switch (exchangeable_) {
     case Exchangeable::kNothing:
       return 1;
     case Exchangeable::kRuns:
-      return FisherGreater(Count(members));
+      return FisherGreater(Count(inside));
     case Exchangeable::kRunsWithinPrompt: {
-      const PromptCounts by_prompt = CountByPrompt(members);
       std::vector<Counts> strata;
-      for (size_t g = 0; g < by_prompt.target_in.size(); ++g) {
-        if (by_prompt.target_in[g] + by_prompt.baseline_in[g] == 0) continue;
-        strata.push_back({static_cast<uint64_t>(by_prompt.target_in[g]), static_cast<uint64_t>(target_by_prompt_[g]),
-                          static_cast<uint64_t>(by_prompt.baseline_in[g]), static_cast<uint64_t>(baseline_by_prompt_[g])});
+      for (const Tally& tally : inside) {
+        strata.push_back({tally.target_in, static_cast<uint64_t>(target_by_prompt_[tally.prompt]), tally.baseline_in,
+                          static_cast<uint64_t>(baseline_by_prompt_[tally.prompt])});
       }
       return StratifiedFisherGreater(strata);
     }
     case Exchangeable::kPrompts: {
-      const Counts c = Count(members);
-      const DesignEffects deff = DesignEffectsOf(members);
+      const Counts c = Count(inside);
+      const DesignEffects deff = DesignEffectsOf(inside);
       const double pt = static_cast<double>(c.target_in) / c.target, pb = static_cast<double>(c.baseline_in) / c.baseline;
       const double p = static_cast<double>(c.target_in + c.baseline_in) / (c.target + c.baseline);
       const double se = std::sqrt(p * (1 - p) * (deff.target / c.target + deff.baseline / c.baseline));
@@ -98,10 +121,16 @@ double Design::PValue(const RowSet& members) const {
 }
 
 std::vector<double> Design::Adjusted(const std::vector<RowSet>& members, uint64_t seed, int threads) const {
-  const int64_t regions = members.size();
+  std::vector<Tallies> inside(members.size());
+  ParallelFor(threads, members.size(), [&](int64_t r) { inside[r] = TallyOf(members[r]); });
+  return Adjusted(inside, seed, threads);
+}
+
+std::vector<double> Design::Adjusted(const std::vector<Tallies>& inside, uint64_t seed, int threads) const {
+  const int64_t regions = inside.size();
   std::vector<double> p(regions, 1.0);
   if (exchangeable_ != Exchangeable::kPrompts) {
-    ParallelFor(threads, regions, [&](int64_t r) { p[r] = PValue(members[r]); });
+    ParallelFor(threads, regions, [&](int64_t r) { p[r] = PValue(inside[r]); });
     return BenjaminiHochberg(p);
   }
   // A unit is a prompt of one side; a prompt on both sides gives two.
@@ -118,23 +147,28 @@ std::vector<double> Design::Adjusted(const std::vector<RowSet>& members, uint64_
   for (size_t g = 0; g < baseline_by_prompt_.size(); ++g) {
     if (baseline_by_prompt_[g] > 0) units.push_back({g, false, baseline_by_prompt_[g]});
   }
+  // The units of each prompt.
+  std::vector<uint32_t> target_unit(target_by_prompt_.size()), baseline_unit(target_by_prompt_.size());
+  for (size_t u = 0; u < units.size(); ++u) (units[u].target ? target_unit : baseline_unit)[units[u].prompt] = u;
+  double squared_runs = 0;
+  for (const Unit& unit : units) squared_runs += unit.runs * unit.runs;
   // Per region, each unit's excess over the pooled share, scaled by what no permutation changes.
   std::vector<std::vector<std::pair<uint32_t, float>>> excess(regions);
   std::vector<double> base(regions);  // excess per run of a unit with none inside
   ParallelFor(threads, regions, [&](int64_t r) {
-    const PromptCounts by_prompt = CountByPrompt(members[r]);
-    const double share = static_cast<double>(members[r].size()) / (target_runs_ + baseline_runs_);
-    double squares = 0;
-    for (size_t u = 0; u < units.size(); ++u) {
-      const double in = (units[u].target ? by_prompt.target_in : by_prompt.baseline_in)[units[u].prompt];
-      squares += (in - share * units[u].runs) * (in - share * units[u].runs);
-    }
-    const double scale = squares > 0 ? 1 / std::sqrt(squares) : 0;
+    const Counts c = Count(inside[r]);
+    const double share = static_cast<double>(c.target_in + c.baseline_in) / (target_runs_ + baseline_runs_);
+    double squares = share * share * squared_runs;
+    const auto add = [&](uint32_t unit, double in) {
+      if (in == 0) return;
+      squares += in * (in - 2 * share * units[unit].runs);
+      excess[r].emplace_back(unit, static_cast<float>(in));
+    };
+    for (const Tally& tally : inside[r]) add(target_unit[tally.prompt], tally.target_in);
+    for (const Tally& tally : inside[r]) add(baseline_unit[tally.prompt], tally.baseline_in);
+    const double scale = squares > 1e-9 * squared_runs * share * share ? 1 / std::sqrt(squares) : 0;
     base[r] = -share * scale;
-    for (size_t u = 0; u < units.size(); ++u) {
-      const double in = (units[u].target ? by_prompt.target_in : by_prompt.baseline_in)[units[u].prompt];
-      if (in > 0) excess[r].emplace_back(u, static_cast<float>(in * scale));
-    }
+    for (auto& [unit, value] : excess[r]) value = static_cast<float>(value * scale);
   });
   const auto statistic = [&](int64_t r, const std::vector<uint8_t>& chosen, double runs) {
     double t = base[r] * runs;
@@ -168,9 +202,13 @@ std::vector<double> Design::Adjusted(const std::vector<RowSet>& members, uint64_
   return p;
 }
 
-Design::DesignEffects Design::DesignEffectsOf(const RowSet& members) const {
-  const PromptCounts by_prompt = CountByPrompt(members);
-  return {DesignEffect(by_prompt.target_in, target_by_prompt_), DesignEffect(by_prompt.baseline_in, baseline_by_prompt_)};
+Design::DesignEffects Design::DesignEffectsOf(const Tallies& inside) const {
+  std::vector<double> target_in(target_by_prompt_.size(), 0), baseline_in(target_by_prompt_.size(), 0);
+  for (const Tally& tally : inside) {
+    target_in[tally.prompt] = static_cast<double>(tally.target_in);
+    baseline_in[tally.prompt] = static_cast<double>(tally.baseline_in);
+  }
+  return {DesignEffect(target_in, target_by_prompt_), DesignEffect(baseline_in, baseline_by_prompt_)};
 }
 
 }  // namespace promptsweep::motifs

@@ -34,10 +34,21 @@ enum class Exchangeable {
   kRuns,
 };
 
-// Tests regions given as member lists against one fixed design. Immutable; thread-safe.
+// How many runs of one prompt are inside a region.
+struct Tally {
+  uint32_t prompt = 0;
+  uint64_t target_in = 0;
+  uint64_t baseline_in = 0;
+};
+// Ascending by prompt, none empty. All that tests and intervals need of a region, whatever the number of runs.
+using Tallies = std::vector<Tally>;
+
+// Tests regions, given as member lists or as tallies, against one fixed design. Immutable; thread-safe.
 class Design {
  public:
   explicit Design(const Runs& runs);
+  // Of runs that are not at hand: `totals` says how many each prompt has on either side. Takes no member lists.
+  explicit Design(Tallies totals);
 
   Exchangeable exchangeable() const { return exchangeable_; }
   // The null hypothesis in words, for the report.
@@ -46,10 +57,14 @@ class Design {
   uint64_t target_runs() const { return target_runs_; }
   uint64_t baseline_runs() const { return baseline_runs_; }
 
-  Counts Count(const RowSet& members) const;
+  Tallies TallyOf(const RowSet& members) const;
+  Counts Count(const Tallies& inside) const;
+  Counts Count(const RowSet& members) const { return Count(TallyOf(members)); }
   // p-value of one region; for kPrompts the normal approximation over prompts that ranks regions, not for reporting.
-  double PValue(const RowSet& members) const;
+  double PValue(const Tallies& inside) const;
+  double PValue(const RowSet& members) const { return PValue(TallyOf(members)); }
   // Adjusted p-values: Benjamini-Hochberg, or for kPrompts the max-T permutation p (which controls more).
+  std::vector<double> Adjusted(const std::vector<Tallies>& inside, uint64_t seed, int threads) const;
   std::vector<double> Adjusted(const std::vector<RowSet>& members, uint64_t seed, int threads) const;
 
   struct DesignEffects {
@@ -57,16 +72,14 @@ class Design {
     double baseline = 1;
   };
   // By prompt on each side; 1 on a side with one prompt.
-  DesignEffects DesignEffectsOf(const RowSet& members) const;
+  DesignEffects DesignEffectsOf(const Tallies& inside) const;
+  DesignEffects DesignEffectsOf(const RowSet& members) const { return DesignEffectsOf(TallyOf(members)); }
 
  private:
-  struct PromptCounts {
-    std::vector<double> target_in, baseline_in;
-  };
-  PromptCounts CountByPrompt(const RowSet& members) const;
+  void Decide();
 
-  const Runs& runs_;
-  Exchangeable exchangeable_;
+  const Runs* runs_ = nullptr;
+  Exchangeable exchangeable_ = Exchangeable::kNothing;
   uint64_t target_runs_ = 0, baseline_runs_ = 0;
   std::vector<double> target_by_prompt_, baseline_by_prompt_;
 };

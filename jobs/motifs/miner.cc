@@ -167,13 +167,15 @@ std::vector<Finding> CrossFit(const Matrix& x, const Runs& runs, const Matrix& s
   for (int fold = 0; fold < kFolds; ++fold) {
     std::vector<uint8_t> excluded(sample_rows.size());
     for (size_t i = 0; i < sample_rows.size(); ++i) excluded[i] = runs.fold[sample_rows[i]] == fold;
-    const std::vector<Region> regions = FitRegions(sample, seeds, excluded, options.threads);
+    std::vector<Region> regions = FitRegions(sample, seeds, excluded, options.threads);
+    for (Region& region : regions) RoundCentre(region);
     const std::vector<RowSet> inside = MembersOf(x, regions, options.threads);
     for (size_t r = 0; r < proposals.size(); ++r) {
       findings[r].stability += Jaccard(inside[r], proposals[r].members) / kFolds;
       for (const uint32_t i : inside[r]) {
         if (runs.fold[i] == fold) findings[r].members.push_back(i);
       }
+      findings[r].frozen.by_fold[fold].push_back(std::move(regions[r]));
     }
   }
   for (Finding& finding : findings) std::sort(finding.members.begin(), finding.members.end());
@@ -240,6 +242,10 @@ Finding Combine(const Matrix& x, const Runs& runs, std::vector<Finding> parts) {
                    std::back_inserter(members));
     whole.members = std::move(members);
     whole.looks.push_back(part.region);
+    for (int fold = 0; fold < kFolds; ++fold) {
+      const std::vector<Region>& more = part.frozen.by_fold[fold];
+      whole.frozen.by_fold[fold].insert(whole.frozen.by_fold[fold].end(), more.begin(), more.end());
+    }
     if (part.q && (!whole.q || *part.q > *whole.q)) whole.q = part.q;
   }
   whole.stability /= weight;

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "jobs/motifs/frozen.h"
 #include "jobs/motifs/inference.h"
 #include "jobs/motifs/matrix.h"
 #include "jobs/motifs/regions.h"
@@ -35,6 +36,8 @@ struct Finding {
   // Further regions counted together with it: other looks of the same thing. See Combine.
   std::vector<Region> looks;
   Tier tier = Tier::kCandidate;
+  // What judges runs, those at hand and those to come.
+  Frozen frozen;
   // Rows inside, each judged by the region fitted without its fold; ascending.
   RowSet members;
   Counts counts;

@@ -139,6 +139,17 @@ double CosineTo(const Matrix& x, uint32_t row, const std::vector<float>& directi
   return dot;
 }
 
+bool IsInside(const Matrix& x, uint32_t row, const Region& region) {
+  return !region.centre.empty() && CosineTo(x, row, region.centre) >= region.threshold;
+}
+
+bool IsInsideNear(const Matrix& x, uint32_t row, const Region& region, float cosine) {
+  // Far above the rounding of a float32 product of unit rows of 8192 dimensions.
+  constexpr float kDoubt = 2e-5f;
+  if (cosine >= region.threshold + kDoubt) return true;
+  return cosine > region.threshold - kDoubt && IsInside(x, row, region);
+}
+
 std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds, const std::vector<uint8_t>& excluded,
                                int threads) {
   std::vector<Region> regions(seeds.size());
@@ -216,7 +227,7 @@ std::vector<RowSet> MembersOf(const Matrix& x, const std::vector<Region>& region
         const Region& region = regions[begin + c];
         if (region.centre.empty()) continue;
         for (int64_t i = 0; i < width; ++i) {
-          if (cosines[c * width + i] >= region.threshold) members[begin + c].push_back(first + i);
+          if (IsInsideNear(x, first + i, region, cosines[c * width + i])) members[begin + c].push_back(first + i);
         }
       }
     }

@@ -70,6 +70,10 @@ TEST_F(NamedRowsTest, TheLastReportOfEachQuestionIsKept) {
 
 TEST_F(NamedRowsTest, ADeletedSweepTakesItsReportsWithIt) {
   ASSERT_TRUE(PutReport("a", Sha256Of("one")).ok());
+  v1::SetSweepStateRequest cancel;
+  cancel.set_sweep(sweep_);
+  cancel.set_state(v1::SWEEP_STATE_CANCELLED);
+  ASSERT_TRUE(Await(*store_, &Store::SetSweepState, cancel).ok());
   v1::DeleteSweepRequest request;
   request.set_sweep(sweep_);
   ASSERT_TRUE(Await(*store_, &Store::DeleteSweep, request).ok());
