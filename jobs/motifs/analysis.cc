@@ -15,6 +15,9 @@
 namespace promptsweep::motifs {
 namespace {
 
+// Members a motif needs among the runs that discovery looks at.
+constexpr int kFewestFound = 10;
+
 v1::MotifTier ToProto(Tier tier) {
   switch (tier) {
     case Tier::kConfirmed:
@@ -123,28 +126,37 @@ v1::Motif ToProto(const Finding& finding, const SweepData& data, const Vocabular
 }  // namespace
 
 absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, const AnalysisOptions& options) {
-  PS_ASSIGN_OR_RETURN(const SweepData data, LoadSweep(store, options.selection));
-  PS_ASSIGN_OR_RETURN(const Vocabulary vocabulary, LoadVocabulary(store, data.embedder.digest()));
+  PS_ASSIGN_OR_RETURN(SweepReader reader, SweepReader::Open(store, options.selection));
+  PS_ASSIGN_OR_RETURN(const SweepData data, LoadSweep(reader, options.memory));
+  PS_ASSIGN_OR_RETURN(const Vocabulary vocabulary, LoadVocabulary(store, reader.embedder().digest()));
   const Mined mined = MineMotifs(data.x, data.runs, options.mine);
+  std::vector<Finding> findings = CombineByName(mined.findings, data, vocabulary);
+  Design design(data.runs);
+  if (data.sampled()) {
+    std::vector<Frozen> frozen;
+    for (const Finding& finding : findings) frozen.push_back(finding.frozen);
+    PS_ASSIGN_OR_RETURN(const FrozenCounts counts, CountFrozen(reader, std::move(frozen), options.mine.threads));
+    design = Design(counts.totals);
+    findings = Settle(design, counts.inside, std::move(findings), options.mine);
+  }
 
-  const Design design(data.runs);
   v1::MotifReport report;
-  report.set_sweep(data.info.sweep());
-  report.set_sweep_name(data.info.manifest().spec().name());
-  report.set_embedder(data.embedder.id());
-  for (const v1::AxisFilter& filter : data.target) *report.add_target() = filter;
-  for (const v1::AxisFilter& filter : data.baseline) *report.add_baseline() = filter;
+  report.set_sweep(reader.info().sweep());
+  report.set_sweep_name(reader.info().manifest().spec().name());
+  report.set_embedder(reader.embedder().id());
+  for (const v1::AxisFilter& filter : reader.target()) *report.add_target() = filter;
+  for (const v1::AxisFilter& filter : reader.baseline()) *report.add_baseline() = filter;
   report.set_target_runs(design.target_runs());
   report.set_baseline_runs(design.baseline_runs());
   report.set_candidates_tested(mined.candidates);
   report.set_fdr(options.mine.fdr);
   report.set_seed(options.mine.seed);
   report.set_program_version(PROMPTSWEEP_VERSION);
-  for (const Finding& finding : CombineByName(mined.findings, data, vocabulary)) {
+  for (const Finding& finding : findings) {
     *report.add_motifs() = ToProto(finding, data, vocabulary, report.motifs_size() + 1);
   }
 
-  if (data.target.empty() && design.baseline_runs() == 0) {
+  if (reader.target().empty() && design.baseline_runs() == 0) {
     report.add_notes(
         "no blank prompt was asked, so all runs were looked at together; --target and --baseline compare some with others");
   }
@@ -159,6 +171,15 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   }
   if (design.baseline_runs() > 0 && design.baseline_runs() < design.target_runs()) {
     report.add_notes("the baseline has fewer runs than the target: rare motifs may be missed");
+  }
+  if (data.sampled()) {
+    report.add_notes(absl::StrCat("motifs were sought in ", data.runs.size(), " of the ", design.target_runs() + design.baseline_runs(),
+                                  " runs, as many as --memory holds, and counted in all"));
+  }
+  if (mined.recall && *mined.recall < 0.95) {
+    report.add_notes(absl::StrFormat("motifs with fewer than about %d runs in %d were not sought: the search for near neighbours "
+                                     "found only %.0f %% of them",
+                                     kFewestFound, options.mine.discovery_runs, 100 * *mined.recall));
   }
   if (vocabulary.labels.empty())
     report.add_notes("the store holds no label vocabulary for this embedder, so motifs have no names");

@@ -13,6 +13,8 @@ namespace promptsweep::motifs {
 struct AnalysisOptions {
   RunSelection selection;
   MineOptions mine;
+  // Bytes that the vectors may take; where there are more, motifs are sought in a sample and counted in all.
+  uint64_t memory = uint64_t{4} << 30;
 };
 
 // Loads, mines, names, and stores the report (PutMotifs). Statuses of LoadSweep.

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "jobs/motifs/approximate_knn.h"
 #include "jobs/motifs/hdbscan.h"
 #include "jobs/motifs/kmeans.h"
 #include "jobs/motifs/knn.h"
@@ -18,6 +19,9 @@ constexpr int64_t kCellSizes[] = {1000, 250, 60, 15};
 // And a few coarse partitions for motifs that dominate.
 constexpr int64_t kCoarse[] = {2, 4, 8, 16};
 constexpr int64_t kMixtureNeighbourhoods = 100;
+// Rare motifs.
+constexpr int64_t kRareNeighbours = 16, kFewestRare = 10, kMostExact = 120'000;
+constexpr size_t kMostRare = 1000;
 
 }  // namespace
 
@@ -62,6 +66,30 @@ std::vector<Seeds> ProposeCandidates(const Matrix& x, const CandidateOptions& op
     if (start) seeds.push_back({seeds[s].rows, seeds[s].source, Edge::kMixture});
   }
   return seeds;
+}
+
+RareSeeds ProposeRare(const Matrix& x, int64_t most, const CandidateOptions& options) {
+  RareSeeds rare;
+  ApproximateKnn found = FindApproximateKnn(x, {.k = kRareNeighbours, .seed = options.seed, .threads = options.threads});
+  rare.recall = found.recall;
+  if (found.graph.rows == 0) {
+    if (x.rows > kMostExact) return rare;
+    found.graph = ExactKnn(x, kRareNeighbours, options.threads);
+    rare.recall = 1;
+  }
+  const KnnGraph& graph = found.graph;
+  const std::vector<MstEdge> forest = MutualReachabilityForest(graph, kMinSamples);
+  std::vector<std::pair<double, RowSet>> clusters;  // mean core distance first
+  for (RowSet& cluster : CondenseClusters(forest, x.rows, std::max<int64_t>(kFewestRare, options.fewest), Selection::kLeaf)) {
+    if (static_cast<int64_t>(cluster.size()) > most) continue;
+    double sum = 0;
+    for (const uint32_t i : cluster) sum += graph.distances[i * graph.k + kMinSamples - 2];
+    clusters.emplace_back(sum / cluster.size(), std::move(cluster));
+  }
+  std::sort(clusters.begin(), clusters.end());
+  if (clusters.size() > kMostRare) clusters.resize(kMostRare);
+  for (auto& [distance, cluster] : clusters) rare.seeds.push_back({std::move(cluster), Source::kDensity});
+  return rare;
 }
 
 void DropDuplicates(std::vector<Region>& regions, std::vector<RowSet>& members, int64_t rows, int64_t fewest) {

@@ -20,6 +20,16 @@ struct CandidateOptions {
 // several mean sizes, and neighbourhoods of drawn rows. `x` has unit rows: the pooled runs.
 [[nodiscard]] std::vector<Seeds> ProposeCandidates(const Matrix& x, const CandidateOptions& options);
 
+struct RareSeeds {
+  std::vector<Seeds> seeds;
+  // Share of true neighbours the search found; below .95 there are no seeds.
+  double recall = 0;
+};
+
+// Small density leaves among all rows, for motifs of which a sample holds too few: of at most `most` rows, the 1,000 tightest.
+// Neighbours are sought approximately, or exactly where that fails and there are at most 120,000 rows.
+[[nodiscard]] RareSeeds ProposeRare(const Matrix& x, int64_t most, const CandidateOptions& options);
+
 // One per distinct set of members, the best separated kept; `members` is thinned alike. Sets with fewer than `fewest` rows or
 // with more than 90 % of all `rows` go.
 void DropDuplicates(std::vector<Region>& regions, std::vector<RowSet>& members, int64_t rows, int64_t fewest);

@@ -48,4 +48,7 @@ class Judge {
 [[nodiscard]] std::vector<RowSet> MembersOf(const Matrix& x, const std::vector<uint8_t>& folds, const std::vector<Frozen>& motifs,
                                             int threads);
 
+// Tallies of regions over all rows, without lists of members.
+[[nodiscard]] std::vector<Tallies> TallyRegions(const Matrix& x, const Runs& runs, const std::vector<Region>& regions, int threads);
+
 }  // namespace promptsweep::motifs

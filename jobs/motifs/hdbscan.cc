@@ -167,16 +167,18 @@ std::vector<Cluster> Condense(const Linkage& tree, int64_t min_size) {
   return clusters;
 }
 
-}  // namespace
-
-std::vector<MstEdge> MutualReachabilityMst(const Matrix& x, const KnnGraph& graph, int min_samples, int threads) {
-  std::vector<MstEdge> mst;
-  if (graph.rows < 2) return mst;
+// Core distance of each row.
+std::vector<float> CoreDistances(const KnnGraph& graph, int min_samples) {
   const int64_t core_column = std::min<int64_t>(min_samples - 2, graph.k - 1);
   PS_CHECK(core_column >= 0) << "min_samples counts the point itself and one other";
   std::vector<float> core(graph.rows);
   for (int64_t i = 0; i < graph.rows; ++i) core[i] = graph.distances[i * graph.k + core_column];
-  std::vector<MstEdge> edges;
+  return core;
+}
+
+// Edges of a minimum spanning forest of the graph, by weight; `sets` gets its components.
+std::vector<MstEdge> SpanningForest(const KnnGraph& graph, const std::vector<float>& core, UnionFind& sets) {
+  std::vector<MstEdge> edges, forest;
   edges.reserve(graph.rows * graph.k);
   for (int64_t i = 0; i < graph.rows; ++i) {
     for (int64_t j = 0; j < graph.k; ++j) {
@@ -186,10 +188,29 @@ std::vector<MstEdge> MutualReachabilityMst(const Matrix& x, const KnnGraph& grap
     }
   }
   std::sort(edges.begin(), edges.end(), EdgeLess);
-  UnionFind sets(graph.rows);
   for (const MstEdge& edge : edges) {
-    if (sets.Union(edge.a, edge.b)) mst.push_back(edge);
+    if (sets.Union(edge.a, edge.b)) forest.push_back(edge);
   }
+  return forest;
+}
+
+}  // namespace
+
+std::vector<MstEdge> MutualReachabilityForest(const KnnGraph& graph, int min_samples) {
+  if (graph.rows < 2) return {};
+  UnionFind sets(graph.rows);
+  std::vector<MstEdge> forest = SpanningForest(graph, CoreDistances(graph, min_samples), sets);
+  for (int64_t i = 1; i < graph.rows; ++i) {
+    if (sets.Union(0, i)) forest.push_back(MakeEdge(0, i, INFINITY));
+  }
+  return forest;
+}
+
+std::vector<MstEdge> MutualReachabilityMst(const Matrix& x, const KnnGraph& graph, int min_samples, int threads) {
+  if (graph.rows < 2) return {};
+  const std::vector<float> core = CoreDistances(graph, min_samples);
+  UnionFind sets(graph.rows);
+  std::vector<MstEdge> mst = SpanningForest(graph, core, sets);
   while (static_cast<int64_t>(mst.size()) < graph.rows - 1) {
     for (const MstEdge& edge : LightestOutgoing(x, core, sets, threads)) {
       if (sets.Union(edge.a, edge.b)) mst.push_back(edge);

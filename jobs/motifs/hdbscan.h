@@ -23,6 +23,10 @@ struct MstEdge {
 // min_samples (16 and more) the weight equals that of the complete graph in practice. Requires 2 <= min_samples <= k + 1.
 [[nodiscard]] std::vector<MstEdge> MutualReachabilityMst(const Matrix& x, const KnnGraph& graph, int min_samples, int threads);
 
+// The same for graphs too large for exact joins: components that the graph leaves apart are joined by edges of infinite weight,
+// so that they part again at density 0. A component with fewer rows than a cluster needs is noise.
+[[nodiscard]] std::vector<MstEdge> MutualReachabilityForest(const KnnGraph& graph, int min_samples);
+
 // Which clusters of the condensed tree are kept.
 enum class Selection {
   kLeaf,          // the finest: rare motifs are not swallowed by their surroundings

@@ -4,17 +4,12 @@
 #include <cmath>
 
 #include "jobs/motifs/gemm.h"
+#include "jobs/motifs/nearest.h"
 
 namespace promptsweep::motifs {
 namespace {
 
 constexpr int64_t kQueryTile = 128, kBaseTile = 2048;
-
-struct Neighbour {
-  float distance;
-  uint32_t id;
-  bool operator<(const Neighbour& o) const { return distance != o.distance ? distance < o.distance : id < o.id; }
-};
 
 }  // namespace
 
@@ -33,6 +28,13 @@ float DistanceFromSquare(double square) {
   return static_cast<float>(std::sqrt(std::max(0.0, std::round(square * kGrid)) / kGrid));
 }
 
+void SetNeighbours(KnnGraph& graph, int64_t row, const std::vector<Neighbour>& neighbours) {
+  for (size_t j = 0; j < neighbours.size(); ++j) {
+    graph.ids[row * graph.k + j] = neighbours[j].id;
+    graph.distances[row * graph.k + j] = neighbours[j].distance;
+  }
+}
+
 KnnGraph ExactKnn(const Matrix& x, int64_t k, int threads) {
   KnnGraph graph;
   graph.rows = x.rows;
@@ -44,39 +46,16 @@ KnnGraph ExactKnn(const Matrix& x, int64_t k, int threads) {
   ParallelFor(threads, (x.rows + kQueryTile - 1) / kQueryTile, [&](int64_t tile) {
     const int64_t begin = tile * kQueryTile, count = std::min(kQueryTile, x.rows - begin);
     AlignedFloats dots(kQueryTile * kBaseTile);
-    std::vector<std::vector<Neighbour>> heaps(count);  // max-heaps of the k best so far
+    std::vector<Nearest> nearest(count, Nearest(graph.k));
     for (int64_t base = 0; base < x.rows; base += kBaseTile) {
       const int64_t width = std::min(kBaseTile, x.rows - base);
       GemmNT(x.row(begin), count, x.row(base), width, x.dim, dots.data());
       for (int64_t q = 0; q < count; ++q) {
-        std::vector<Neighbour>& heap = heaps[q];
-        const float* dot = dots.data() + q * width;
-        const float norm = norms[begin + q];
-        // A loose bound keeps the square root and the rounding off the common path.
-        float bound = heap.size() == static_cast<size_t>(graph.k) ? heap[0].distance * heap[0].distance + 1e-5f : INFINITY;
-        for (int64_t j = 0; j < width; ++j) {
-          const float square = norm + norms[base + j] - 2 * dot[j];
-          if (square > bound || base + j == begin + q) continue;
-          const Neighbour candidate{DistanceFromSquare(square), static_cast<uint32_t>(base + j)};
-          if (heap.size() < static_cast<size_t>(graph.k)) {
-            heap.push_back(candidate);
-            std::push_heap(heap.begin(), heap.end());
-          } else if (candidate < heap[0]) {
-            std::pop_heap(heap.begin(), heap.end());
-            heap.back() = candidate;
-            std::push_heap(heap.begin(), heap.end());
-          }
-          if (heap.size() == static_cast<size_t>(graph.k)) bound = heap[0].distance * heap[0].distance * (1 + 1e-6f) + 1e-5f;
-        }
+        nearest[q].Offer(norms[begin + q], norms.data() + base, dots.data() + q * width, width, static_cast<uint32_t>(begin + q),
+                         [base](int64_t j) { return static_cast<uint32_t>(base + j); });
       }
     }
-    for (int64_t q = 0; q < count; ++q) {
-      std::sort_heap(heaps[q].begin(), heaps[q].end());
-      for (int64_t j = 0; j < graph.k; ++j) {
-        graph.ids[(begin + q) * graph.k + j] = heaps[q][j].id;
-        graph.distances[(begin + q) * graph.k + j] = heaps[q][j].distance;
-      }
-    }
+    for (int64_t q = 0; q < count; ++q) SetNeighbours(graph, begin + q, nearest[q].Sorted());
   });
   return graph;
 }

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/command_line.h"
+#include "base/machine.h"
 #include "base/rpc.h"
 #include "base/security_flags.h"
 #include "base/status.h"
@@ -81,6 +82,7 @@ int main(int argc, char** argv) {
   arguments.json = "-";
   auto& mine = arguments.analysis.mine;
   auto& selection = arguments.analysis.selection;
+  arguments.analysis.memory = promptsweep::MemoryLimit() / 2;
   mine.threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 64u));
   CLI::App app("Finds what keeps recurring in a sweep's pictures, how often, and how surely.", kProgram);
   app.add_option("--server", arguments.server, "Address of the store, host:port")->required();
@@ -98,6 +100,9 @@ int main(int argc, char** argv) {
   app.add_option("--discovery-runs", mine.discovery_runs, "Most runs candidates are proposed on; all are counted")
       ->check(CLI::Range(100, 200'000))
       ->capture_default_str();
+  app.add_option("--memory", arguments.analysis.memory,
+                 "Memory for the vectors, e.g. 8G; motifs are sought in as many as fit, and counted in all [half of the machine's]")
+      ->transform(CLI::AsSizeValue(false));
   app.add_option("--json", arguments.json, "File for the report; - is standard output")->expected(0, 1)->default_str("-");
   promptsweep::AddSecurityFlags(app, arguments.security);
   app.footer("Exit codes: 0 done; 1 failed; 2 bad input or usage; 3 no such sweep or embedder; 4 store unreachable.");

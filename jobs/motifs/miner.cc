@@ -7,6 +7,7 @@
 #include "jobs/motifs/candidates.h"
 #include "jobs/motifs/gemm.h"
 #include "jobs/motifs/kmeans.h"
+#include "jobs/motifs/merge.h"
 
 namespace promptsweep::motifs {
 namespace {
@@ -14,35 +15,33 @@ namespace {
 // Candidates up to this adjusted p-value are still worth a look.
 constexpr double kCandidateFdr = 0.25;
 // Below this the region is an accident of the runs it was fitted to.
-constexpr double kLeastStability = 0.5;
+constexpr double kLeastStability = 0.5, kLeastStabilityDescriptive = 0.75;
+// Members kept of all candidates together, 4 bytes each.
+constexpr uint64_t kMostMembers = 100'000'000;
 
-struct Proposal {
-  Region region;
-  RowSet members;  // of all rows, both sides
-  Counts counts;
-  double q = 1;
-  double score = 0;
+// The rows that common candidates are proposed on.
+struct Discovery {
+  RowSet rows;    // ascending
+  Matrix sample;  // empty where `rows` are all
+  const Matrix& SampleOf(const Matrix& x) const { return sample.rows == 0 ? x : sample; }
 };
 
-// Rows of `x` that discovery looks at, ascending; all where they are few enough.
-RowSet DiscoveryRows(const Runs& runs, const MineOptions& options) {
-  RowSet sides[2], rows;
+Discovery DrawDiscovery(const Matrix& x, const Runs& runs, const MineOptions& options) {
+  RowSet sides[2];
   for (size_t i = 0; i < runs.size(); ++i) sides[runs.is_target[i]].push_back(i);
   const int64_t most = options.discovery_runs;
+  Discovery discovery;
   for (int side = 0; side < 2; ++side) {
     const int64_t own = sides[side].size(), other = sides[1 - side].size();
     // Half each; what one side cannot use goes to the other.
     const int64_t take = std::min(own, std::max(most / 2, most - other));
-    for (const uint32_t i : DrawRows(own, take, options.seed + side)) rows.push_back(sides[side][i]);
+    for (const uint32_t i : DrawRows(own, take, options.seed + side)) discovery.rows.push_back(sides[side][i]);
   }
-  std::sort(rows.begin(), rows.end());
-  return rows;
-}
-
-Matrix Gather(const Matrix& x, const RowSet& rows) {
-  Matrix out(rows.size(), x.dim);
-  for (size_t i = 0; i < rows.size(); ++i) std::copy_n(x.row(rows[i]), x.dim, out.row(i));
-  return out;
+  std::sort(discovery.rows.begin(), discovery.rows.end());
+  if (static_cast<int64_t>(discovery.rows.size()) == x.rows) return discovery;
+  discovery.sample = Matrix(discovery.rows.size(), x.dim);
+  for (size_t i = 0; i < discovery.rows.size(); ++i) std::copy_n(x.row(discovery.rows[i]), x.dim, discovery.sample.row(i));
+  return discovery;
 }
 
 // Mean cosine over pairs of distinct rows.
@@ -54,122 +53,139 @@ double PairCosine(const Matrix& x, const RowSet& rows) {
   return (m * length * length - 1) / (m - 1);
 }
 
-size_t Overlap(const RowSet& a, const RowSet& b) {
-  size_t both = 0;
-  for (size_t i = 0, j = 0; i < a.size() && j < b.size();) {
-    if (a[i] == b[j])
-      ++both, ++i, ++j;
-    else if (a[i] < b[j])
+// A region and what decides whether it is worth a look.
+struct Candidate {
+  Region region;
+  Tallies inside;        // of all rows
+  double coherence = 0;  // how much closer members are than rows are on average, as a share of what is possible
+  bool rare = false;
+  RowSet members;  // of all rows, where they are known already
+};
+
+double Coherence(const Matrix& x, const RowSet& members, double overall) {
+  return (PairCosine(x, members) - overall) / std::max(1e-6, 1 - overall);
+}
+
+// Candidates proposed on the sample, tallied over all rows.
+std::vector<Candidate> CommonCandidates(const Matrix& x, const Runs& runs, const Design& design, const Discovery& discovery,
+                                        double overall, const CandidateOptions& options) {
+  const Matrix& sample = discovery.SampleOf(x);
+  std::vector<Region> regions = FitRegions(sample, ProposeCandidates(sample, options), {}, options.threads);
+  std::vector<RowSet> members = MembersOf(sample, regions, options.threads);
+  DropDuplicates(regions, members, sample.rows, options.fewest);
+  std::vector<Candidate> candidates(regions.size());
+  std::vector<Tallies> inside;
+  if (&sample != &x) inside = TallyRegions(x, runs, regions, options.threads);
+  ParallelFor(options.threads, regions.size(), [&](int64_t r) {
+    Candidate& candidate = candidates[r];
+    candidate.coherence = Coherence(sample, members[r], overall);
+    candidate.inside = &sample == &x ? design.TallyOf(members[r]) : std::move(inside[r]);
+    candidate.region = std::move(regions[r]);
+    if (&sample == &x) candidate.members = std::move(members[r]);
+  });
+  return candidates;
+}
+
+// Candidates that the sample cannot hold enough of, proposed on all rows.
+std::vector<Candidate> RareCandidates(const Matrix& x, const Design& design, const Discovery& discovery, double overall,
+                                      const CandidateOptions& options, double& recall) {
+  // What has 64 rows and more in the sample is found there.
+  const int64_t most = 64 * x.rows / static_cast<int64_t>(discovery.rows.size());
+  const RareSeeds rare = ProposeRare(x, most, options);
+  recall = rare.recall;
+  std::vector<Region> regions = FitRegions(x, rare.seeds, {}, options.threads);
+  std::vector<RowSet> members = MembersOf(x, regions, options.threads);
+  DropDuplicates(regions, members, x.rows, options.fewest);
+  std::vector<Candidate> candidates;
+  for (size_t r = 0; r < regions.size(); ++r) {
+    if (static_cast<int64_t>(members[r].size()) > 4 * most) continue;
+    const double coherence = Coherence(x, members[r], overall);
+    Tallies inside = design.TallyOf(members[r]);
+    candidates.push_back({std::move(regions[r]), std::move(inside), coherence, true, std::move(members[r])});
+  }
+  return candidates;
+}
+
+// Candidates that pass the test, best first, with their members.
+std::vector<Proposal> Test(const Matrix& x, const Design& design, std::vector<Candidate> candidates, const MineOptions& options) {
+  const bool tested = design.exchangeable() != Exchangeable::kNothing;
+  std::vector<double> q(candidates.size(), 1);
+  if (tested) {
+    std::vector<Tallies> inside;
+    for (const Candidate& candidate : candidates) inside.push_back(candidate.inside);
+    q = design.Adjusted(inside, options.seed, options.threads);
+  }
+  std::vector<Proposal> proposals;
+  for (size_t r = 0; r < candidates.size(); ++r) {
+    Candidate& candidate = candidates[r];
+    const Counts counts = design.Count(candidate.inside);
+    if (tested && (q[r] > kCandidateFdr || KatzLift(counts).ratio < options.least_lift)) continue;
+    if (!tested && candidate.region.separation < 0.5) continue;
+    if (candidate.coherence < 0.05) continue;
+    const double evidence = tested ? SignedLogLikelihoodRatio(counts) : static_cast<double>(counts.target_in);
+    const double score = evidence * candidate.coherence * (0.25 + 0.75 * candidate.region.separation);
+    proposals.push_back({std::move(candidate.region), std::move(candidate.members), counts, q[r], score, candidate.rare});
+  }
+  std::stable_sort(proposals.begin(), proposals.end(), [](const Proposal& l, const Proposal& r) { return l.score > r.score; });
+  // Those whose members are not known yet, as many as memory allows.
+  std::vector<Region> wanted;
+  std::vector<size_t> which;
+  uint64_t entries = 0;
+  for (size_t p = 0; p < proposals.size(); ++p) {
+    entries += proposals[p].counts.target_in + proposals[p].counts.baseline_in;
+    if (entries > kMostMembers && p > 0) {
+      proposals.resize(p);
+      break;
+    }
+    if (!proposals[p].members.empty()) continue;
+    wanted.push_back(proposals[p].region);
+    which.push_back(p);
+  }
+  std::vector<RowSet> members = MembersOf(x, wanted, options.threads);
+  for (size_t w = 0; w < which.size(); ++w) proposals[which[w]].members = std::move(members[w]);
+  return proposals;
+}
+
+// Positions in `sample_rows` of the rows in `members`.
+RowSet InSample(const RowSet& members, const RowSet& sample_rows) {
+  RowSet at;
+  for (size_t i = 0, j = 0; i < sample_rows.size() && j < members.size();) {
+    if (sample_rows[i] == members[j])
+      at.push_back(i), ++i, ++j;
+    else if (sample_rows[i] < members[j])
       ++i;
     else
       ++j;
   }
-  return both;
+  return at;
 }
 
-double Jaccard(const RowSet& a, const RowSet& b) {
-  const size_t both = Overlap(a, b);
-  const size_t either = a.size() + b.size() - both;
-  return either == 0 ? 1 : static_cast<double>(both) / either;
-}
-
-// Whether `parent` is two or more motifs under one roof: two disjoint proposals inside it, each set apart by a gap, that
-// explain most of it.
-bool IsUnion(const Proposal& parent, const std::vector<Proposal>& proposals) {
-  const auto child_of = [&](const Proposal& c) {
-    return c.region.separation >= 0.7 && c.members.size() <= 0.8 * parent.members.size() &&
-           c.members.size() >= 0.05 * parent.members.size() && Overlap(c.members, parent.members) >= 0.8 * c.members.size();
-  };
-  RowSet explained;
-  int children = 0;
-  for (const Proposal& c : proposals) {
-    if (&c == &parent || !child_of(c)) continue;
-    if (Overlap(c.members, explained) > 0.1 * c.members.size()) continue;
-    RowSet merged;
-    std::set_union(explained.begin(), explained.end(), c.members.begin(), c.members.end(), std::back_inserter(merged));
-    explained = std::move(merged);
-    ++children;
-  }
-  return children >= 2 && Overlap(explained, parent.members) >= 0.6 * parent.members.size();
-}
-
-// The same motif with its overlap, for a proposal that ends in a valley with runs on both sides: of the proposals with a balanced
-// edge that hold nearly all of its runs and not far more, the best. Itself where there is none.
-const Proposal& WithBalancedEdge(const Proposal& proposal, const std::vector<Proposal>& proposals, double fdr) {
-  if (proposal.region.edge == Edge::kMixture || proposal.region.separation >= kGap) return proposal;
-  for (const Proposal& other : proposals) {
-    if (other.region.edge != Edge::kMixture || (proposal.q <= fdr && other.q > fdr)) continue;
-    if (other.members.size() > 2 * proposal.members.size()) continue;
-    if (Overlap(proposal.members, other.members) >= 0.9 * proposal.members.size()) return other;
-  }
-  return proposal;
-}
-
-// Greedily the best proposals, each of which still says something once the runs of those before it are set aside.
-std::vector<Proposal> Merge(std::vector<Proposal> proposals, size_t rows, const Runs& runs, size_t tested,
-                            const MineOptions& options) {
-  std::stable_sort(proposals.begin(), proposals.end(), [&](const Proposal& l, const Proposal& r) {
-    const bool l_significant = l.q <= options.fdr, r_significant = r.q <= options.fdr;
-    if (l_significant != r_significant) return l_significant;
-    if (l.score != r.score) return l.score > r.score;
-    return l.members < r.members;
-  });
-  std::vector<Proposal> accepted;
-  std::vector<uint8_t> covered(rows, 0);
-  uint64_t covered_target = 0, covered_baseline = 0;
-  for (size_t p = 0; p < proposals.size() && accepted.size() < options.most_motifs; ++p) {
-    const Proposal& proposal = WithBalancedEdge(proposals[p], proposals, options.fdr);
-    const bool inside_another = std::any_of(accepted.begin(), accepted.end(), [&](const Proposal& other) {
-      double cosine = 0;
-      for (size_t j = 0; j < proposal.region.centre.size(); ++j) cosine += other.region.centre[j] * proposal.region.centre[j];
-      return cosine >= other.region.threshold;
-    });
-    if (inside_another) continue;
-    Counts rest{0, proposal.counts.target - covered_target, 0, proposal.counts.baseline - covered_baseline};
-    for (const uint32_t i : proposal.members) {
-      if (!covered[i]) ++(runs.is_target[i] ? rest.target_in : rest.baseline_in);
-    }
-    if (2 * rest.target_in < proposal.counts.target_in) continue;
-    if (proposal.counts.baseline > 0 && covered_target > 0) {
-      const double bar = proposal.q <= options.fdr ? options.fdr * (accepted.size() + 1) / tested : 0.05;
-      if (FisherGreater(rest) > bar || KatzLift(rest).ratio < options.least_lift) continue;
-    }
-    if (IsUnion(proposal, proposals)) continue;
-    accepted.push_back(proposal);
-    for (const uint32_t i : proposal.members) {
-      if (covered[i]) continue;
-      covered[i] = 1;
-      ++(runs.is_target[i] ? covered_target : covered_baseline);
-    }
-  }
-  return accepted;
-}
-
-// Counts every run by the region fitted without the run's fold.
-std::vector<Finding> CrossFit(const Matrix& x, const Runs& runs, const Matrix& sample, const RowSet& sample_rows,
-                              const std::vector<Proposal>& proposals, const MineOptions& options) {
+// Counts every run by the region fitted without the run's fold: on the sample, or for rare motifs on all rows.
+std::vector<Finding> CrossFit(const Matrix& x, const Runs& runs, const Discovery& discovery,
+                              const std::vector<Proposal>& proposals, int threads) {
   std::vector<Finding> findings(proposals.size());
-  std::vector<Seeds> seeds(proposals.size());
+  std::vector<Seeds> seeds[2];   // of common and of rare motifs
+  std::vector<size_t> which[2];  // their proposals
   for (size_t r = 0; r < proposals.size(); ++r) {
-    findings[r].region = proposals[r].region;
-    findings[r].q = proposals[r].q;
-    seeds[r].source = proposals[r].region.source;
-    seeds[r].edge = proposals[r].region.edge;
-    for (size_t i = 0, j = 0; i < sample_rows.size() && j < proposals[r].members.size();) {
-      if (sample_rows[i] == proposals[r].members[j])
-        seeds[r].rows.push_back(i), ++i, ++j;
-      else if (sample_rows[i] < proposals[r].members[j])
-        ++i;
-      else
-        ++j;
-    }
+    const Proposal& proposal = proposals[r];
+    findings[r].region = proposal.region;
+    findings[r].q = proposal.q;
+    seeds[proposal.rare].push_back({proposal.rare ? proposal.members : InSample(proposal.members, discovery.rows),
+                                    proposal.region.source, proposal.region.edge});
+    which[proposal.rare].push_back(r);
   }
   for (int fold = 0; fold < kFolds; ++fold) {
-    std::vector<uint8_t> excluded(sample_rows.size());
-    for (size_t i = 0; i < sample_rows.size(); ++i) excluded[i] = runs.fold[sample_rows[i]] == fold;
-    std::vector<Region> regions = FitRegions(sample, seeds, excluded, options.threads);
+    std::vector<Region> regions(proposals.size());
+    for (int rare = 0; rare < 2; ++rare) {
+      if (seeds[rare].empty()) continue;
+      const Matrix& fitted_on = rare ? x : discovery.SampleOf(x);
+      std::vector<uint8_t> excluded(fitted_on.rows);
+      for (size_t i = 0; i < excluded.size(); ++i) excluded[i] = runs.fold[rare ? i : discovery.rows[i]] == fold;
+      std::vector<Region> fitted = FitRegions(fitted_on, seeds[rare], excluded, threads);
+      for (size_t i = 0; i < fitted.size(); ++i) regions[which[rare][i]] = std::move(fitted[i]);
+    }
     for (Region& region : regions) RoundCentre(region);
-    const std::vector<RowSet> inside = MembersOf(x, regions, options.threads);
+    const std::vector<RowSet> inside = MembersOf(x, regions, threads);
     for (size_t r = 0; r < proposals.size(); ++r) {
       findings[r].stability += Jaccard(inside[r], proposals[r].members) / kFolds;
       for (const uint32_t i : inside[r]) {
@@ -202,23 +218,56 @@ double UnrelatedCosine(const Matrix& x, const std::vector<Finding>& findings, ui
   return cosines[at];
 }
 
-// Prevalence, lift and their intervals from the members.
-void Measure(const Matrix& x, const Runs& runs, const Design& design, Finding& finding) {
-  finding.counts = design.Count(finding.members);
-  const Design::DesignEffects deff = design.DesignEffectsOf(finding.members);
+// Counts of the members at hand.
+void MeasureMembers(const Matrix& x, const Runs& runs, const Design& design, Finding& finding) {
+  Measure(design, design.TallyOf(finding.members), finding);
+  finding.mean_cosine = 0;
+  for (const uint32_t i : finding.members) {
+    if (!runs.is_target[i]) continue;
+    finding.mean_cosine += CosineTo(x, i, finding.region.centre) / std::max<uint64_t>(1, finding.counts.target_in);
+  }
+}
+
+}  // namespace
+
+void Measure(const Design& design, const Tallies& inside, Finding& finding) {
+  finding.counts = design.Count(inside);
+  const Design::DesignEffects deff = design.DesignEffectsOf(inside);
   const double k = finding.counts.target_in, n = finding.counts.target;
   finding.prevalence = k / n;
   finding.prevalence_ci = k < 10 && deff.target == 1 ? ClopperPearson(finding.counts.target_in, finding.counts.target)
                                                      : Wilson(k / deff.target, n / deff.target);
   finding.lift.reset();
   if (finding.counts.baseline > 0) finding.lift = KatzLift(finding.counts, deff.target, deff.baseline);
-  finding.mean_cosine = 0;
-  for (const uint32_t i : finding.members) {
-    if (runs.is_target[i]) finding.mean_cosine += CosineTo(x, i, finding.region.centre) / std::max(1.0, k);
-  }
 }
 
-}  // namespace
+std::vector<Finding> Settle(const Design& design, const std::vector<Tallies>& inside, std::vector<Finding> findings,
+                            const MineOptions& options) {
+  const bool tested = design.exchangeable() != Exchangeable::kNothing;
+  std::vector<double> held_out_q(findings.size(), 1);
+  if (tested) held_out_q = design.Adjusted(inside, options.seed + 1, options.threads);
+  std::vector<Finding> settled;
+  for (size_t r = 0; r < findings.size(); ++r) {
+    Finding& finding = findings[r];
+    Measure(design, inside[r], finding);
+    if (finding.counts.target_in == 0) continue;
+    if (!tested) {
+      finding.q.reset();
+      if (finding.prevalence_ci.low < options.least_prevalence_descriptive || finding.stability < kLeastStabilityDescriptive) continue;
+      finding.tier = Tier::kDescriptive;
+    } else {
+      // Held out it shrank to nothing, or it is another region each time.
+      if (finding.lift->ratio < options.least_lift || finding.stability < kLeastStability) continue;
+      const bool matters =
+          finding.prevalence_ci.low >= options.least_prevalence || finding.lift->ci.low >= options.least_lift_of_rare;
+      const bool proven = *finding.q <= options.fdr && held_out_q[r] <= options.fdr && finding.lift->ci.low > 1 && matters;
+      finding.tier = proven ? Tier::kConfirmed : Tier::kCandidate;
+    }
+    settled.push_back(std::move(finding));
+  }
+  SortFindings(settled);
+  return settled;
+}
 
 void SortFindings(std::vector<Finding>& findings) {
   std::stable_sort(findings.begin(), findings.end(), [](const Finding& l, const Finding& r) {
@@ -249,7 +298,7 @@ Finding Combine(const Matrix& x, const Runs& runs, std::vector<Finding> parts) {
     if (part.q && (!whole.q || *part.q > *whole.q)) whole.q = part.q;
   }
   whole.stability /= weight;
-  Measure(x, runs, Design(runs), whole);
+  MeasureMembers(x, runs, Design(runs), whole);
   return whole;
 }
 
@@ -260,61 +309,37 @@ Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options) 
   const bool tested = design.exchangeable() != Exchangeable::kNothing;
   if (design.target_runs() == 0) return mined;
 
-  const RowSet sample_rows = DiscoveryRows(runs, options);
-  const Matrix sample = Gather(x, sample_rows);
-  const CandidateOptions candidate_options{.seed = options.seed, .threads = options.threads};
-  const std::vector<Seeds> seeds = ProposeCandidates(sample, candidate_options);
-  std::vector<Region> regions = FitRegions(sample, seeds, {}, options.threads);
-  std::vector<RowSet> members = MembersOf(x, regions, options.threads);
-  DropDuplicates(regions, members, x.rows, candidate_options.fewest);
-  mined.candidates = regions.size();
-
-  std::vector<double> q(regions.size(), 1);
-  if (tested) q = design.Adjusted(members, options.seed, options.threads);
   RowSet everything(x.rows);
   std::iota(everything.begin(), everything.end(), 0u);
   const double overall = PairCosine(x, everything);
-  std::vector<Proposal> proposals;
-  for (size_t r = 0; r < regions.size(); ++r) {
-    const Counts counts = design.Count(members[r]);
-    if (tested && (q[r] > kCandidateFdr || KatzLift(counts).ratio < options.least_lift)) continue;
-    if (!tested && regions[r].separation < 0.5) continue;
-    const double coherence = (PairCosine(x, members[r]) - overall) / std::max(1e-6, 1 - overall);
-    if (coherence < 0.05) continue;
-    const double evidence = tested ? SignedLogLikelihoodRatio(counts) : static_cast<double>(counts.target_in);
-    const double score = evidence * coherence * (0.25 + 0.75 * regions[r].separation);
-    proposals.push_back({std::move(regions[r]), std::move(members[r]), counts, q[r], score});
-  }
-  const std::vector<Proposal> merged =
-      Merge(std::move(proposals), x.rows, runs, std::max<uint64_t>(1, mined.candidates), options);
-
-  std::vector<Finding> findings = CrossFit(x, runs, sample, sample_rows, merged, options);
-  std::vector<RowSet> counted;
-  for (const Finding& finding : findings) counted.push_back(finding.members);
-  std::vector<double> held_out_q(findings.size(), 1);
-  if (tested) held_out_q = design.Adjusted(counted, options.seed + 1, options.threads);
-  const double unrelated = tested ? 0 : UnrelatedCosine(x, findings, options.seed);
-  for (size_t r = 0; r < findings.size(); ++r) {
-    Finding& finding = findings[r];
-    Measure(x, runs, design, finding);
-    if (finding.counts.target_in == 0) continue;
-    if (!tested) {
-      finding.q.reset();
-      if (finding.prevalence_ci.low < options.least_prevalence_descriptive || finding.stability < 0.75 ||
-          PairCosine(x, finding.members) <= unrelated) {
-        continue;
-      }
-      finding.tier = Tier::kDescriptive;
-    } else {
-      // Held out it shrank to nothing, or it is another region each time.
-      if (finding.lift->ratio < options.least_lift || finding.stability < kLeastStability) continue;
-      const bool proven = *finding.q <= options.fdr && held_out_q[r] <= options.fdr && finding.lift->ci.low > 1 &&
-                          finding.prevalence_ci.low >= options.least_prevalence;
-      finding.tier = proven ? Tier::kConfirmed : Tier::kCandidate;
+  const Discovery discovery = DrawDiscovery(x, runs, options);
+  const CandidateOptions candidate_options{.seed = options.seed, .threads = options.threads};
+  std::vector<Candidate> candidates = CommonCandidates(x, runs, design, discovery, overall, candidate_options);
+  if (discovery.sample.rows > 0) {
+    double recall = 0;
+    for (Candidate& rare : RareCandidates(x, design, discovery, overall, candidate_options, recall)) {
+      candidates.push_back(std::move(rare));
     }
-    mined.findings.push_back(std::move(finding));
+    mined.recall = recall;
   }
-  SortFindings(mined.findings);
+  mined.candidates = candidates.size();
+  const std::vector<Proposal> merged = MergeProposals(
+      Test(x, design, std::move(candidates), options), runs,
+      {options.fdr, options.least_lift, options.most_motifs, std::max<size_t>(1, mined.candidates)});
+
+  std::vector<Finding> findings = CrossFit(x, runs, discovery, merged, options.threads);
+  if (!tested) {
+    const double unrelated = UnrelatedCosine(x, findings, options.seed);
+    findings.erase(std::remove_if(findings.begin(), findings.end(),
+                                  [&](const Finding& finding) { return PairCosine(x, finding.members) <= unrelated; }),
+                   findings.end());
+  }
+  std::vector<Tallies> inside;
+  for (Finding& finding : findings) {
+    MeasureMembers(x, runs, design, finding);
+    inside.push_back(design.TallyOf(finding.members));
+  }
+  mined.findings = Settle(design, inside, std::move(findings), options);
   return mined;
 }
 

@@ -18,11 +18,14 @@ struct MineOptions {
   int threads = 1;
   // False-discovery rate that "confirmed" controls.
   double fdr = 0.05;
-  // Candidates are proposed on at most this many runs, drawn evenly from both sides; counting always covers all.
+  // Candidates are proposed on at most this many runs, drawn evenly from both sides, and rare ones on all that are at hand;
+  // counting always covers all.
   int64_t discovery_runs = 30'000;
   // What a motif must reach beside significance: lift, and the lower end of the prevalence interval.
   double least_lift = 1.5;
   double least_prevalence = 0.001;
+  // Rarer ones matter where the lower end of lift reaches this: few runs, but hardly any elsewhere.
+  double least_lift_of_rare = 3;
   // The latter where there is no baseline.
   double least_prevalence_descriptive = 0.005;
   // At most this many motifs are reported.
@@ -56,11 +59,22 @@ struct Mined {
   // By tier, then prevalence.
   std::vector<Finding> findings;
   uint64_t candidates = 0;
+  // Share of nearest neighbours that the search for rare motifs found; absent where all runs were looked at alike. Below .95 no
+  // rare ones were sought.
+  std::optional<double> recall;
   Exchangeable exchangeable = Exchangeable::kNothing;
 };
 
 // `x`: unit rows, one per run of `runs`. The same input gives the same bits for any number of threads.
 [[nodiscard]] Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options);
+
+// Sets counts, prevalence, lift and their intervals from what is inside.
+void Measure(const Design& design, const Tallies& inside, Finding& finding);
+
+// The last step of mining, also for runs that were counted elsewhere: measures each finding by `inside`, one per finding, tests
+// them again among themselves, drops those that are gone and gives the others their tier. Sorted.
+[[nodiscard]] std::vector<Finding> Settle(const Design& design, const std::vector<Tallies>& inside, std::vector<Finding> findings,
+                                          const MineOptions& options);
 
 // Findings of one tier that are the same thing to their reader (they got the same name) as one: a run is inside if it is
 // inside any. The largest gives the region, the others become looks; counts and intervals are those of the union, q is the

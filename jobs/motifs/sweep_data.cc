@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -22,6 +23,8 @@ namespace {
 
 constexpr absl::Duration kCallTimeout = absl::Seconds(60);
 constexpr absl::Duration kScanTimeout = absl::Hours(6);
+// Beside its vector: what Runs holds of it, its draw, and its neighbours while rare motifs are sought.
+constexpr uint64_t kBytesPerRun = 512;
 
 enum class Side { kNeither, kTarget, kBaseline };
 
@@ -124,56 +127,138 @@ bool AppendUnit(const float* row, int64_t dim, AlignedFloats& out) {
   return true;
 }
 
-absl::Status Scan(v1::StoreService::StubInterface& store, Sorter& sorter, SweepData& data) {
-  grpc::ClientContext context;
-  SetTimeout(context, kScanTimeout);
-  v1::ScanEmbeddingsRequest request;
-  request.set_sweep(data.info.sweep());
-  request.set_embedder(data.embedder.id());
-  const auto stream = store.ScanEmbeddings(&context, request);
-  store::ScanDigest digest;
-  v1::ScanEmbeddingsResponse message;
-  bool complete = false;
-  absl::Status problem;
-  while (problem.ok() && stream->Read(&message)) {
-    if (message.has_trailer()) {
-      complete = digest.Matches(message.trailer());
-      continue;
-    }
-    const v1::EmbeddingBlock& block = message.block();
-    const int64_t dim = block.dim();
-    if (dim == 0 || block.fp16().size() != static_cast<size_t>(block.ordinals_size()) * dim * 2 ||
-        (data.x.dim != 0 && data.x.dim != dim)) {
-      problem = absl::DataLossError("a block of embeddings has the wrong size");
-      break;
-    }
-    data.x.dim = dim;
-    digest.Add(block);
-    const std::vector<float> values = UnpackHalves(block.fp16());
-    for (int i = 0; i < block.ordinals_size() && problem.ok(); ++i) {
-      const absl::StatusOr<Side> side = sorter.Add(block.ordinals(i), data.runs);
-      if (!side.ok()) {
-        problem = side.status();
-      } else if (*side != Side::kNeither && !AppendUnit(values.data() + i * dim, dim, data.x.data)) {
-        problem = absl::DataLossError(absl::StrCat("the embedding of cell ", block.ordinals(i), " has no direction"));
-      }
-    }
-  }
-  if (!problem.ok()) {
-    context.TryCancel();
-    (void)stream->Finish();
-    return problem;
-  }
-  PS_RETURN_IF_ERROR(FromGrpc(stream->Finish()));
-  if (!complete) return absl::DataLossError("the stream of embeddings was cut short or harmed");
-  data.x.rows = data.runs.size();
-  return absl::OkStatus();
+void Append(const Runs& from, size_t i, Runs& to) {
+  to.ordinal.push_back(from.ordinal[i]);
+  to.is_target.push_back(from.is_target[i]);
+  to.prompt.push_back(from.prompt[i]);
+  to.fold.push_back(from.fold[i]);
 }
+
+// Keeps at most `most` rows of a stream: of each side those whose draw is below a bar, which is halved for the larger side
+// whenever there are too many. What is kept depends on the draws alone.
+class Sampler {
+ public:
+  Sampler(uint64_t most, Matrix& x, Runs& runs) : most_(std::max<uint64_t>(2, most)), x_(x), runs_(runs) {}
+
+  void Add(const Matrix& rows, const Runs& runs) {
+    x_.dim = rows.dim;
+    for (size_t i = 0; i < runs.size(); ++i) {
+      const uint64_t draw = Xxh3(absl::StrCat("sample/", runs.ordinal[i]));
+      if (draw > bar_[runs.is_target[i]]) continue;
+      x_.data.insert(x_.data.end(), rows.row(i), rows.row(i) + rows.dim);
+      Append(runs, i, runs_);
+      draws_.push_back(draw);
+      ++kept_[runs.is_target[i]];
+      while (runs_.size() > most_) Halve(kept_[1] >= kept_[0]);
+    }
+    x_.rows = runs_.size();
+  }
+
+ private:
+  void Halve(bool side) {
+    bar_[side] /= 2;
+    size_t to = 0;
+    for (size_t i = 0; i < runs_.size(); ++i) {
+      if (runs_.is_target[i] == side && draws_[i] > bar_[side]) continue;
+      if (to != i) {
+        std::copy_n(x_.data.begin() + i * x_.dim, x_.dim, x_.data.begin() + to * x_.dim);
+        runs_.ordinal[to] = runs_.ordinal[i];
+        runs_.is_target[to] = runs_.is_target[i];
+        runs_.prompt[to] = runs_.prompt[i];
+        runs_.fold[to] = runs_.fold[i];
+        draws_[to] = draws_[i];
+      }
+      ++to;
+    }
+    kept_[side] -= runs_.size() - to;
+    x_.data.resize(to * x_.dim);
+    runs_.ordinal.resize(to);
+    runs_.is_target.resize(to);
+    runs_.prompt.resize(to);
+    runs_.fold.resize(to);
+    draws_.resize(to);
+  }
+
+  const uint64_t most_;
+  Matrix& x_;
+  Runs& runs_;
+  std::vector<uint64_t> draws_;
+  uint64_t kept_[2] = {0, 0};
+  uint64_t bar_[2] = {UINT64_MAX, UINT64_MAX};
+};
 
 }  // namespace
 
-absl::StatusOr<SweepData> LoadSweep(v1::StoreService::StubInterface& store, const RunSelection& selection) {
-  SweepData data;
+class SweepReader::Impl {
+ public:
+  Impl(v1::StoreService::StubInterface& store, Sorter sorter) : store_(store), sorter_(std::move(sorter)) {}
+
+  absl::Status ForEachBlock(const SweepReader& reader, const std::function<absl::Status(const Matrix&, const Runs&)>& visit) {
+    grpc::ClientContext context;
+    SetTimeout(context, kScanTimeout);
+    v1::ScanEmbeddingsRequest request;
+    request.set_sweep(reader.info().sweep());
+    request.set_embedder(reader.embedder().id());
+    const auto stream = store_.ScanEmbeddings(&context, request);
+    store::ScanDigest digest;
+    v1::ScanEmbeddingsResponse message;
+    bool complete = false;
+    absl::Status problem;
+    while (problem.ok() && stream->Read(&message)) {
+      if (message.has_trailer()) {
+        complete = digest.Matches(message.trailer());
+        continue;
+      }
+      digest.Add(message.block());
+      problem = Visit(message.block(), visit);
+    }
+    if (!problem.ok()) {
+      context.TryCancel();
+      (void)stream->Finish();
+      return problem;
+    }
+    PS_RETURN_IF_ERROR(FromGrpc(stream->Finish()));
+    return complete ? absl::OkStatus() : absl::DataLossError("the stream of embeddings was cut short or harmed");
+  }
+
+ private:
+  absl::Status Visit(const v1::EmbeddingBlock& block, const std::function<absl::Status(const Matrix&, const Runs&)>& visit) {
+    const int64_t dim = block.dim();
+    if (dim == 0 || block.fp16().size() != static_cast<size_t>(block.ordinals_size()) * dim * 2 || (dim_ != 0 && dim_ != dim)) {
+      return absl::DataLossError("a block of embeddings has the wrong size");
+    }
+    dim_ = dim;
+    const std::vector<float> values = UnpackHalves(block.fp16());
+    Matrix rows;
+    Runs runs;
+    rows.dim = dim;
+    rows.data.reserve(values.size());
+    for (int i = 0; i < block.ordinals_size(); ++i) {
+      PS_ASSIGN_OR_RETURN(const Side side, sorter_.Add(block.ordinals(i), runs));
+      if (side != Side::kNeither && !AppendUnit(values.data() + i * dim, dim, rows.data)) {
+        return absl::DataLossError(absl::StrCat("the embedding of cell ", block.ordinals(i), " has no direction"));
+      }
+    }
+    rows.rows = runs.size();
+    return rows.rows == 0 ? absl::OkStatus() : visit(rows, runs);
+  }
+
+  v1::StoreService::StubInterface& store_;
+  Sorter sorter_;
+  int64_t dim_ = 0;
+};
+
+SweepReader::SweepReader() = default;
+SweepReader::SweepReader(SweepReader&&) noexcept = default;
+SweepReader& SweepReader::operator=(SweepReader&&) noexcept = default;
+SweepReader::~SweepReader() = default;
+
+absl::Status SweepReader::ForEachBlock(const std::function<absl::Status(const Matrix&, const Runs&)>& visit) {
+  return impl_->ForEachBlock(*this, visit);
+}
+
+absl::StatusOr<SweepReader> SweepReader::Open(v1::StoreService::StubInterface& store, const RunSelection& selection) {
+  SweepReader reader;
   {
     grpc::ClientContext context;
     SetTimeout(context, kCallTimeout);
@@ -182,9 +267,9 @@ absl::StatusOr<SweepData> LoadSweep(v1::StoreService::StubInterface& store, cons
     request.set_name(selection.sweep);
     v1::GetSweepResponse response;
     PS_RETURN_IF_ERROR(FromGrpc(store.GetSweep(&context, request, &response)));
-    data.info = response.info();
+    reader.info_ = response.info();
   }
-  const v1::SweepManifest& manifest = data.info.manifest();
+  const v1::SweepManifest& manifest = reader.info_.manifest();
   std::vector<std::string> embedders;
   for (const v1::ModelRef& embedder : manifest.embedders()) embedders.push_back(embedder.id());
   if (embedders.empty()) return absl::InvalidArgumentError("the sweep has no embedder, so there is nothing to mine");
@@ -193,13 +278,13 @@ absl::StatusOr<SweepData> LoadSweep(v1::StoreService::StubInterface& store, cons
   if (at == embedders.end()) {
     return absl::NotFoundError(absl::StrCat("the sweep has no embedder ", sweep::Quoted(wanted), sweep::Hint(wanted, embedders)));
   }
-  data.embedder = manifest.embedders(at - embedders.begin());
+  reader.embedder_ = manifest.embedders(at - embedders.begin());
 
   PS_ASSIGN_OR_RETURN(sweep::Plan plan, sweep::Plan::FromManifest(manifest));
   std::vector<std::string> axes = sweep::AxisNames(manifest);
   Columns columns;
   if (!manifest.imported_from().empty()) {
-    PS_ASSIGN_OR_RETURN(columns, LoadImportedColumns(store, data.info.sweep()));
+    PS_ASSIGN_OR_RETURN(columns, LoadImportedColumns(store, reader.info_.sweep()));
     std::set<std::string> names(axes.begin(), axes.end());
     for (const auto& [ordinal, settings] : columns) {
       for (const v1::Setting& column : settings) names.insert(column.name());
@@ -210,15 +295,59 @@ absl::StatusOr<SweepData> LoadSweep(v1::StoreService::StubInterface& store, cons
   const std::string standard = AsksBlank(manifest, columns) ? "prompt=" : "";
   PS_ASSIGN_OR_RETURN(sweep::CellFilter target, sweep::ParseFilters(by_default ? standard : selection.target, axes));
   PS_ASSIGN_OR_RETURN(sweep::CellFilter baseline, sweep::ParseFilters(selection.baseline, axes));
-  data.target = InWords(target);
-  data.baseline = InWords(baseline);
-  Sorter sorter(std::move(plan), std::move(target), std::move(baseline), std::move(columns));
-  PS_RETURN_IF_ERROR(Scan(store, sorter, data));
+  reader.target_ = InWords(target);
+  reader.baseline_ = InWords(baseline);
+  reader.by_default_ = by_default;
+  reader.impl_ = std::make_unique<Impl>(store, Sorter(std::move(plan), std::move(target), std::move(baseline), std::move(columns)));
+  return reader;
+}
+
+absl::StatusOr<SweepData> LoadSweep(SweepReader& reader, uint64_t memory) {
+  SweepData data;
+  std::optional<Sampler> sampler;
+  PS_RETURN_IF_ERROR(reader.ForEachBlock([&](const Matrix& rows, const Runs& runs) {
+    if (!sampler) {
+      const uint64_t most = memory / (static_cast<uint64_t>(rows.dim) * sizeof(float) + kBytesPerRun);
+      // At once, lest the array be held twice while it grows; pages that are never written cost nothing.
+      data.x.data.reserve(std::min(most + 1, reader.info().counts().done()) * rows.dim);
+      sampler.emplace(most, data.x, data.runs);
+    }
+    sampler->Add(rows, runs);
+    data.stored += runs.size();
+    return absl::OkStatus();
+  }));
+  data.x.rows = data.runs.size();
   if (std::find(data.runs.is_target.begin(), data.runs.is_target.end(), 1) == data.runs.is_target.end()) {
-    return absl::InvalidArgumentError(by_default ? "no blank run is stored yet: say with --target which runs to look at"
-                                                 : "no stored run matches --target");
+    return absl::InvalidArgumentError(reader.by_default() ? "no blank run is stored yet: say with --target which runs to look at"
+                                                          : "no stored run matches --target");
   }
   return data;
+}
+
+absl::StatusOr<FrozenCounts> CountFrozen(SweepReader& reader, std::vector<Frozen> motifs, int threads) {
+  FrozenCounts counts;
+  std::map<uint32_t, Tally> totals;
+  std::vector<std::map<uint32_t, Tally>> inside(motifs.size());
+  const auto add = [](std::map<uint32_t, Tally>& tallies, const Runs& runs, size_t i) {
+    Tally& tally = tallies[runs.prompt[i]];
+    tally.prompt = runs.prompt[i];
+    ++(runs.is_target[i] ? tally.target_in : tally.baseline_in);
+  };
+  std::optional<Judge> judge;
+  PS_RETURN_IF_ERROR(reader.ForEachBlock([&](const Matrix& rows, const Runs& runs) {
+    if (!judge) judge.emplace(std::move(motifs), rows.dim);
+    for (size_t i = 0; i < runs.size(); ++i) add(totals, runs, i);
+    for (const auto& [row, motif] : judge->Inside(rows, runs.fold, threads)) add(inside[motif], runs, row);
+    return absl::OkStatus();
+  }));
+  const auto in_order = [](const std::map<uint32_t, Tally>& tallies) {
+    Tallies list;
+    for (const auto& [prompt, tally] : tallies) list.push_back(tally);
+    return list;
+  };
+  counts.totals = in_order(totals);
+  for (const auto& tallies : inside) counts.inside.push_back(in_order(tallies));
+  return counts;
 }
 
 absl::StatusOr<Vocabulary> LoadVocabulary(v1::StoreService::StubInterface& store, const std::string& embedder_digest) {

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "jobs/motifs/frozen.h"
 #include "jobs/motifs/inference.h"
 #include "jobs/motifs/matrix.h"
 #include "promptsweep/v1/motifs.pb.h"
@@ -23,20 +26,58 @@ struct RunSelection {
   std::string embedder;
 };
 
-struct SweepData {
-  v1::SweepInfo info;
-  v1::ModelRef embedder;
-  std::vector<v1::AxisFilter> target, baseline;
-  // Stored runs of either side, by ordinal; unit rows.
-  Matrix x;
-  Runs runs;
+// The stored runs of a sweep that are on one of two sides. Not thread-safe.
+class SweepReader {
+ public:
+  // The sides are decided by Plan::CellAt; a filter may also name a further column of an imported sweep. Where no target is named it
+  // is the blank runs, or in a sweep that asks no blank prompt all runs but those of the baseline. INVALID_ARGUMENT: a bad filter.
+  // NOT_FOUND: no such sweep or embedder. `store` must outlive the reader.
+  [[nodiscard]] static absl::StatusOr<SweepReader> Open(v1::StoreService::StubInterface& store, const RunSelection& selection);
+  SweepReader(SweepReader&&) noexcept;
+  SweepReader& operator=(SweepReader&&) noexcept;
+  ~SweepReader();
+
+  // Reads what is stored now, by ordinal, unit rows and their runs, some thousand at a time; a prompt has the same number each time.
+  // The visitor's first error ends it. INVALID_ARGUMENT: a run on both sides. DATA_LOSS: a stream that was cut short or harmed.
+  [[nodiscard]] absl::Status ForEachBlock(const std::function<absl::Status(const Matrix& rows, const Runs& runs)>& visit);
+
+  const v1::SweepInfo& info() const { return info_; }
+  const v1::ModelRef& embedder() const { return embedder_; }
+  const std::vector<v1::AxisFilter>& target() const { return target_; }
+  const std::vector<v1::AxisFilter>& baseline() const { return baseline_; }
+  // True where the target was not named.
+  bool by_default() const { return by_default_; }
+
+ private:
+  SweepReader();
+  class Impl;
+  v1::SweepInfo info_;
+  v1::ModelRef embedder_;
+  std::vector<v1::AxisFilter> target_, baseline_;
+  bool by_default_ = false;
+  std::unique_ptr<Impl> impl_;
 };
 
-// The sides are decided by Plan::CellAt; a filter may also name a further column of an imported sweep. Where no target is named
-// it is the blank runs, or in a sweep that asks no blank prompt all runs but those of the baseline. INVALID_ARGUMENT: a bad
-// filter, no stored run on the target side, or a run on both sides. NOT_FOUND: no such sweep or embedder. DATA_LOSS: a stream
-// that was cut short or harmed.
-[[nodiscard]] absl::StatusOr<SweepData> LoadSweep(v1::StoreService::StubInterface& store, const RunSelection& selection);
+struct SweepData {
+  // Runs of either side, by ordinal; unit rows. All that are stored, or a sample.
+  Matrix x;
+  Runs runs;
+  // How many are stored.
+  uint64_t stored = 0;
+  bool sampled() const { return stored > runs.size(); }
+};
+
+// Loads the runs, or, where they would take more than `memory` bytes, as many as fit: a sample drawn by the ordinals' hashes,
+// both sides alike where both are large. INVALID_ARGUMENT: no stored run on the target side; otherwise as ForEachBlock.
+[[nodiscard]] absl::StatusOr<SweepData> LoadSweep(SweepReader& reader, uint64_t memory);
+
+struct FrozenCounts {
+  Tallies totals;               // of all runs stored
+  std::vector<Tallies> inside;  // per motif
+};
+
+// Counts frozen motifs in every stored run, holding one block at a time. Statuses of ForEachBlock.
+[[nodiscard]] absl::StatusOr<FrozenCounts> CountFrozen(SweepReader& reader, std::vector<Frozen> motifs, int threads);
 
 // An embedder's label vocabulary with unit rows; no labels where the store has none.
 struct Vocabulary {
