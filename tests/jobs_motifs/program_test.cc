@@ -223,6 +223,23 @@ TEST_F(Program, PrintsTheSameBytesForAnyNumberOfThreads) {
   EXPECT_EQ(one, Run("--sweep 3 --threads 3").out);
 }
 
+TEST_F(Program, WhatDoesNotFitMemoryIsSampledAndCountedWhole) {
+  const nlohmann::json whole = nlohmann::json::parse(Run("--sweep fake").out);
+  const Ended ended = Run("--sweep fake --memory 300K");
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const nlohmann::json json = nlohmann::json::parse(ended.out);
+  EXPECT_EQ(json["target_runs"], 600);
+  EXPECT_EQ(json["baseline_runs"], 600);
+  EXPECT_NE(json["notes"].dump().find("counted in all"), std::string::npos) << json["notes"];
+  EXPECT_EQ(whole["notes"].dump().find("counted in all"), std::string::npos);
+  const nlohmann::json& motif = json["motifs"][0];
+  EXPECT_EQ(motif["tier"], "confirmed");
+  // The regions were fitted to fewer runs; the count is of all of them.
+  EXPECT_NEAR(motif["members"].get<double>(), whole["motifs"][0]["members"].get<double>(), 6);
+  EXPECT_EQ(Run("--sweep fake --memory 300K --threads 3").out, ended.out);
+  EXPECT_EQ(Run("--sweep fake --memory 12X").code, 2);
+}
+
 TEST_F(Program, SidesFollowTheFilters) {
   // Blank runs against blank runs: disjoint seed ranges of one prompt, so nothing may be confirmed.
   const Ended ended = Run("--sweep fake --target 'prompt=,seed=0..299' --baseline 'prompt=,seed=300..599'");
