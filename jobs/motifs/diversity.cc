@@ -100,7 +100,8 @@ std::vector<double> SymmetricEigenvalues(std::vector<double> a, int64_t n) {
   double largest = 0;
   for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::abs(d[i]) + std::abs(e[i]));
   const auto negligible = [&](int64_t m) {
-    return std::abs(e[m]) <= std::numeric_limits<double>::epsilon() * std::max(std::abs(d[m]) + std::abs(d[m + 1]), 1e-6 * largest);
+    return std::abs(e[m]) <=
+           std::numeric_limits<double>::epsilon() * std::max(std::abs(d[m]) + std::abs(d[m + 1]), 1e-6 * largest);
   };
   for (int64_t l = 0; l < n; ++l) {
     for (int round = 0;; ++round) {

@@ -16,7 +16,8 @@ struct Diversity {
   double vendi = 1;
   // Renyi kernel entropy of order 2 (Jalali, Li and Farnia 2023): 1 over the sum of the squared eigenvalues. Needs fewer runs.
   double rke = 1;
-  // 95 % intervals by a jackknife over the runs' folds, on the log scale; equal to the value where fewer than two folds have runs.
+  // 95 % intervals by a jackknife over the runs' folds, on the log scale; equal to the value where fewer than two folds have
+  // runs.
   Interval vendi_ci{1, 1}, rke_ci{1, 1};
 };
 
@@ -25,8 +26,8 @@ class SecondMoments {
  public:
   explicit SecondMoments(int64_t dim);
 
-  // Adds unit rows; `folds` 0..kFolds-1, one a row. Where `rows` is given only those count. The bits depend on the order of rows and
-  // their division into calls alone.
+  // Adds unit rows; `folds` 0..kFolds-1, one a row. Where `rows` is given only those count. The bits depend on the order of rows
+  // and their division into calls alone.
   void Add(const Matrix& x, const std::vector<uint8_t>& folds, const RowSet* rows, int threads);
 
   uint64_t runs() const;

@@ -121,7 +121,8 @@ Novelty MeasureNovelty(const Matrix& x, const RowSet& rows, double tau, uint64_t
   novelty.rate = f1 / n;
   const double reach = kZ95 * std::sqrt(f1 * (1 - f1 / n) + static_cast<double>(with_one)) / n;
   const Interval exact = ClopperPearson(novelty.unlike, take);
-  novelty.ci = {std::max(0.0, std::min(exact.low, novelty.rate - reach)), std::min(1.0, std::max(exact.high, novelty.rate + reach))};
+  novelty.ci = {std::max(0.0, std::min(exact.low, novelty.rate - reach)),
+                std::min(1.0, std::max(exact.high, novelty.rate + reach))};
 
   const std::vector<uint64_t> kinds = CountKinds(drawn, farthest, threads);
   std::vector<uint64_t> of_size(*std::max_element(kinds.begin(), kinds.end()), 0);

@@ -10,8 +10,9 @@ namespace promptsweep::motifs {
 
 inline constexpr double kMostRuns = 1e12;
 
-// Fewest runs a candidate region must hold (CandidateOptions::fewest): a motif with fewer is not found.
-inline constexpr uint64_t kFewestMembers = 8;
+// Target runs with which a motif whose members are alike (mean cosine .9, .5 elsewhere) is found and confirmed against as many
+// baseline runs in at least 95 of 100 sets (runs_needed_test.cc).
+inline constexpr uint64_t kMembersToFind = 20;
 
 // Least n at which Wilson's 95 % interval of a share seen as p is at most twice `halfwidth` wide: about 61.5 (1 - p) / p for
 // +-25 % of p. For one look at a number of runs fixed beforehand, multiplied by the design effect. 0 < p < 1.

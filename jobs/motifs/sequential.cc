@@ -25,10 +25,8 @@ Interval ConfidenceSequence(double k, double n, double error) {
   k = std::clamp(k, 0.0, n);
   const double constant = LogBeta(k + 0.5, n - k + 0.5) - std::log(M_PI) + std::log(error);
   // Above 0 outside the interval; convex in p with its least value, below 0, at k / n.
-  const auto excess = [&](double t) {
-    return constant - (k > 0 ? k * LogShare(t) : 0) - (k < n ? (n - k) * LogShare(-t) : 0);
-  };
-  const double middle = k <= 0 ? -std::numeric_limits<double>::infinity()
+  const auto excess = [&](double t) { return constant - (k > 0 ? k * LogShare(t) : 0) - (k < n ? (n - k) * LogShare(-t) : 0); };
+  const double middle = k <= 0   ? -std::numeric_limits<double>::infinity()
                         : k >= n ? std::numeric_limits<double>::infinity()
                                  : std::log(k / (n - k));
   // Searches from `inside` towards -inf or +inf on the scale of log odds; farther than `kFarthest` is 0 or 1.
@@ -65,8 +63,7 @@ Interval PromptSequence(const std::vector<double>& in, const std::vector<double>
 Interval LiftSequence(const Counts& c, double error) {
   const Interval target = ConfidenceSequence(static_cast<double>(c.target_in), static_cast<double>(c.target), error / 2);
   const Interval baseline = ConfidenceSequence(static_cast<double>(c.baseline_in), static_cast<double>(c.baseline), error / 2);
-  return {target.low / baseline.high,
-          baseline.low > 0 ? target.high / baseline.low : std::numeric_limits<double>::infinity()};
+  return {target.low / baseline.high, baseline.low > 0 ? target.high / baseline.low : std::numeric_limits<double>::infinity()};
 }
 
 double LookShare(uint32_t look) { return look == 0 ? 0 : 1.0 / (static_cast<double>(look) * (look + 1.0)); }

@@ -3,9 +3,9 @@
 // What is guaranteed. With X_1, X_2, ... runs that show a region or not, k of the first n inside and p the share:
 //   E_n(p) = integral over q of Beta(q; 1/2, 1/2) (q/p)^k ((1-q)/(1-p))^(n-k)
 //          = B(k + 1/2, n - k + 1/2) / (B(1/2, 1/2) p^k (1-p)^(n-k))
-// is a nonnegative martingale that starts at 1, so by Ville's inequality it ever reaches 1/error with probability at most `error`;
-// {p : E_n(p) < 1/error} holds p at all n at once with probability at least 1 - error (Robbins 1970; Howard, Ramdas, McAuliffe,
-// Sekhon, Ann. Statist. 2021). This is so
+// is a nonnegative martingale that starts at 1, so by Ville's inequality it ever reaches 1/error with probability at most
+// `error`; {p : E_n(p) < 1/error} holds p at all n at once with probability at least 1 - error (Robbins 1970; Howard, Ramdas,
+// McAuliffe, Sekhon, Ann. Statist. 2021). This is so
 //   - for runs that are independent with one share p (one prompt, fresh seeds), at any n;
 //   - for several fixed prompts with shares p_g of their own, p being their mean in the proportions asked, at every n where the
 //     proportions are met: the factor of one round has the expectation prod(1 + a (p_g - p)) <= 1 by the inequality of arithmetic
@@ -13,8 +13,8 @@
 //   - for independent values in [0, 1] of one mean in place of runs, k being their sum: the factor is convex in the value. So it
 //     holds for prompts drawn at random, one value (the prompt's own share) each, whatever the correlation within a prompt.
 // What is not guaranteed: k and n divided by an estimated design effect. That is right only asymptotically and for one look, so
-// nothing here does it. Nor is the interval valid for a region chosen by the same runs that are counted: a region is frozen first,
-// and counted on runs that came after. Runs of different prompts that share a seed are taken to be independent.
+// nothing here does it. Nor is the interval valid for a region chosen by the same runs that are counted: a region is frozen
+// first, and counted on runs that came after. Runs of different prompts that share a seed are taken to be independent.
 #pragma once
 
 #include <cstdint>

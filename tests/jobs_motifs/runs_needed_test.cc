@@ -19,7 +19,8 @@ namespace {
 
 double Binomial(uint64_t k, uint64_t n, double p) {
   if (p <= 0) return k == 0;
-  return std::exp(std::lgamma(n + 1.0) - std::lgamma(k + 1.0) - std::lgamma(n - k + 1.0) + k * std::log(p) + (n - k) * std::log1p(-p));
+  return std::exp(std::lgamma(n + 1.0) - std::lgamma(k + 1.0) - std::lgamma(n - k + 1.0) + k * std::log(p) +
+                  (n - k) * std::log1p(-p));
 }
 
 TEST(RunsNeeded, ToSeeMembersEqualsExactSearch) {
@@ -105,9 +106,8 @@ TEST(RunsNeeded, ToTellApartGivesThePowerAsked) {
 }
 
 TEST(RunsNeeded, SetsOfTheForetoldSizeShowTheMotif) {
-  // 20 members are enough to be found, told from the background, and confirmed.
   constexpr double kShare = .06;
-  const uint64_t runs = RunsToSee(kShare, 20);
+  const uint64_t runs = RunsToSee(kShare, kMembersToFind);
   int found = 0;
   constexpr int kSets = 20;
   for (int set = 0; set < kSets; ++set) {

@@ -15,7 +15,8 @@ namespace promptsweep::motifs {
 namespace {
 
 double Binomial(uint64_t k, uint64_t n, double p) {
-  return std::exp(std::lgamma(n + 1.0) - std::lgamma(k + 1.0) - std::lgamma(n - k + 1.0) + k * std::log(p) + (n - k) * std::log1p(-p));
+  return std::exp(std::lgamma(n + 1.0) - std::lgamma(k + 1.0) - std::lgamma(n - k + 1.0) + k * std::log(p) +
+                  (n - k) * std::log1p(-p));
 }
 
 Interval Jeffreys(uint64_t k, uint64_t n) {
@@ -63,7 +64,8 @@ TEST(Sequential, CoverageAtOneLookIsTheTables) {
   // Brown, Cai and DasGupta (2001) show the oscillation; the numbers are sums over all outcomes.
   for (const Row& row : {Row{200, .005, .922, .981, .981}, Row{1000, .005, .963, .980, .931}, Row{1000, .02, .946, .958, .958},
                          Row{1000, .15, .955, .955, .950}}) {
-    EXPECT_NEAR(Coverage(row.n, row.p, [](uint64_t k, uint64_t n) { return Wilson(k, n); }), row.wilson, .01) << row.n << " " << row.p;
+    EXPECT_NEAR(Coverage(row.n, row.p, [](uint64_t k, uint64_t n) { return Wilson(k, n); }), row.wilson, .01)
+        << row.n << " " << row.p;
     EXPECT_NEAR(Coverage(row.n, row.p, [](uint64_t k, uint64_t n) { return ClopperPearson(k, n); }), row.exact, .01)
         << row.n << " " << row.p;
     EXPECT_NEAR(Coverage(row.n, row.p, Jeffreys), row.jeffreys, .01) << row.n << " " << row.p;
