@@ -13,6 +13,7 @@
 #include "absl/strings/str_replace.h"
 #include "base/hash.h"
 #include "cli/headline.h"
+#include "cli/outlook.h"
 #include "cli/report/motif_sections.h"
 #include "cli/report_resources.h"
 #include "cli/text.h"
@@ -198,7 +199,7 @@ std::string RenderReport(const ReportInput& input) {
                "pictures</button></div>"
              : ""},
        {"summary", Bind(SummaryTable(input.motifs))},
-       {"motifs", MotifCards(input, veil)},
+       {"motifs", absl::StrCat(MotifCards(input, veil), Bind(OutlookSection(input.motifs)))},
        {"baseline", ComparisonSheet(input, veil)},
        {"limits", Limits(input)},
        {"provenance", Provenance(input)},

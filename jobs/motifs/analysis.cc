@@ -11,6 +11,7 @@
 #include "base/rpc.h"
 #include "base/status.h"
 #include "jobs/motifs/explain.h"
+#include "jobs/motifs/outlook.h"
 
 namespace promptsweep::motifs {
 namespace {
@@ -156,6 +157,7 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   for (const Finding& finding : findings) {
     *report.add_motifs() = ToProto(finding, data, vocabulary, report.motifs_size() + 1);
   }
+  AddOutlook(data, findings, options.mine, report);
 
   if (reader.target().empty() && design.baseline_runs() == 0) {
     report.add_notes(
@@ -174,13 +176,15 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
     report.add_notes("the baseline has fewer runs than the target: rare motifs may be missed");
   }
   if (data.sampled()) {
-    report.add_notes(absl::StrCat("motifs were sought in ", data.runs.size(), " of the ", design.target_runs() + design.baseline_runs(),
+    report.add_notes(absl::StrCat("motifs were sought in ", data.runs.size(), " of the ",
+                                  design.target_runs() + design.baseline_runs(),
                                   " runs, as many as --memory holds, and counted in all"));
   }
   if (mined.recall && *mined.recall < 0.95) {
-    report.add_notes(absl::StrFormat("motifs with fewer than about %d runs in %d were not sought: the search for near neighbours "
-                                     "found only %.0f %% of them",
-                                     kFewestFound, options.mine.discovery_runs, 100 * *mined.recall));
+    report.add_notes(
+        absl::StrFormat("motifs with fewer than about %d runs in %d were not sought: the search for near neighbours "
+                        "found only %.0f %% of them",
+                        kFewestFound, options.mine.discovery_runs, 100 * *mined.recall));
   }
   if (vocabulary.labels.empty())
     report.add_notes("the store holds no label vocabulary for this embedder, so motifs have no names");

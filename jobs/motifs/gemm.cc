@@ -16,8 +16,10 @@
 #include "absl/strings/str_cat.h"
 
 namespace promptsweep::motifs {
+namespace {
 
-void GemmNT(const float* a, int64_t m, const float* b, int64_t n, int64_t d, float* out) {
+template <typename T>
+void Multiply(const T* a, int64_t m, const T* b, int64_t n, int64_t d, T* out, at::ScalarType type) {
   if (m == 0 || n == 0) return;
   // OpenMP's thread count is a property of the calling thread, so each one that multiplies sets it.
   static thread_local const bool single = [] {
@@ -26,10 +28,20 @@ void GemmNT(const float* a, int64_t m, const float* b, int64_t n, int64_t d, flo
   }();
   (void)single;
   c10::InferenceMode guard;
-  const at::Tensor ta = at::from_blob(const_cast<float*>(a), {m, d}, at::kFloat);
-  const at::Tensor tb = at::from_blob(const_cast<float*>(b), {n, d}, at::kFloat);
-  at::Tensor tout = at::from_blob(out, {m, n}, at::kFloat);
+  const at::Tensor ta = at::from_blob(const_cast<T*>(a), {m, d}, type);
+  const at::Tensor tb = at::from_blob(const_cast<T*>(b), {n, d}, type);
+  at::Tensor tout = at::from_blob(out, {m, n}, type);
   at::mm_out(tout, ta, tb.t());
+}
+
+}  // namespace
+
+void GemmNT(const float* a, int64_t m, const float* b, int64_t n, int64_t d, float* out) {
+  Multiply(a, m, b, n, d, out, at::kFloat);
+}
+
+void GemmNT(const double* a, int64_t m, const double* b, int64_t n, int64_t d, double* out) {
+  Multiply(a, m, b, n, d, out, at::kDouble);
 }
 
 absl::Status CheckGemm() {

@@ -11,6 +11,8 @@ namespace promptsweep::motifs {
 // out (m x n) = a (m x d) times the transpose of b (n x d), all row-major float32. Runs on the calling thread alone.
 // Thread-safe. For equal shapes and contents the result has equal bits.
 void GemmNT(const float* a, int64_t m, const float* b, int64_t n, int64_t d, float* out);
+// The same of doubles.
+void GemmNT(const double* a, int64_t m, const double* b, int64_t n, int64_t d, double* out);
 
 // FAILED_PRECONDITION where the linked BLAS multiplies wrongly on this machine (some builds do on new processors).
 [[nodiscard]] absl::Status CheckGemm();

@@ -21,6 +21,7 @@ struct AlignedAllocator {
 };
 
 using AlignedFloats = std::vector<float, AlignedAllocator<float>>;
+using AlignedDoubles = std::vector<double, AlignedAllocator<double>>;
 
 // Row-major, `rows` x `dim`.
 struct Matrix {

@@ -217,6 +217,31 @@ TEST_F(Program, FindsNamesPrintsAndStoresThePlantedMotif) {
   EXPECT_EQ(store_.stored.motifs(0).centre().size(), 64u);
 }
 
+TEST_F(Program, SaysWhatMoreRunsWouldTell) {
+  const nlohmann::json json = nlohmann::json::parse(Run("--sweep fake").out);
+  const nlohmann::json& motif = json["motifs"][0];
+  const nlohmann::json& sequence = motif["sequence"];
+  EXPECT_LT(sequence["low"].get<double>(), motif["ci_low"].get<double>());
+  EXPECT_GT(sequence["high"].get<double>(), motif["ci_high"].get<double>());
+  EXPECT_DOUBLE_EQ(sequence["error"].get<double>(), 0.05 / json["motifs"].size());
+  EXPECT_GT(sequence["lift_low"].get<double>(), 1);
+  const nlohmann::json& needed = motif["runs_needed"];
+  const double p = motif["prevalence"].get<double>();
+  EXPECT_NEAR(needed["to_one_point"].get<double>(), 38416 * p * (1 - p), 20);
+  EXPECT_NEAR(needed["to_quarter"].get<double>(), 61.5 * (1 - p) / p, 15);
+  EXPECT_GT(needed["to_quarter_anytime"].get<double>(), needed["to_quarter"].get<double>());
+  EXPECT_NEAR(needed["to_find"].get<double>(), 27.9 / p, 10);
+  EXPECT_LT(needed["to_decide"].get<double>(), 600);
+  EXPECT_NEAR(json["unseen_below"].get<double>(), 27.9 / 600, .002);
+  const nlohmann::json& novelty = json["novelty"];
+  EXPECT_EQ(novelty["runs"], 600);
+  EXPECT_LE(novelty["low"].get<double>(), novelty["rate"].get<double>());
+  EXPECT_GE(novelty["kinds_at_least"].get<double>(), novelty["kinds"].get<double>());
+  EXPECT_LT(json["target_diversity"]["vendi"].get<double>(), json["baseline_diversity"]["vendi"].get<double>());
+  EXPECT_EQ(json["baseline_diversity"]["runs"], 600);
+  EXPECT_DOUBLE_EQ(store_.stored.target_diversity().rke(), json["target_diversity"]["rke"].get<double>());
+}
+
 TEST_F(Program, PrintsTheSameBytesForAnyNumberOfThreads) {
   const std::string one = Run("--sweep 3 --threads 1").out;
   EXPECT_FALSE(one.empty());
