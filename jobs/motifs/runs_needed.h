@@ -1,0 +1,40 @@
+// How many runs it takes: to know a share so well, to see a motif at all, to tell two shares apart. Pure functions; a number of
+// runs that is beyond kMostRuns, or can never be enough, is 0.
+#pragma once
+
+#include <cstdint>
+
+#include "jobs/motifs/stats.h"
+
+namespace promptsweep::motifs {
+
+inline constexpr double kMostRuns = 1e12;
+
+// Fewest runs a candidate region must hold (CandidateOptions::fewest): a motif with fewer is not found.
+inline constexpr uint64_t kFewestMembers = 8;
+
+// Least n at which Wilson's 95 % interval around the share p reaches no farther than `halfwidth` on either side. For one look at a
+// number of runs fixed beforehand, multiplied by the design effect. 0 < p < 1.
+[[nodiscard]] uint64_t RunsToHalfwidth(double p, double halfwidth, double design_effect = 1);
+
+// The same of ConfidenceSequence, for stopping as soon as it is reached.
+[[nodiscard]] uint64_t RunsToHalfwidthAnytime(double p, double halfwidth, double error = 0.05);
+
+// Least n at which ConfidenceSequence around the share p lies on one side of `bar`.
+[[nodiscard]] uint64_t RunsToDecideAnytime(double p, double bar, double error = 0.05);
+
+// Least n with P(at least `members` of n) >= chance at the share p. By the beta integral: about half the `chance` quantile of
+// chi-square with 2 members degrees of freedom over p (3.0/p for 1, 15.7/p for 10, 27.9/p for 20), less where p is large.
+[[nodiscard]] uint64_t RunsToSee(double p, uint64_t members, double chance = 0.95);
+
+// Largest share of a motif that may have had fewer than `members` of n runs with a probability above 1 - chance: a more frequent
+// one would have shown `members` times. 1 for n < members.
+[[nodiscard]] double UnseenBelow(uint64_t n, uint64_t members, double chance = 0.95);
+
+// Least number of target runs, with `ratio` times as many baseline runs, at which Fisher's one-sided test at `level` tells the
+// share `target` from the smaller `baseline` with probability `power` (Casagrande, Pike and Smith 1978; unequal numbers after
+// Fleiss, Tytun and Ury 1980). The design effects multiply the variance of their side. 0 where target <= baseline.
+[[nodiscard]] uint64_t RunsToTellApart(double target, double baseline, double ratio = 1, double level = 0.05, double power = 0.95,
+                                       double target_deff = 1, double baseline_deff = 1);
+
+}  // namespace promptsweep::motifs

@@ -1,0 +1,84 @@
+#include "jobs/motifs/sequential.h"
+
+#include <algorithm>
+#include <boost/math/distributions/normal.hpp>
+#include <boost/math/special_functions/beta.hpp>
+#include <cmath>
+#include <limits>
+
+namespace promptsweep::motifs {
+namespace {
+
+double LogBeta(double a, double b) { return std::lgamma(a) + std::lgamma(b) - std::lgamma(a + b); }
+
+// log p and log (1 - p) of p = 1 / (1 + exp(-t)), exact at both ends.
+double LogShare(double t) { return t > 0 ? -std::log1p(std::exp(-t)) : t - std::log1p(std::exp(t)); }
+
+}  // namespace
+
+double LogBetaMixture(double k, double n, double p, double a, double b) {
+  return LogBeta(k + a, n - k + b) - LogBeta(a, b) - (k > 0 ? k * std::log(p) : 0) - (k < n ? (n - k) * std::log1p(-p) : 0);
+}
+
+Interval ConfidenceSequence(double k, double n, double error) {
+  if (!(n > 0)) return {0, 1};
+  k = std::clamp(k, 0.0, n);
+  const double constant = LogBeta(k + 0.5, n - k + 0.5) - std::log(M_PI) + std::log(error);
+  // Above 0 outside the interval; convex in p with its least value, below 0, at k / n.
+  const auto excess = [&](double t) {
+    return constant - (k > 0 ? k * LogShare(t) : 0) - (k < n ? (n - k) * LogShare(-t) : 0);
+  };
+  const double middle = k <= 0 ? -std::numeric_limits<double>::infinity()
+                        : k >= n ? std::numeric_limits<double>::infinity()
+                                 : std::log(k / (n - k));
+  // Searches from `inside` towards -inf or +inf on the scale of log odds; farther than `kFarthest` is 0 or 1.
+  constexpr double kFarthest = 700;
+  const auto end = [&](double inside, double direction) {
+    double step = 1e-6, outside = inside + direction * step;
+    while (excess(outside) <= 0) {
+      if (std::abs(outside) > kFarthest) return direction * std::numeric_limits<double>::infinity();
+      inside = outside;
+      outside += direction * (step *= 2);
+    }
+    for (int round = 0; round < 80; ++round) {
+      const double half = 0.5 * (inside + outside);
+      (excess(half) <= 0 ? inside : outside) = half;
+    }
+    return outside;
+  };
+  // With none or all inside the one end is in closed form.
+  if (k <= 0) return {0, -std::expm1(constant / n)};
+  if (k >= n) return {std::exp(constant / n), 1};
+  return {std::exp(LogShare(end(middle, -1))), std::exp(LogShare(end(middle, 1)))};
+}
+
+Interval PromptSequence(const std::vector<double>& in, const std::vector<double>& of, double error) {
+  double sum = 0, prompts = 0;
+  for (size_t g = 0; g < in.size(); ++g) {
+    if (!(of[g] > 0)) continue;
+    sum += in[g] / of[g];
+    ++prompts;
+  }
+  return ConfidenceSequence(sum, prompts, error);
+}
+
+Interval LiftSequence(const Counts& c, double error) {
+  const Interval target = ConfidenceSequence(static_cast<double>(c.target_in), static_cast<double>(c.target), error / 2);
+  const Interval baseline = ConfidenceSequence(static_cast<double>(c.baseline_in), static_cast<double>(c.baseline), error / 2);
+  return {target.low / baseline.high,
+          baseline.low > 0 ? target.high / baseline.low : std::numeric_limits<double>::infinity()};
+}
+
+double LookShare(uint32_t look) { return look == 0 ? 0 : 1.0 / (static_cast<double>(look) * (look + 1.0)); }
+
+Interval PlannedLook(double k, double n, uint32_t looks, double error) {
+  const boost::math::normal standard;
+  return Wilson(k, n, boost::math::quantile(boost::math::complement(standard, error / (2.0 * std::max(1u, looks)))));
+}
+
+double UpperBound(uint64_t k, uint64_t n, double error) {
+  if (k >= n) return 1;
+  return boost::math::ibeta_inv(static_cast<double>(k) + 1, static_cast<double>(n - k), 1 - error);
+}
+
+}  // namespace promptsweep::motifs
