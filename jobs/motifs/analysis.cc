@@ -11,6 +11,8 @@
 #include "base/rpc.h"
 #include "base/status.h"
 #include "jobs/motifs/explain.h"
+#include "jobs/motifs/look.h"
+#include "jobs/motifs/outlook.h"
 
 namespace promptsweep::motifs {
 namespace {
@@ -122,6 +124,24 @@ v1::Motif ToProto(const Finding& finding, const SweepData& data, const Vocabular
 
 }  // namespace
 
+namespace {
+
+// The state after the look before; empty where there was none.
+absl::StatusOr<v1::StopState> LastLook(v1::StoreService::StubInterface& store, uint32_t sweep) {
+  grpc::ClientContext context;
+  SetTimeout(context, absl::Seconds(60));
+  v1::GetMotifsRequest request;
+  request.set_sweep(sweep);
+  request.set_question(LookQuestion());
+  v1::GetMotifsResponse response;
+  PS_RETURN_IF_ERROR(FromGrpc(store.GetMotifs(&context, request, &response)));
+  v1::MotifReport report;
+  if (!report.ParseFromString(response.report())) return absl::DataLossError("the stored look cannot be read");
+  return report.stop();
+}
+
+}  // namespace
+
 absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, const AnalysisOptions& options) {
   PS_ASSIGN_OR_RETURN(const SweepData data, LoadSweep(store, options.selection));
   PS_ASSIGN_OR_RETURN(const Vocabulary vocabulary, LoadVocabulary(store, data.embedder.digest()));
@@ -140,7 +160,9 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   report.set_fdr(options.mine.fdr);
   report.set_seed(options.mine.seed);
   report.set_program_version(PROMPTSWEEP_VERSION);
+  std::vector<RowSet> members;
   for (const Finding& finding : CombineByName(mined.findings, data, vocabulary)) {
+    members.push_back(TargetMembers(finding, data.runs));
     *report.add_motifs() = ToProto(finding, data, vocabulary, report.motifs_size() + 1);
   }
 
@@ -163,9 +185,16 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   if (vocabulary.labels.empty())
     report.add_notes("the store holds no label vocabulary for this embedder, so motifs have no names");
 
+  PS_RETURN_IF_ERROR(AddOutlook(data, members, options.mine.seed, options.mine.threads, report));
+  if (options.look) {
+    PS_ASSIGN_OR_RETURN(const v1::StopState last, LastLook(store, data.info.sweep()));
+    PS_RETURN_IF_ERROR(TakeLook(data, last, options.mine.threads, report));
+  }
+
   grpc::ClientContext context;
   SetTimeout(context, absl::Seconds(60));
   v1::PutMotifsRequest request;
+  if (options.look) request.set_question(LookQuestion());
   request.set_sweep(report.sweep());
   request.set_report(report.SerializeAsString());
   v1::PutMotifsResponse response;

@@ -13,9 +13,11 @@ namespace promptsweep::motifs {
 struct AnalysisOptions {
   RunSelection selection;
   MineOptions mine;
+  // Also take the sweep's next look by its stop rule; see look.h.
+  bool look = false;
 };
 
-// Loads, mines, names, and stores the report (PutMotifs). Statuses of LoadSweep.
+// Loads, mines, names, and stores the report (PutMotifs). Statuses of LoadSweep and TakeLook.
 [[nodiscard]] absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, const AnalysisOptions& options);
 
 // The report as JSON, one object, ids and ordinals as numbers, ending in a newline.

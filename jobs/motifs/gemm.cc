@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/linalg_eigvalsh.h>
 #include <ATen/ops/mm.h>
 #include <c10/core/InferenceMode.h>
 
@@ -17,19 +18,43 @@
 
 namespace promptsweep::motifs {
 
-void GemmNT(const float* a, int64_t m, const float* b, int64_t n, int64_t d, float* out) {
-  if (m == 0 || n == 0) return;
-  // OpenMP's thread count is a property of the calling thread, so each one that multiplies sets it.
+namespace {
+
+// OpenMP's thread count is a property of the calling thread, so each one that computes sets it.
+void StayOnThisThread() {
   static thread_local const bool single = [] {
     at::set_num_threads(1);
     return true;
   }();
   (void)single;
+}
+
+}  // namespace
+
+void GemmNT(const float* a, int64_t m, const float* b, int64_t n, int64_t d, float* out) {
+  if (m == 0 || n == 0) return;
+  StayOnThisThread();
   c10::InferenceMode guard;
   const at::Tensor ta = at::from_blob(const_cast<float*>(a), {m, d}, at::kFloat);
   const at::Tensor tb = at::from_blob(const_cast<float*>(b), {n, d}, at::kFloat);
   at::Tensor tout = at::from_blob(out, {m, n}, at::kFloat);
   at::mm_out(tout, ta, tb.t());
+}
+
+absl::StatusOr<std::vector<double>> SymmetricEigenvalues(const std::vector<double>& a, int64_t n) {
+  for (const double value : a) {
+    if (!std::isfinite(value)) return absl::InvalidArgumentError("a matrix with values that are not finite has no eigenvalues");
+  }
+  if (n == 0) return std::vector<double>();
+  StayOnThisThread();
+  try {
+    c10::InferenceMode guard;
+    const at::Tensor matrix = at::from_blob(const_cast<double*>(a.data()), {n, n}, at::kDouble);
+    const at::Tensor values = at::linalg_eigvalsh(matrix);
+    return std::vector<double>(values.data_ptr<double>(), values.data_ptr<double>() + n);
+  } catch (const std::exception& error) {
+    return absl::InternalError(absl::StrCat("eigenvalues did not converge: ", error.what()));
+  }
 }
 
 absl::Status CheckGemm() {

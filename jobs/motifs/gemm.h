@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace promptsweep::motifs {
 
@@ -14,6 +16,10 @@ void GemmNT(const float* a, int64_t m, const float* b, int64_t n, int64_t d, flo
 
 // FAILED_PRECONDITION where the linked BLAS multiplies wrongly on this machine (some builds do on new processors).
 [[nodiscard]] absl::Status CheckGemm();
+
+// Eigenvalues, ascending, of a symmetric matrix (n x n, row-major, the lower triangle counts). Runs on the calling thread alone.
+// Thread-safe. INVALID_ARGUMENT where they cannot be computed: values that are not finite.
+[[nodiscard]] absl::StatusOr<std::vector<double>> SymmetricEigenvalues(const std::vector<double>& a, int64_t n);
 
 // Calls task(0) ... task(tasks - 1), each once, on up to `threads` threads. Tasks must not depend on each other; with
 // per-task outputs the outcome does not depend on `threads`.

@@ -98,6 +98,7 @@ int main(int argc, char** argv) {
   app.add_option("--discovery-runs", mine.discovery_runs, "Most runs candidates are proposed on; all are counted")
       ->check(CLI::Range(100, 200'000))
       ->capture_default_str();
+  app.add_flag("--look", arguments.analysis.look, "Take the sweep's next look by its stop rule");
   app.add_option("--json", arguments.json, "File for the report; - is standard output")->expected(0, 1)->default_str("-");
   promptsweep::AddSecurityFlags(app, arguments.security);
   app.footer("Exit codes: 0 done; 1 failed; 2 bad input or usage; 3 no such sweep or embedder; 4 store unreachable.");

@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "jobs/motifs/analysis.h"
+#include "jobs/motifs/outlook_json.h"
 
 namespace promptsweep::motifs {
 namespace {
@@ -56,6 +57,7 @@ Json MotifJson(const v1::Motif& m) {
   json["stability"] = m.stability();
   json["source"] = m.source();
   json["looks"] = 1 + m.looks_size();
+  AddOutlookJson(m, json);
   return json;
 }
 
@@ -73,6 +75,7 @@ std::string ReportJson(const v1::MotifReport& report) {
   json["candidates_tested"] = report.candidates_tested();
   json["fdr"] = report.fdr();
   json["seed"] = report.seed();
+  AddOutlookJson(report, json);
   json["notes"] = Json::array();
   for (const std::string& note : report.notes()) json["notes"].push_back(note);
   json["motifs"] = Json::array();
