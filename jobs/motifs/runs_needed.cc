@@ -39,7 +39,8 @@ bool IsShare(double p) { return p > 0 && p < 1; }
 
 uint64_t RunsToHalfwidth(double p, double halfwidth, double design_effect) {
   if (!IsShare(p) || !(halfwidth > 0)) return 0;
-  return Widened(LeastRuns(1, [&](double n) { return Reach(Wilson(p * n, n), p) <= halfwidth; }), design_effect);
+  const auto half = [](const Interval& ci) { return 0.5 * (ci.high - ci.low); };
+  return Widened(LeastRuns(1, [&](double n) { return half(Wilson(p * n, n)) <= halfwidth; }), design_effect);
 }
 
 uint64_t RunsToHalfwidthAnytime(double p, double halfwidth, double error) {

@@ -13,11 +13,11 @@ inline constexpr double kMostRuns = 1e12;
 // Fewest runs a candidate region must hold (CandidateOptions::fewest): a motif with fewer is not found.
 inline constexpr uint64_t kFewestMembers = 8;
 
-// Least n at which Wilson's 95 % interval around the share p reaches no farther than `halfwidth` on either side. For one look at a
+// Least n at which Wilson's 95 % interval around the share p is at most twice `halfwidth` long. For one look at a
 // number of runs fixed beforehand, multiplied by the design effect. 0 < p < 1.
 [[nodiscard]] uint64_t RunsToHalfwidth(double p, double halfwidth, double design_effect = 1);
 
-// The same of ConfidenceSequence, for stopping as soon as it is reached.
+// Least n at which ConfidenceSequence reaches no farther than `halfwidth` from p on either side: for stopping as soon as it does.
 [[nodiscard]] uint64_t RunsToHalfwidthAnytime(double p, double halfwidth, double error = 0.05);
 
 // Least n at which ConfidenceSequence around the share p lies on one side of `bar`.
