@@ -32,6 +32,7 @@ absl::StatusOr<std::string> RunMiner(const MiningRequest& request) {
   if (!request.embedder.empty()) options.argv.insert(options.argv.end(), {"--embedder", request.embedder});
   for (const std::string& filter : request.target) options.argv.insert(options.argv.end(), {"--target", filter});
   for (const std::string& filter : request.baseline) options.argv.insert(options.argv.end(), {"--baseline", filter});
+  if (request.look) options.argv.push_back("--look");
   PS_ASSIGN_OR_RETURN(const auto child, ChildProcess::Start(std::move(options)));
   while (!child->Poll()) {
     if (IsStopSignal(WaitForSignal(absl::Milliseconds(200)))) return absl::CancelledError("interrupted while mining");

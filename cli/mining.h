@@ -21,6 +21,8 @@ struct MiningRequest {
   std::vector<std::string> target;
   std::vector<std::string> baseline;
   std::string embedder;
+  // Take the sweep's next look by its stop rule.
+  bool look = false;
   bool verbose = false;
 };
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "cli/adaptive.h"
 #include "cli/cluster.h"
 #include "cli/command.h"
 #include "cli/headline.h"
@@ -72,20 +73,38 @@ class RunCommand {
     if (HasEnded(status.state())) {
       Note(absl::StrCat("sweep ", sweep_, " (", status.name(), ") is complete already: ", Grouped(status.done()), " of ",
                         Grouped(status.planned()), " cells stored"));
-    } else {
-      Note(absl::StrCat("sweep ", sweep_, " (", status.name(), "), ", Grouped(status.planned()), " cells",
-                        status.done() > 0 ? absl::StrCat(", ", Grouped(status.done()), " stored already") : "", "; store ",
-                        common_.source.store, ", while it runs also --server ", cluster_->address()));
-      absl::StatusOr<v1::SweepStatus> end = Generate(worker);
-      progress_.Clear();
-      if (absl::IsCancelled(end.status())) return Interrupted();
-      PS_RETURN_IF_ERROR(end.status());
-      status = *end;
+    }
+    while (true) {
+      if (!HasEnded(status.state())) {
+        Announce(status);
+        absl::StatusOr<v1::SweepStatus> end = Generate(worker);
+        progress_.Clear();
+        if (absl::IsCancelled(end.status())) return Interrupted();
+        PS_RETURN_IF_ERROR(end.status());
+        status = *end;
+      }
+      if (!adaptive_ || options_.no_motifs || !HasEnded(status.state()) || status.done() == 0) break;
+      auto looked = LookAndGrow(cluster_->store(), &cluster_->sweeps(),
+                                {.address = cluster_->address(), .sweep = sweep_, .verbose = common_.verbose});
+      if (absl::IsCancelled(looked.status())) return Interrupted();
+      PS_RETURN_IF_ERROR(looked.status());
+      Note(looked->words);
+      if (looked->stopped) {
+        look_json_ = std::move(looked->json);
+        break;
+      }
+      PS_ASSIGN_OR_RETURN(status, Status());
     }
     return Conclude(status);
   }
 
  private:
+  void Announce(const v1::SweepStatus& status) {
+    Note(absl::StrCat("sweep ", sweep_, " (", status.name(), "), ", Grouped(status.planned()), " cells",
+                        status.done() > 0 ? absl::StrCat(", ", Grouped(status.done()), " stored already") : "", "; store ",
+                        common_.source.store, ", while it runs also --server ", cluster_->address()));
+  }
+
   void Note(absl::string_view text) {
     progress_.Clear();
     if (!common_.quiet) PrintNote(text);
@@ -126,6 +145,7 @@ class RunCommand {
 
   absl::Status Submit(v1::SweepManifest manifest) {
     embeds_ = manifest.embedders_size() > 0;
+    adaptive_ = manifest.spec().has_stop();
     v1::SubmitSweepRequest request;
     request.mutable_manifest()->Swap(&manifest);
     if (limits_.ByteSizeLong() > 0) *request.mutable_limits() = limits_;
@@ -226,8 +246,10 @@ class RunCommand {
                       sweep_, " ", common_.source.Flags(), " --failed\n");
     }
     if (embeds_ && status.done() > 0 && !options_.no_motifs) {
-      Note(absl::StrCat("looking for motifs in ", Grouped(status.done()), " pictures"));
-      auto mined = RunMiner({.address = cluster_->address(), .sweep = sweep_, .verbose = common_.verbose});
+      if (look_json_.empty()) Note(absl::StrCat("looking for motifs in ", Grouped(status.done()), " pictures"));
+      auto mined = look_json_.empty()
+                       ? RunMiner({.address = cluster_->address(), .sweep = sweep_, .verbose = common_.verbose})
+                       : absl::StatusOr<std::string>(look_json_);
       if (absl::IsCancelled(mined.status())) return Interrupted();
       PS_RETURN_IF_ERROR(mined.status());
       PS_ASSIGN_OR_RETURN(const v1::MotifReport report, StoredMotifs(cluster_->store(), sweep_));
@@ -270,6 +292,8 @@ class RunCommand {
   std::unique_ptr<LocalCluster> cluster_;
   uint32_t sweep_ = 0;
   bool embeds_ = false;
+  bool adaptive_ = false;
+  std::string look_json_;  // of the look that stopped an adaptive sweep
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "base/hash.h"
 #include "base/status.h"
+#include "cli/adaptive.h"
 #include "cli/command.h"
 #include "cli/duplicates.h"
 #include "cli/limits.h"
@@ -151,17 +152,39 @@ absl::StatusOr<std::vector<Shown>> StatusOfAll(Client& opened) {
   return sweeps;
 }
 
-absl::StatusOr<int> Watch(const std::string& key, const Common& common) {
+// `once`: one look at an adaptive sweep, or the status of one that still runs, and no waiting.
+absl::StatusOr<int> Watch(const std::string& key, bool once, const Common& common) {
   TakeOverSignals();
-  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
+  PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .listen = true}));
   Progress progress(Progress::DetectStyle(common.quiet), Clock::Real());
   while (true) {
     PS_ASSIGN_OR_RETURN(const Shown shown, GetStatus(*client, key));
     const v1::SweepStatus& status = shown.status;
     if (HasEnded(status.state())) {
       progress.Clear();
+      PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, client->FindSweep(key));
+      if (info.manifest().spec().has_stop() && status.state() != v1::SWEEP_STATE_CANCELLED && status.done() > 0) {
+        const auto looked = LookAndGrow(client->store(), client->sweeps(),
+                                        {.address = client->address(),
+                                         .security = client->SecurityArguments(),
+                                         .sweep = info.sweep(),
+                                         .verbose = common.verbose});
+        if (absl::IsCancelled(looked.status())) return kInterrupted;
+        PS_RETURN_IF_ERROR(looked.status());
+        if (!common.quiet) PrintNote(looked->words);
+        if (!looked->stopped && !once) continue;
+        if (!looked->stopped) {
+          PS_ASSIGN_OR_RETURN(const Shown grown, GetStatus(*client, key));
+          PS_RETURN_IF_ERROR(PrintStatuses(common, {grown}, true));
+          return kOk;
+        }
+      }
       PS_RETURN_IF_ERROR(PrintStatuses(common, {shown}, true));
       return status.state() == v1::SWEEP_STATE_DONE ? kOk : kWorkFailed;
+    }
+    if (once) {
+      PS_RETURN_IF_ERROR(PrintStatuses(common, {shown}, true));
+      return kOk;
     }
     if (!client->remote()) {
       return absl::FailedPreconditionError(absl::StrCat("nothing works on sweep ", status.sweep(), " (", status.name(), ", ",
@@ -197,7 +220,7 @@ absl::StatusOr<int> WatchAll(Client& client, const Common& common) {
 absl::StatusOr<int> Status(const StatusOptions& options, const Common& common) {
   if (options.sweep.empty() && options.duplicates) return absl::InvalidArgumentError("--duplicates needs a SWEEP");
   if (options.watch && options.duplicates) return absl::InvalidArgumentError("--watch and --duplicates exclude each other");
-  if (options.watch && !options.sweep.empty()) return Watch(options.sweep, common);
+  if (options.watch && !options.sweep.empty()) return Watch(options.sweep, false, common);
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source}));
   if (!options.sweep.empty()) return StatusOfOne(options, *client, common);
   if (options.watch) return WatchAll(*client, common);
@@ -390,7 +413,12 @@ void AddSweepCommands(Commands& commands) {
   app->add_option("SWEEP", status->sweep, "Id, name or at least 6 digits of the digest");
   app->add_flag("--watch", status->watch, "Go on until the sweep ends, or all of them");
   app->add_flag("--duplicates", status->duplicates, "List the results that arrived again with other content");
-  with_key("watch", "Progress until the sweep ends; exit code 1 where it failed", true, &Watch);
+  auto watch = std::make_shared<std::pair<std::string, bool>>();
+  app = commands.Add("watch", "Progress until the sweep ends, with its looks and more seeds where it has a stop rule; exit code 1 where it failed",
+                     Commands::Needs::kSource,
+                     [watch](const Common& common) { return Watch(watch->first, watch->second, common); });
+  app->add_option("SWEEP", watch->first, "Id, name or at least 6 digits of the digest")->required();
+  app->add_flag("--once", watch->second, "At most one look, no waiting: for a scheduler such as cron");
   const std::tuple<const char*, const char*, Verb> kVerbs[] = {{"pause", "Grant no more work; what runs finishes", Verb::kPause},
                                                                {"resume", "Undo pause", Verb::kResume},
                                                                {"cancel", "Give a sweep up; its results stay", Verb::kCancel}};

@@ -11,6 +11,7 @@
 #include "base/rpc.h"
 #include "base/status.h"
 #include "jobs/motifs/explain.h"
+#include "jobs/motifs/look.h"
 #include "jobs/motifs/outlook.h"
 
 namespace promptsweep::motifs {
@@ -125,6 +126,20 @@ v1::Motif ToProto(const Finding& finding, const SweepData& data, const Vocabular
   return motif;
 }
 
+// The state after the look before; empty where there was none.
+absl::StatusOr<v1::StopState> LastLook(v1::StoreService::StubInterface& store, uint32_t sweep) {
+  grpc::ClientContext context;
+  SetTimeout(context, absl::Seconds(60));
+  v1::GetMotifsRequest request;
+  request.set_sweep(sweep);
+  request.set_question(LookQuestion());
+  v1::GetMotifsResponse response;
+  PS_RETURN_IF_ERROR(FromGrpc(store.GetMotifs(&context, request, &response)));
+  v1::MotifReport report;
+  if (!report.ParseFromString(response.report())) return absl::DataLossError("the stored look cannot be read");
+  return report.stop();
+}
+
 }  // namespace
 
 absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, const AnalysisOptions& options) {
@@ -158,6 +173,10 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
     *report.add_motifs() = ToProto(finding, data, vocabulary, report.motifs_size() + 1);
   }
   AddOutlook(data, findings, options.mine, report);
+  if (options.look) {
+    PS_ASSIGN_OR_RETURN(const v1::StopState last, LastLook(store, report.sweep()));
+    PS_RETURN_IF_ERROR(TakeLook(reader, data, last, options.mine.threads, report));
+  }
 
   if (reader.target().empty() && design.baseline_runs() == 0) {
     report.add_notes(
@@ -192,6 +211,7 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   grpc::ClientContext context;
   SetTimeout(context, absl::Seconds(60));
   v1::PutMotifsRequest request;
+  if (options.look) request.set_question(LookQuestion());
   request.set_sweep(report.sweep());
   request.set_report(report.SerializeAsString());
   v1::PutMotifsResponse response;

@@ -15,9 +15,11 @@ struct AnalysisOptions {
   MineOptions mine;
   // Bytes that the vectors may take; where there are more, motifs are sought in a sample and counted in all.
   uint64_t memory = uint64_t{4} << 30;
+  // Also take the sweep's next look by its stop rule; see look.h.
+  bool look = false;
 };
 
-// Loads, mines, names, and stores the report (PutMotifs). Statuses of LoadSweep.
+// Loads, mines, names, and stores the report (PutMotifs). Statuses of LoadSweep and TakeLook.
 [[nodiscard]] absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, const AnalysisOptions& options);
 
 // The report as JSON, one object, ids and ordinals as numbers, ending in a newline.

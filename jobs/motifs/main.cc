@@ -103,6 +103,7 @@ int main(int argc, char** argv) {
   app.add_option("--memory", arguments.analysis.memory,
                  "Memory for the vectors, e.g. 8G; motifs are sought in as many as fit, and counted in all [half of the machine's]")
       ->transform(CLI::AsSizeValue(false));
+  app.add_flag("--look", arguments.analysis.look, "Take the sweep's next look by its stop rule");
   app.add_option("--json", arguments.json, "File for the report; - is standard output")->expected(0, 1)->default_str("-");
   promptsweep::AddSecurityFlags(app, arguments.security);
   app.footer("Exit codes: 0 done; 1 failed; 2 bad input or usage; 3 no such sweep or embedder; 4 store unreachable.");

@@ -1,6 +1,7 @@
 #include <nlohmann/json.hpp>
 
 #include "jobs/motifs/analysis.h"
+#include "jobs/motifs/look_json.h"
 #include "jobs/motifs/outlook_json.h"
 
 namespace promptsweep::motifs {
@@ -77,6 +78,7 @@ std::string ReportJson(const v1::MotifReport& report) {
   json["fdr"] = report.fdr();
   json["seed"] = report.seed();
   AddOutlookJson(report, json);
+  json["stop"] = report.has_stop() ? StopJson(report.stop()) : Json(nullptr);
   json["notes"] = Json::array();
   for (const std::string& note : report.notes()) json["notes"].push_back(note);
   json["motifs"] = Json::array();

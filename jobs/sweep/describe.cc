@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "jobs/sweep/algebra.h"
 #include "jobs/sweep/fingerprint.h"
+#include "jobs/sweep/growth.h"
 #include "jobs/sweep/names.h"
 #include "jobs/sweep/plan.h"
 #include "jobs/sweep/prompt_text.h"
@@ -144,6 +145,41 @@ std::string Bytes(uint64_t bytes) {
   return text;
 }
 
+// A criterion that asks nothing is null.
+nlohmann::json StopJson(const PlanSummary& summary) {
+  if (!summary.has_stop) return nullptr;
+  const v1::StopRule& rule = summary.stop;
+  const auto asked = [](double value) { return value == 0 ? nlohmann::json() : nlohmann::json(value); };
+  return {{"motif_ci_halfwidth", asked(rule.motif_ci_halfwidth())},
+          {"decide_at", asked(rule.decide_at())},
+          {"novelty", asked(rule.novelty())},
+          {"least_prevalence", rule.least_prevalence()},
+          {"error", rule.error()},
+          {"growth", rule.growth()},
+          {"least_cells", summary.cells},
+          {"max_cells", rule.max_cells()},
+          {"most_bytes", summary.most_bytes}};
+}
+
+std::string StopText(const PlanSummary& summary) {
+  const v1::StopRule& rule = summary.stop;
+  std::vector<std::string> asks;
+  if (rule.motif_ci_halfwidth() > 0) asks.push_back(absl::StrCat("known to within ", NumberText(rule.motif_ci_halfwidth())));
+  if (rule.decide_at() > 0) asks.push_back(absl::StrCat("decided against ", NumberText(rule.decide_at())));
+  std::string text = "stops when ";
+  if (!asks.empty()) {
+    absl::StrAppend(&text, "every motif's share is ", absl::StrJoin(asks, " or "));
+    if (rule.least_prevalence() > 0) absl::StrAppend(&text, " or surely below ", NumberText(rule.least_prevalence()));
+  }
+  if (rule.novelty() > 0)
+    absl::StrAppend(&text, asks.empty() ? "" : " and ", "fewer than ", NumberText(rule.novelty()), " of runs are unlike all before");
+  absl::StrAppend(&text, " (error ", NumberText(rule.error()), " over all looks); else asks ", NumberText(rule.growth()),
+                  " times the seeds\n");
+  absl::StrAppend(&text, "cells: at least ", Thousands(summary.cells), ", at most ", Thousands(rule.max_cells()), " (about ",
+                  Bytes(summary.most_bytes), ")\n");
+  return text;
+}
+
 std::string AxesText(const std::vector<AxisSize>& axes) {
   return absl::StrJoin(
       axes, " x ", [](std::string* out, const AxisSize& axis) { absl::StrAppend(out, Thousands(axis.values), " ", axis.name); });
@@ -227,6 +263,12 @@ absl::StatusOr<PlanSummary> Describe(const v1::SweepManifest& manifest, const Mo
   summary.image_bytes = SaturatingProduct(plan.cell_count(), kSmallestImage + pixels * kBytesPerPixel);
   summary.embedding_bytes = SaturatingProduct(plan.cell_count(), 2.0 * static_cast<double>(dimensions));
   summary.record_bytes = SaturatingProduct(plan.cell_count(), static_cast<double>(kRecordBytes));
+  if (manifest.spec().has_stop()) {
+    summary.has_stop = true;
+    summary.stop = WithDefaults(manifest.spec().stop(), plan.cell_count());
+    summary.most_bytes = SaturatingProduct(summary.stop.max_cells(), kSmallestImage + pixels * kBytesPerPixel +
+                                                                         2.0 * static_cast<double>(dimensions) + kRecordBytes);
+  }
   return summary;
 }
 
@@ -265,6 +307,7 @@ nlohmann::json ToJson(const PlanSummary& summary) {
           {"noise_dtype", summary.noise_dtype},
           {"compute_dtype", summary.compute_dtype},
           {"images", summary.images.empty() ? nlohmann::json() : nlohmann::json(summary.images)},
+          {"stop", StopJson(summary)},
           {"bytes",
            {{"images", summary.image_bytes},
             {"embeddings", summary.embedding_bytes},
@@ -289,6 +332,7 @@ std::string ToText(const PlanSummary& summary) {
   if (!summary.images.empty()) absl::StrAppend(&text, "images go to ", summary.images, "\n");
   absl::StrAppend(&text, "space: about ", Bytes(summary.image_bytes), " of images, ", Bytes(summary.embedding_bytes),
                   " of embeddings, ", Bytes(summary.record_bytes), " of records\n");
+  if (summary.has_stop) text += StopText(summary);
   AppendCells(text, "first", summary.first);
   AppendCells(text, "sample", summary.sample);
   AppendCells(text, "last", summary.last);

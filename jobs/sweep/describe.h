@@ -42,9 +42,13 @@ struct PlanSummary {
   std::vector<v1::Setting> defaults;
   std::string noise_dtype, compute_dtype;
   std::string images;  // where they go; empty: the store
+  bool has_stop = false;
+  v1::StopRule stop;   // with defaults filled in; `cells` is the least the sweep takes, stop.max_cells the most
   // fp16 vectors of embedders that were found (512 dimensions for others), images guessed from the pixels of 256 cells, records
   // of kRecordBytes. Saturate at 2^64 - 1.
   uint64_t embedding_bytes = 0, image_bytes = 0, record_bytes = 0;
+  // All of these together if the sweep grows to stop.max_cells; 0 without a stop rule.
+  uint64_t most_bytes = 0;
 };
 
 // WebP of generated pictures, typically; and the smallest one.

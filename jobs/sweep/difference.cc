@@ -280,6 +280,29 @@ void CompareSettings(const v1::SweepSpec& before, const v1::SweepSpec& after, Li
     lines.Add("defaults", Many(before.defaults_size()), Many(after.defaults_size()), " (in another order)");
 }
 
+void CompareStop(const v1::SweepSpec& before, const v1::SweepSpec& after, Lines& lines) {
+  if (before.has_stop() != after.has_stop()) {
+    auto presence = [](const v1::SweepSpec& spec) { return spec.has_stop() ? "a rule" : kNone; };
+    return lines.Add("stop", presence(before), presence(after));
+  }
+  const v1::StopRule &was = before.stop(), &is = after.stop();
+  auto number = [&](const char* name, double a, double b) {
+    if (a == b || (a != a && b != b)) return;
+    auto shown = [](double value) { return value == 0 ? std::string(kNone) : NumberText(value); };
+    lines.Add(absl::StrCat("stop.", name), shown(a), shown(b));
+  };
+  number("motif_ci_halfwidth", was.motif_ci_halfwidth(), is.motif_ci_halfwidth());
+  number("decide_at", was.decide_at(), is.decide_at());
+  number("novelty", was.novelty(), is.novelty());
+  number("least_prevalence", was.least_prevalence(), is.least_prevalence());
+  number("error", was.error(), is.error());
+  number("growth", was.growth(), is.growth());
+  if (was.max_cells() != is.max_cells()) {
+    auto shown = [](uint64_t cells) { return cells == 0 ? std::string(kNone) : absl::StrCat(cells); };
+    lines.Add("stop.max_cells", shown(was.max_cells()), shown(is.max_cells()));
+  }
+}
+
 void CompareSpecs(const v1::SweepSpec& before, const v1::SweepSpec& after, Lines& lines) {
   const size_t start = lines.size();
   auto word = [](const std::string& text) { return Word(text); };
@@ -291,6 +314,7 @@ void CompareSpecs(const v1::SweepSpec& before, const v1::SweepSpec& after, Lines
     auto place = [](const std::string& images) { return images.empty() ? "(store)" : Word(images); };
     lines.Add("images", place(before.images()), place(after.images()));
   }
+  CompareStop(before, after, lines);
   CompareSettings(before, after, lines);
   if (!Same(before.cells(), after.cells())) CompareNodes("cells", before.cells(), after.cells(), 0, lines);
   if (lines.size() == start && !Same(before, after)) lines.Add("spec", "a field", "another", " (not known to this version)");

@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "jobs/sweep/algebra.h"
 #include "jobs/sweep/fingerprint.h"
+#include "jobs/sweep/growth.h"
 #include "jobs/sweep/names.h"
 
 namespace promptsweep::sweep {
@@ -68,6 +69,7 @@ absl::StatusOr<Plan> Plan::FromManifest(const v1::SweepManifest& manifest) {
         absl::StrCat("the manifest states ", manifest.cell_count(), " cells, its algebra has ", impl->tree->count()));
   }
   PS_RETURN_IF_ERROR(CheckDefaults(impl->manifest.spec()));
+  PS_RETURN_IF_ERROR(CheckStop(impl->manifest.spec(), impl->tree->count()));
   for (const v1::ModelRef& model : impl->manifest.models()) {
     if (!impl->models.emplace(model.id(), &model).second) {
       return absl::InvalidArgumentError(absl::StrCat("the manifest names model ", Quoted(model.id()), " twice"));

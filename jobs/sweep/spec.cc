@@ -12,6 +12,7 @@
 #include "jobs/sweep/algebra.h"
 #include "jobs/sweep/axis_values.h"
 #include "jobs/sweep/fingerprint.h"
+#include "jobs/sweep/growth.h"
 #include "jobs/sweep/limits.h"
 #include "jobs/sweep/names.h"
 #include "jobs/sweep/prompt_axis.h"
@@ -50,6 +51,7 @@ class SpecReader {
   absl::Status ReadEmbedders(const YamlNode& node);
   absl::Status ReadImages(const YamlNode& node);
   absl::Status ReadLimits(const YamlNode& node);
+  absl::Status ReadStop(const YamlNode& node);
 
   absl::StatusOr<v1::CellNode> ReadNode(const YamlNode& node);
   absl::StatusOr<v1::CellNode> ReadOperator(const std::string& name, const YamlNode& key, const YamlNode& node);
@@ -72,7 +74,7 @@ class SpecReader {
 absl::StatusOr<LoadedSpec> SpecReader::Read() {
   const YamlNode& root = file_.root;
   static const auto& known =
-      *new std::vector<std::string>{"version", "name", "embedders", "cells", "settings", "vars", "images", "limits"};
+      *new std::vector<std::string>{"version", "name", "embedders", "cells", "settings", "vars", "images", "limits", "stop"};
   if (root.kind != YamlNode::kMap)
     return file_.Error(root, absl::StrCat("a spec is a map with version, name and cells, not ", root.KindName()));
   for (const YamlNode& key : root.keys) {
@@ -99,6 +101,7 @@ absl::StatusOr<LoadedSpec> SpecReader::Read() {
   PS_ASSIGN_OR_RETURN(*loaded_.spec.mutable_cells(), ReadNode(*cells));
   PS_RETURN_IF_ERROR(CheckComplete(*cells));
   PutInOrder(*loaded_.spec.mutable_cells());
+  if (const YamlNode* stop = root.Find("stop")) PS_RETURN_IF_ERROR(ReadStop(*stop));
   loaded_.where.emplace(std::pair("cells", ""), file_.Place(*cells));
   loaded_.files = prompts_.files();
   loaded_.notes.insert(loaded_.notes.end(), prompts_.notes().begin(), prompts_.notes().end());
@@ -194,6 +197,49 @@ absl::Status SpecReader::ReadLimits(const YamlNode& node) {
     }
     if (absl::Status status = CheckLimits(limits); !status.ok()) return file_.Error(item, status.message());
   }
+  return absl::OkStatus();
+}
+
+absl::Status SpecReader::ReadStop(const YamlNode& node) {
+  static const auto& known = *new std::vector<std::string>{"motif_ci_halfwidth", "decide_at", "novelty", "least_prevalence",
+                                                           "error",              "max_cells", "growth"};
+  if (node.kind != YamlNode::kMap)
+    return file_.Error(node, "stop is a map: {motif_ci_halfwidth: 0.01, least_prevalence: 0.005, max_cells: 20000}");
+  v1::StopRule& rule = *loaded_.spec.mutable_stop();
+  for (size_t i = 0; i < node.keys.size(); ++i) {
+    const std::string& name = node.keys[i].text;
+    const YamlNode& item = node.items[i];
+    if (!Contains(known, name)) return file_.Error(node.keys[i], absl::StrCat("unknown key ", Quoted(name), " in stop", Hint(name, known)));
+    if (item.kind != YamlNode::kScalar || item.IsNull()) {
+      return file_.Error(item, absl::StrCat(name, " takes one number, not ", item.IsNull() ? "nothing; leave the key out" : item.KindName()));
+    }
+    if (item.quoted) {
+      return file_.Error(item, absl::StrCat(name, " ", Quoted(item.text), " is text; write the number without quotes"));
+    }
+    if (name == "max_cells") {
+      uint64_t cells;
+      if (!absl::SimpleAtoi(item.text, &cells) || cells == 0)
+        return file_.Error(item, absl::StrCat("max_cells ", Quoted(item.text), " is not a whole number of cells, at least 1"));
+      rule.set_max_cells(cells);
+      continue;
+    }
+    double number;
+    // 0 is how the rule says that a key was not given.
+    if (!absl::SimpleAtod(item.text, &number) || (number == 0 && name != "least_prevalence"))
+      return file_.Error(item, absl::StrCat(name, " ", Quoted(item.text), " is not a number above 0"));
+    const google::protobuf::Reflection& fields = *rule.GetReflection();
+    fields.SetDouble(&rule, rule.GetDescriptor()->FindFieldByName(name), number);
+    // A rule that asks something else as well, so that only this number is judged.
+    v1::StopRule alone;
+    alone.set_novelty(0.5);
+    fields.SetDouble(&alone, rule.GetDescriptor()->FindFieldByName(name), number);
+    if (absl::Status status = CheckStopRule(alone); !status.ok()) return file_.Error(item, status.message());
+  }
+  PS_ASSIGN_OR_RETURN(std::unique_ptr<const CellTree> tree, CellTree::Compile(loaded_.spec.cells()));
+  const YamlNode* most = node.Find("max_cells");
+  const bool below = most != nullptr && rule.max_cells() < tree->count();
+  if (absl::Status status = CheckStop(loaded_.spec, tree->count()); !status.ok())
+    return file_.Error(below ? *most : node, status.message());
   return absl::OkStatus();
 }
 

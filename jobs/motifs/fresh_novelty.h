@@ -1,0 +1,19 @@
+// How many of the latest runs are unlike everything before them.
+#pragma once
+
+#include <cstdint>
+
+#include "jobs/motifs/inference.h"
+#include "jobs/motifs/matrix.h"
+
+namespace promptsweep::motifs {
+
+// Of the target rows with an ordinal of at least `since`, those without any target row before `since` of a cosine of at least `alike`.
+// The same for any number of threads.
+struct FreshNovelty {
+  uint64_t runs = 0;
+  uint64_t novel = 0;
+};
+[[nodiscard]] FreshNovelty CountFreshNovelty(const Matrix& x, const Runs& runs, uint64_t since, double alike, int threads);
+
+}  // namespace promptsweep::motifs

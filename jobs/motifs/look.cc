@@ -1,0 +1,139 @@
+#include "jobs/motifs/look.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "base/half.h"
+#include "base/hash.h"
+#include "base/status.h"
+#include "jobs/motifs/fresh_novelty.h"
+#include "jobs/motifs/frozen.h"
+#include "jobs/motifs/stopping.h"
+#include "jobs/sweep/growth.h"
+
+namespace promptsweep::motifs {
+namespace {
+
+// The regions of a motif: its own and its further looks. Works on Motif and FrozenMotif.
+template <typename AnyMotif>
+std::vector<Region> RegionsOf(const AnyMotif& motif) {
+  std::vector<Region> regions;
+  const auto add = [&](const std::string& centre, double threshold) {
+    Region& region = regions.emplace_back();
+    region.centre = UnpackHalves(centre);
+    region.threshold = static_cast<float>(threshold);
+  };
+  add(motif.centre(), motif.radius_cosine());
+  for (const v1::MotifLook& look : motif.looks()) add(look.centre(), look.radius_cosine());
+  return regions;
+}
+
+bool OneInTheOther(const std::vector<Region>& a, const std::vector<Region>& b) {
+  for (const Region& left : a) {
+    for (const Region& right : b) {
+      if (left.centre.size() != right.centre.size()) continue;
+      double cosine = 0;
+      for (size_t j = 0; j < left.centre.size(); ++j) cosine += static_cast<double>(left.centre[j]) * right.centre[j];
+      if (cosine >= std::min(left.threshold, right.threshold)) return true;
+    }
+  }
+  return false;
+}
+
+// Counts every frozen motif in the runs made after its freeze.
+absl::Status CountAll(SweepReader& reader, int threads, v1::StopState& state) {
+  if (state.frozen().empty()) return absl::OkStatus();
+  std::vector<Frozen> frozen;
+  for (const v1::FrozenMotif& motif : state.frozen()) {
+    Frozen& one = frozen.emplace_back();
+    one.by_fold.fill(RegionsOf(motif));
+  }
+  std::vector<Counts> counts(frozen.size());
+  std::optional<Judge> judge;
+  PS_RETURN_IF_ERROR(reader.ForEachBlock([&](const Matrix& rows, const Runs& runs) {
+    if (!judge) judge.emplace(frozen, rows.dim);
+    const auto after = [&](uint32_t i, size_t f) { return runs.ordinal[i] >= state.frozen(static_cast<int>(f)).from_ordinal(); };
+    for (uint32_t i = 0; i < runs.size(); ++i) {
+      for (size_t f = 0; f < counts.size(); ++f) {
+        if (after(i, f)) ++(runs.is_target[i] ? counts[f].target : counts[f].baseline);
+      }
+    }
+    for (const auto& [i, f] : judge->Inside(rows, runs.fold, threads)) {
+      if (after(i, f)) ++(runs.is_target[i] ? counts[f].target_in : counts[f].baseline_in);
+    }
+    return absl::OkStatus();
+  }));
+  for (int f = 0; f < state.frozen_size(); ++f) {
+    v1::LookSequence& sequence = *state.mutable_frozen(f)->mutable_sequence();
+    sequence.set_runs(counts[f].target);
+    sequence.set_members(counts[f].target_in);
+    sequence.set_baseline_runs(counts[f].baseline);
+    sequence.set_baseline_members(counts[f].baseline_in);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string LookQuestion() { return Sha256Of("promptsweep.look.1"); }
+
+absl::Status TakeLook(SweepReader& reader, const SweepData& data, const v1::StopState& previous, int threads,
+                      v1::MotifReport& report) {
+  const v1::SweepManifest& manifest = reader.info().manifest();
+  if (!manifest.spec().has_stop()) return absl::InvalidArgumentError("the sweep has no stop rule, so there is no look to take");
+  if (manifest.spec().stop().novelty() > 0 && data.sampled()) {
+    return absl::ResourceExhaustedError("a stop rule that asks for novelty needs all vectors at hand: give more --memory");
+  }
+  v1::StopState& state = *report.mutable_stop();
+  state = previous;
+  ForgetLooksFrom(manifest.cell_count(), state);
+  if (state.looks().empty()) {
+    state.Clear();
+    *state.mutable_rule() = sweep::WithDefaults(manifest.spec().stop(), manifest.cell_count());
+    state.set_alike_cosine(report.novelty().alike_cosine());
+  }
+  const uint64_t since = state.looks().empty() ? 0 : state.looks(state.looks_size() - 1).cells();
+  v1::StopLook& look = *state.add_looks();
+  look.set_number(static_cast<uint32_t>(state.looks_size()));
+  look.set_cells(manifest.cell_count());
+  look.set_target_runs(report.target_runs());
+  look.set_baseline_runs(report.baseline_runs());
+  if (since > 0) {
+    const FreshNovelty fresh = CountFreshNovelty(data.x, data.runs, since, state.alike_cosine(), threads);
+    look.set_fresh_runs(fresh.runs);
+    look.set_fresh_novel(fresh.novel);
+  }
+  PS_RETURN_IF_ERROR(CountAll(reader, threads, state));
+
+  const int known = state.frozen_size();
+  std::vector<int> frozen_as(static_cast<size_t>(report.motifs_size()), -1);
+  for (int m = 0; m < report.motifs_size(); ++m) {
+    const v1::Motif& motif = report.motifs(m);
+    if (motif.tier() == v1::MOTIF_TIER_CANDIDATE) continue;
+    const std::vector<Region> regions = RegionsOf(motif);
+    for (int f = 0; f < known && frozen_as[m] < 0; ++f) {
+      if (OneInTheOther(regions, RegionsOf(state.frozen(f)))) frozen_as[m] = f;
+    }
+    if (frozen_as[m] >= 0) continue;
+    frozen_as[m] = state.frozen_size();
+    v1::FrozenMotif& frozen = *state.add_frozen();
+    frozen.set_id(static_cast<uint32_t>(state.frozen_size()));
+    frozen.set_label(motif.label());
+    frozen.set_from_ordinal(manifest.cell_count());
+    frozen.set_centre(motif.centre());
+    frozen.set_radius_cosine(motif.radius_cosine());
+    *frozen.mutable_looks() = motif.looks();
+    frozen.mutable_sequence()->set_frozen_at_look(look.number());
+  }
+  const uint32_t fresh = static_cast<uint32_t>(state.frozen_size() - known);
+  for (int f = known; f < state.frozen_size(); ++f)
+    state.mutable_frozen(f)->mutable_sequence()->set_error(MotifErrorAt(state.rule(), look.number(), fresh));
+  Decide(state);
+  report.add_notes(absl::StrCat(
+      "stop rule registered with the sweep; looks so far: ", state.looks_size(), "; ", look.words(),
+      ". Each motif is counted for the rule on runs made after the look that first proposed it, and its sequence holds at every look"));
+  return absl::OkStatus();
+}
+
+}  // namespace promptsweep::motifs

@@ -1,0 +1,36 @@
+// When an adaptive sweep stops, and where it asks for more: a pure function of what was counted. No torch, no store.
+//
+// How the error is kept. Let `error` be that of the rule (halved where the rule asks for novelty, too: the other half is
+// novelty's). A motif is frozen at the look that first proposes it, and only runs made after that look count for it, so whatever
+// made it stand out has no part in its count. The m motifs that are frozen at look j share error x LookShare(j); each has a
+// ConfidenceSequence at error x LookShare(j) / m, which holds at all later looks at once. LookShare sums to 1 over all looks, so
+// all sequences of all motifs hold at all looks together with probability at least 1 - error, however the looks came about and
+// whenever the sweep stops. Runs are to be independent of earlier ones (fresh seeds, see jobs/sweep/growth.h), and prompts to
+// grow in proportion (sequential.h).
+//
+// Novelty: of the runs made since the last look, those unlike all of the looks before are independent trials, their share being
+// the chance that a run is unlike all of these. Its upper bound is exact (UpperBound) at novelty's error x LookShare(j). The
+// chance can only fall as runs are added, so the bound of any look holds from then on.
+#pragma once
+
+#include "promptsweep/v1/motifs.pb.h"
+
+namespace promptsweep::motifs {
+
+// Errors of what is frozen, and of what is tested, at look `number`, by a rule with its defaults filled in.
+[[nodiscard]] double MotifErrorAt(const v1::StopRule& rule, uint32_t number, uint32_t frozen_at_it);
+[[nodiscard]] double NoveltyErrorAt(const v1::StopRule& rule, uint32_t number);
+
+// Takes back a look that was taken at `cells` cells or more, and what it froze: a look at the same cells is the same look again.
+void ForgetLooksFrom(uint64_t cells, v1::StopState& state);
+
+// Decides the last look of `state`. Given: the rule, every motif's error and counts, and the look's number, cells, runs, fresh
+// runs and fresh_novel. Sets: every motif's intervals, decided and verdict; the look's motifs, undecided, novelty_high, reason,
+// grow_* and words.
+//  - A motif is decided where its sequence reaches at most motif_ci_halfwidth to either side of its share, or lies on one side of
+//    decide_at, or lies below least_prevalence. A rule without the first two asks nothing of motifs.
+//  - The sweep stops when every motif is decided and novelty is below the rule's; or at max_cells.
+//  - Else the target gets seeds, and so does the baseline where some undecided motif's lift may still be 1.
+void Decide(v1::StopState& state);
+
+}  // namespace promptsweep::motifs
