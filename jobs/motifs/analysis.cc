@@ -84,6 +84,7 @@ v1::Motif ToProto(const Finding& finding, const SweepData& data, const Vocabular
   motif.set_prevalence(finding.prevalence);
   motif.set_ci_low(finding.prevalence_ci.low);
   motif.set_ci_high(finding.prevalence_ci.high);
+  motif.set_missed(finding.missed);
   if (finding.lift) {
     motif.set_baseline_prevalence(static_cast<double>(finding.counts.baseline_in) / finding.counts.baseline);
     motif.set_lift(finding.lift->ratio);

@@ -8,6 +8,7 @@
 #include "jobs/motifs/gemm.h"
 #include "jobs/motifs/kmeans.h"
 #include "jobs/motifs/merge.h"
+#include "jobs/motifs/mixture.h"
 
 namespace promptsweep::motifs {
 namespace {
@@ -16,6 +17,8 @@ namespace {
 constexpr double kCandidateFdr = 0.25;
 // Below this the region is an accident of the runs it was fitted to.
 constexpr double kLeastStability = 0.5, kLeastStabilityDescriptive = 0.75;
+// Members reach farther away from the centre than towards it; how much farther was measured on planted motifs.
+constexpr double kFarSide = 2;
 // Members kept of all candidates together, 4 bytes each.
 constexpr uint64_t kMostMembers = 100'000'000;
 
@@ -220,12 +223,22 @@ double UnrelatedCosine(const Matrix& x, const std::vector<Finding>& findings, ui
 
 // Counts of the members at hand.
 void MeasureMembers(const Matrix& x, const Runs& runs, const Design& design, Finding& finding) {
-  Measure(design, design.TallyOf(finding.members), finding);
+  finding.counts = design.Count(finding.members);
   finding.mean_cosine = 0;
+  std::vector<double> angles;
   for (const uint32_t i : finding.members) {
     if (!runs.is_target[i]) continue;
-    finding.mean_cosine += CosineTo(x, i, finding.region.centre) / std::max<uint64_t>(1, finding.counts.target_in);
+    const double cosine = CosineTo(x, i, finding.region.centre);
+    finding.mean_cosine += cosine / std::max<uint64_t>(1, finding.counts.target_in);
+    angles.push_back(std::acos(std::clamp(cosine, -1.0, 1.0)));
   }
+  finding.missed = 0;
+  const bool gap = finding.region.edge == Edge::kValley && finding.region.separation >= kGap;
+  if (!gap && finding.looks.empty()) {
+    const double edge = std::acos(std::clamp<double>(finding.region.threshold, -1, 1));
+    finding.missed = std::min(0.5, kFarSide * ShareBeyond(angles, edge));
+  }
+  Measure(design, design.TallyOf(finding.members), finding);
 }
 
 }  // namespace
@@ -237,6 +250,7 @@ void Measure(const Design& design, const Tallies& inside, Finding& finding) {
   finding.prevalence = k / n;
   finding.prevalence_ci = k < 10 && deff.target == 1 ? ClopperPearson(finding.counts.target_in, finding.counts.target)
                                                      : Wilson(k / deff.target, n / deff.target);
+  finding.prevalence_ci.high = std::min(1.0, finding.prevalence_ci.high / (1 - finding.missed));
   finding.lift.reset();
   if (finding.counts.baseline > 0) finding.lift = KatzLift(finding.counts, deff.target, deff.baseline);
 }

@@ -45,7 +45,10 @@ struct Finding {
   RowSet members;
   Counts counts;
   double prevalence = 0;
+  // Its upper end allows for `missed`.
   Interval prevalence_ci;
+  // Share of the motif's members expected beyond the region's edge, where that is no gap; see ShareBeyond.
+  double missed = 0;
   std::optional<Lift> lift;
   // Adjusted over all candidates.
   std::optional<double> q;

@@ -86,4 +86,29 @@ bool FindMixtureCut(const AngleCounts& counts, MixtureCut& cut) {
   return true;
 }
 
+double ShareBeyond(const std::vector<double>& angles, double edge) {
+  constexpr size_t kFewest = 20;
+  constexpr double kMost = 0.5;
+  if (angles.size() < kFewest) return 0;
+  double sum = 0, squares = 0;
+  for (const double angle : angles) sum += angle;
+  const double mean = sum / angles.size();
+  for (const double angle : angles) squares += (angle - mean) * (angle - mean);
+  const double variance = squares / (angles.size() - 1);
+  double middle = mean, sd = std::sqrt(variance), beyond = 0;
+  if (!(sd > 0) || edge <= mean) return 0;
+  for (int i = 0; i < kIterations; ++i) {
+    const double at = (edge - middle) / sd;
+    const double within = 0.5 * std::erfc(-at / std::sqrt(2.0));
+    beyond = 1 - within;
+    if (beyond > kMost) return kMost;
+    const double pull = std::exp(-0.5 * at * at) / std::sqrt(2 * M_PI) / within;
+    const double shrunk = 1 - at * pull - pull * pull;
+    if (!(shrunk > 0.05)) return kMost;
+    sd = std::sqrt(variance / shrunk);
+    middle = mean + sd * pull;
+  }
+  return beyond;
+}
+
 }  // namespace promptsweep::motifs

@@ -26,4 +26,9 @@ struct MixtureCut {
 // of the members would be beyond the cut. Angles, not cosines: cosines crowd together towards 1, which skews a crowd of members.
 [[nodiscard]] bool FindMixtureCut(const AngleCounts& counts, MixtureCut& cut);
 
+// Share of a motif's members expected farther from its centre than `edge`, from the angles of those within: they are taken for a
+// normal distribution cut off there, whose mean and spread follow from theirs (moments of the truncated normal, Cohen 1950,
+// solved by repetition). 0 where there are fewer than 20 angles; at most .5.
+[[nodiscard]] double ShareBeyond(const std::vector<double>& angles, double edge);
+
 }  // namespace promptsweep::motifs

@@ -35,6 +35,7 @@ Json MotifJson(const v1::Motif& m) {
   json["prevalence"] = m.prevalence();
   json["ci_low"] = m.ci_low();
   json["ci_high"] = m.ci_high();
+  json["missed"] = m.missed();
   json["lift"] = Optional(m.has_lift(), m.lift());
   json["lift_low"] = Optional(m.has_lift_low(), m.lift_low());
   json["lift_high"] = Optional(m.has_lift_high(), m.lift_high());
