@@ -33,6 +33,40 @@ uint64_t Widened(uint64_t runs, double design_effect) {
   return wide > kMostRuns ? 0 : static_cast<uint64_t>(wide);
 }
 
+// Above these the approximation is good, and the sums are long.
+constexpr double kMostExactMembers = 200, kMostExactRuns = 1e7;
+
+double ApproximateRunsToTellApart(double target, double baseline, double ratio, double level, double power, double target_deff,
+                                  double baseline_deff) {
+  const boost::math::normal standard;
+  const double za = boost::math::quantile(boost::math::complement(standard, level)), zb = boost::math::quantile(standard, power);
+  const double pooled = (target + ratio * baseline) / (1 + ratio), apart = target - baseline;
+  const double root = za * std::sqrt(pooled * (1 - pooled) * (target_deff + baseline_deff / ratio)) +
+                      zb * std::sqrt(target_deff * target * (1 - target) + baseline_deff * baseline * (1 - baseline) / ratio);
+  const double n = root * root / (apart * apart);
+  return n / 4 * std::pow(1 + std::sqrt(1 + 2 * (ratio + 1) / (n * ratio * apart)), 2);
+}
+
+// P(Fisher's one-sided p <= level), summed over the baseline's counts up to where they no longer matter.
+double FisherPower(double target, double baseline, double n, double ratio, double level) {
+  const auto nt = static_cast<uint64_t>(n), nb = static_cast<uint64_t>(std::max(1.0, std::round(n * ratio)));
+  const auto at_least = [](uint64_t k, uint64_t of, double p) {
+    if (k == 0) return 1.0;
+    if (k > of || p <= 0) return 0.0;
+    return p >= 1 ? 1.0 : boost::math::ibeta(static_cast<double>(k), static_cast<double>(of - k + 1), p);
+  };
+  double power = 0;
+  uint64_t least = 0;  // inside on the target side, for significance; grows with the baseline's count
+  for (uint64_t b = 0; b <= nb; ++b) {
+    const double tail = at_least(b, nb, baseline);
+    if (tail < 1e-9) break;
+    while (least <= nt && FisherGreater({least, nt, b, nb}) > level) ++least;
+    if (least > nt) break;
+    power += (tail - at_least(b + 1, nb, baseline)) * at_least(least, nt, target);
+  }
+  return power;
+}
+
 bool IsShare(double p) { return p > 0 && p < 1; }
 
 }  // namespace
@@ -70,17 +104,16 @@ double UnseenBelow(uint64_t n, uint64_t members, double chance) {
 
 uint64_t RunsToTellApart(double target, double baseline, double ratio, double level, double power, double target_deff,
                          double baseline_deff) {
-  const double apart = target - baseline;
-  if (!(apart > 0) || !(baseline >= 0) || !(target <= 1) || !(ratio > 0)) return 0;
-  const boost::math::normal standard;
-  const double za = boost::math::quantile(boost::math::complement(standard, level)), zb = boost::math::quantile(standard, power);
-  const double pooled = (target + ratio * baseline) / (1 + ratio);
-  const double dt = std::max(1.0, target_deff), db = std::max(1.0, baseline_deff);
-  const double root = za * std::sqrt(pooled * (1 - pooled) * (dt + db / ratio)) +
-                      zb * std::sqrt(dt * target * (1 - target) + db * baseline * (1 - baseline) / ratio);
-  const double n = root * root / (apart * apart);
-  const double corrected = n / 4 * std::pow(1 + std::sqrt(1 + 2 * (ratio + 1) / (n * ratio * apart)), 2);
-  return corrected > kMostRuns ? 0 : std::max<uint64_t>(1, static_cast<uint64_t>(std::ceil(corrected)));
+  if (!(target > baseline) || !(baseline >= 0) || !(target <= 1) || !(ratio > 0)) return 0;
+  double runs =
+      ApproximateRunsToTellApart(target, baseline, ratio, level, power, std::max(1.0, target_deff), std::max(1.0, baseline_deff));
+  const double plain = ApproximateRunsToTellApart(target, baseline, ratio, level, power, 1, 1);
+  if (plain * target <= kMostExactMembers && plain * ratio <= kMostExactRuns) {
+    const uint64_t exact =
+        LeastRuns(plain / 4, [&](double n) { return FisherPower(target, baseline, n, ratio, level) >= power; });
+    runs *= static_cast<double>(exact) / plain;
+  }
+  return runs > kMostRuns ? 0 : std::max<uint64_t>(1, static_cast<uint64_t>(std::ceil(runs - 1e-9)));
 }
 
 }  // namespace promptsweep::motifs

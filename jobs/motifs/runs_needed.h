@@ -32,9 +32,10 @@ inline constexpr uint64_t kMembersToFind = 20;
 // one would have shown `members` times. 1 for n < members.
 [[nodiscard]] double UnseenBelow(uint64_t n, uint64_t members, double chance = 0.95);
 
-// Least number of target runs, with `ratio` times as many baseline runs, at which Fisher's one-sided test at `level` tells the
-// share `target` from the smaller `baseline` with probability `power` (Casagrande, Pike and Smith 1978; unequal numbers after
-// Fleiss, Tytun and Ury 1980). The design effects multiply the variance of their side. 0 where target <= baseline.
+// A number of target runs, with `ratio` times as many baseline runs, at which Fisher's one-sided test at `level` tells the share
+// `target` from the smaller `baseline` with probability `power`: by exact sums where up to some 200 target runs would be inside,
+// else by Casagrande, Pike and Smith (1978), for unequal numbers after Fleiss, Tytun and Ury (1980). The design effects multiply
+// the variance of their side. 0 where target <= baseline.
 [[nodiscard]] uint64_t RunsToTellApart(double target, double baseline, double ratio = 1, double level = 0.05, double power = 0.95,
                                        double target_deff = 1, double baseline_deff = 1);
 

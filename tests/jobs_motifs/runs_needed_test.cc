@@ -79,15 +79,15 @@ TEST(RunsNeeded, ToDecideAgainstABarIsTheLeastNumber) {
   EXPECT_EQ(RunsToDecideAnytime(.05, .05), 0u);
 }
 
-// P(Fisher's one-sided p <= level), summed over all outcomes that matter.
-double Power(double target, double baseline, uint64_t nt, uint64_t nb) {
+// P(Fisher's one-sided p <= level), summed over all outcomes.
+double Power(double target, double baseline, uint64_t nt, uint64_t nb, double level = .05) {
   double power = 0;
   uint64_t least = 0;  // inside on the target side, for significance; grows with the baseline's count
   std::vector<double> tail(nt + 2, 0);
   for (uint64_t k = nt + 1; k-- > 0;) tail[k] = tail[k + 1] + Binomial(k, nt, target);
   for (uint64_t b = 0; b <= nb; ++b) {
     const double here = Binomial(b, nb, baseline);
-    while (least <= nt && FisherGreater({least, nt, b, nb}) > .05) ++least;
+    while (least <= nt && FisherGreater({least, nt, b, nb}) > level) ++least;
     power += here * tail[least];
   }
   return power;
@@ -101,6 +101,13 @@ TEST(RunsNeeded, ToTellApartGivesThePowerAsked) {
     const uint64_t n = RunsToTellApart(row.target, row.baseline, row.ratio);
     EXPECT_NEAR(Power(row.target, row.baseline, n, static_cast<uint64_t>(row.ratio * n)), .95, .02) << row.target << " " << n;
   }
+  // As a report asks: at a level shared by many candidates, with nothing in the baseline. The approximation says half as many
+  // again.
+  const uint64_t rare = RunsToTellApart(.05, 0, 1, 5e-5);
+  EXPECT_NEAR(Power(.05, 0, rare, rare, 5e-5), .96, .011);
+  EXPECT_LT(rare, 500u);
+  const uint64_t fewer = RunsToTellApart(.05, .001, 4, 1e-4);
+  EXPECT_NEAR(Power(.05, .001, fewer, 4 * fewer, 1e-4), .96, .011);
   EXPECT_EQ(RunsToTellApart(.05, .05), 0u);
   EXPECT_GT(RunsToTellApart(.1, .05, 1, .05, .95, 2, 2), 3 * RunsToTellApart(.1, .05) / 2);
 }
