@@ -53,6 +53,11 @@ std::string MotifInWords(const v1::Motif& motif) {
   return Plural(label);
 }
 
+std::string LiftInWords(const v1::Motif& motif) {
+  const bool none = motif.has_baseline_prevalence() && motif.baseline_prevalence() == 0 && motif.has_lift_low();
+  return none ? absl::StrCat("at least ", Times(motif.lift_low())) : Times(motif.lift());
+}
+
 std::string TierName(v1::MotifTier tier) {
   return absl::AsciiStrToLower(absl::StripPrefix(v1::MotifTier_Name(tier), "MOTIF_TIER_"));
 }
@@ -84,7 +89,7 @@ std::string Headline(const v1::MotifReport& report, size_t models) {
   const std::string what = MotifInWords(motif);
   switch (motif.tier()) {
     case v1::MOTIF_TIER_CONFIRMED:
-      return absl::StrCat(subject, one ? " keeps drawing " : " keep drawing ", what, ": ", share, ", ", Times(motif.lift()),
+      return absl::StrCat(subject, one ? " keeps drawing " : " keep drawing ", what, ": ", share, ", ", LiftInWords(motif),
                           " more than on ", BaselineInWords(report));
     case v1::MOTIF_TIER_CANDIDATE:
       return absl::StrCat("nothing is confirmed; ", subject, " may keep drawing ", what, ": ", share,

@@ -106,7 +106,7 @@ Table MotifTable(const v1::MotifReport& report) {
   for (const v1::Motif& motif : report.motifs()) {
     table.Add({absl::StrCat(motif.id()), TierName(motif.tier()), motif.label().empty() ? "(unnamed)" : motif.label(),
                Percent(motif.prevalence()), PercentRange(motif.ci_low(), motif.ci_high()),
-               motif.has_lift() ? Times(motif.lift()) : "",
+               motif.has_lift() ? LiftInWords(motif) : "",
                motif.has_lift_low() ? absl::StrCat(Times(motif.lift_low()), "–", Times(motif.lift_high())) : "",
                motif.has_q_value() ? absl::StrFormat("%.2g", motif.q_value()) : "", absl::StrCat(motif.members()),
                absl::StrCat(motif.medoid())});

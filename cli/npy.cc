@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <limits>
@@ -114,9 +115,9 @@ absl::StatusOr<NpyReader> NpyReader::Open(const std::string& path) {
   auto fields = ParseHeader(header);
   if (!fields.ok()) return error(fields.status().message());
   const std::string& descr = (*fields)["descr"];
-  if (descr != "<f4" && descr != "<f2")
-    return error(absl::StrCat("its type is \"", descr, "\"; float32 (<f4) or float16 (<f2) is needed"));
-  reader.half_ = descr == "<f2";
+  if (descr != "<f8" && descr != "<f4" && descr != "<f2")
+    return error(absl::StrCat("its type is \"", descr, "\"; float64 (<f8), float32 (<f4) or float16 (<f2) is needed"));
+  reader.width_ = descr == "<f8" ? 8 : descr == "<f4" ? 4 : 2;
   if ((*fields)["fortran_order"] != "False") return error("its order is Fortran's; C order is needed (numpy.ascontiguousarray)");
   std::vector<uint64_t> shape;
   for (absl::string_view part : absl::StrSplit((*fields)["shape"], ',')) {
@@ -129,7 +130,7 @@ absl::StatusOr<NpyReader> NpyReader::Open(const std::string& path) {
   if (shape.size() != 2) return error(absl::StrCat("it has ", shape.size(), " dimensions; 2 are needed (rows, values)"));
   if (shape[0] == 0 || shape[1] == 0) return error("it has no values");
   if (shape[1] > kMaxCols) return error(absl::StrCat(shape[1], " values a row; at most ", kMaxCols, " are possible"));
-  const uint64_t row_bytes = shape[1] * (reader.half_ ? 2 : 4);
+  const uint64_t row_bytes = shape[1] * reader.width_;
   const uint64_t data_bytes = static_cast<uint64_t>(info.st_size) - data_begin;
   if (shape[0] > std::numeric_limits<uint64_t>::max() / row_bytes || shape[0] * row_bytes != data_bytes) {
     return error(
@@ -142,13 +143,19 @@ absl::StatusOr<NpyReader> NpyReader::Open(const std::string& path) {
 
 absl::StatusOr<std::vector<float>> NpyReader::Read(uint64_t max_rows) {
   const uint64_t rows = std::min(max_rows, rows_ - next_);
-  std::string bytes(rows * cols_ * (half_ ? 2 : 4), '\0');
+  std::string bytes(rows * cols_ * width_, '\0');
   if (std::fread(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) {
     return absl::InvalidArgumentError(absl::StrCat(path_, ": cannot be read at row ", next_));
   }
   next_ += rows;
-  if (half_) return UnpackHalves(bytes);
+  if (width_ == 2) return UnpackHalves(bytes);
   std::vector<float> values(rows * cols_);
+  if (width_ == 8) {
+    std::vector<double> doubles(values.size());
+    std::memcpy(doubles.data(), bytes.data(), bytes.size());
+    std::transform(doubles.begin(), doubles.end(), values.begin(), [](double value) { return static_cast<float>(value); });
+    return values;
+  }
   std::memcpy(values.data(), bytes.data(), bytes.size());
   return values;
 }

@@ -1,5 +1,5 @@
-// The .npy format of NumPy, versions 1 to 3, restricted to what embeddings need: two dimensions, C order, little-endian half or
-// single floats. https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+// The .npy format of NumPy, versions 1 to 3, restricted to what embeddings need: two dimensions, C order, little-endian half,
+// single or double floats. https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 #pragma once
 
 #include <cstdint>
@@ -21,14 +21,14 @@ class NpyReader {
 
   uint64_t rows() const { return rows_; }
   uint32_t cols() const { return cols_; }
-  // The next rows, row-major, at most `max_rows`; empty at the end.
+  // The next rows, row-major, at most `max_rows`, doubles rounded to single; empty at the end.
   [[nodiscard]] absl::StatusOr<std::vector<float>> Read(uint64_t max_rows);
 
  private:
   NpyReader() : file_(nullptr, &std::fclose) {}
   std::string path_;
   std::unique_ptr<FILE, int (*)(FILE*)> file_;
-  bool half_ = false;
+  size_t width_ = 4;  // bytes a value
   uint64_t rows_ = 0;
   uint32_t cols_ = 0;
   uint64_t next_ = 0;

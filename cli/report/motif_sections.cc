@@ -161,7 +161,7 @@ std::string SummaryTable(const v1::MotifReport& report) {
     if (compared) {
       absl::StrAppend(&rows, "<td class=\"number\">",
                       motif.has_baseline_prevalence() ? Percent(motif.baseline_prevalence()) : "–", "</td><td class=\"number\">",
-                      motif.has_lift() ? Times(motif.lift()) : "–");
+                      motif.has_lift() ? LiftInWords(motif) : "–");
       if (motif.has_lift_low() && motif.has_lift_high()) {
         absl::StrAppend(&rows, "<small>", Times(motif.lift_low()), " to ", Times(motif.lift_high()), "</small>");
       }

@@ -35,6 +35,19 @@ TEST(Headline, Confirmed) {
             "than on prompts");
 }
 
+// The ratio was 14,885 where no baseline run was inside: the half that smoothing adds, not an estimate.
+TEST(Headline, WhereNoBaselineRunIsInsideTheLowerEndSpeaks) {
+  v1::MotifReport report = Report(v1::MOTIF_TIER_CONFIRMED);
+  v1::Motif& motif = *report.mutable_motifs(0);
+  motif.set_lift(620);
+  motif.set_lift_low(39);
+  motif.set_baseline_prevalence(0);
+  EXPECT_EQ(Headline(report, 1),
+            "this model keeps drawing saris: 31 % of blank runs (95 % CI 29–33 %), at least 39x more than on prompts");
+  motif.set_baseline_prevalence(0.0005);
+  EXPECT_EQ(LiftInWords(motif), "620x");
+}
+
 TEST(Headline, WeakerTiersUseWeakerWords) {
   EXPECT_EQ(Headline(Report(v1::MOTIF_TIER_CANDIDATE), 1),
             "nothing is confirmed; this model may keep drawing saris: 31 % of blank runs (95 % CI 29–33 %), not proven to be "

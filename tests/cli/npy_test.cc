@@ -6,6 +6,7 @@
 
 #include <cstring>
 #include <fstream>
+#include <limits>
 
 #include "base/half.h"
 
@@ -55,6 +56,16 @@ TEST_F(Npy, ReadsSingleFloatsInPieces) {
   EXPECT_TRUE(reader->Read(2)->empty());
 }
 
+TEST_F(Npy, ReadsDoublesAsSingles) {
+  const double values[] = {0.1, -2.5, 1e300, 0};
+  std::string bytes(sizeof(values), '\0');
+  std::memcpy(bytes.data(), values, sizeof(values));
+  auto reader = Open(Header("{'descr': '<f8', 'fortran_order': False, 'shape': (2, 2), }\n") + bytes);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_THAT(*reader->Read(1), ElementsAre(0.1f, -2.5f));
+  EXPECT_THAT(*reader->Read(1), ElementsAre(std::numeric_limits<float>::infinity(), 0.0f));
+}
+
 TEST_F(Npy, ReadsWhatItWrites) {
   const float values[] = {0.5f, -1.0f, 0.25f, 2.0f};
   EXPECT_EQ(NpyHalfHeader(2, 2).size() % 64, 0u);
@@ -85,7 +96,8 @@ TEST_F(Npy, RefusesEverythingElse) {
   EXPECT_THAT(Refusal(Header(good).substr(0, 30)), HasSubstr("cut short"));
   EXPECT_THAT(Refusal(Header(good) + data.substr(0, 7)), HasSubstr("promises 1 rows of 8 bytes, but 7"));
   EXPECT_THAT(Refusal(Header(good) + data + "x"), HasSubstr("but 9"));
-  EXPECT_THAT(Refusal(Header("{'descr': '<f8', 'fortran_order': False, 'shape': (1, 1), }") + data), HasSubstr("<f8"));
+  EXPECT_THAT(Refusal(Header("{'descr': '<i8', 'fortran_order': False, 'shape': (1, 1), }") + data), HasSubstr("<i8"));
+  EXPECT_THAT(Refusal(Header("{'descr': '>f8', 'fortran_order': False, 'shape': (1, 1), }") + data), HasSubstr(">f8"));
   EXPECT_THAT(Refusal(Header("{'descr': '>f4', 'fortran_order': False, 'shape': (1, 2), }") + data), HasSubstr(">f4"));
   EXPECT_THAT(Refusal(Header("{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2), }") + data), HasSubstr("Fortran"));
   EXPECT_THAT(Refusal(Header("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }") + data), HasSubstr("1 dimensions"));

@@ -10,7 +10,7 @@ from harness import Case, null_spec
 
 
 def npy(path, rows, descr="<f4", fortran=False):
-    code = {"<f4": "f", "<f2": "e", "<f8": "d"}[descr]
+    code = {"<f4": "f", ">f4": "f", "<f2": "e", "<f8": "d"}[descr]
     shape = f"({len(rows)}, {len(rows[0])})"
     header = f"{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}"
     header += " " * (63 - (10 + len(header)) % 64) + "\n"
@@ -238,7 +238,7 @@ class DataTest(Case):
         good = [[1.0, 2.0], [3.0, 4.0]]
         rows = "model,prompt,seed\nm,a,1\nm,,2\n"
         cases = {
-            "float64": (dict(descr="<f8"), good, rows, "float32"),
+            "big-endian": (dict(descr=">f4"), good, rows, "float32"),
             "fortran": (dict(fortran=True), good, rows, "Fortran"),
             "nan": ({}, [[1.0, float("nan")], [1.0, 2.0]], rows, "row 0"),
             "zero": ({}, [[1.0, 2.0], [0.0, 0.0]], rows, "row 1"),
