@@ -156,6 +156,14 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
     *report.add_motifs() = ToProto(finding, data, vocabulary, report.motifs_size() + 1);
   }
 
+  CopyJob copies = options.copies;
+  copies.seed = options.mine.seed;
+  copies.threads = options.mine.threads;
+  copies.imported = !reader.info().manifest().imported_from().empty();
+  std::vector<RowSet> members;
+  for (const Finding& finding : findings) members.push_back(TargetMembers(finding, data.runs));
+  PS_RETURN_IF_ERROR(AddCopies(store, data.x, data.runs, members, copies, report));
+
   if (reader.target().empty() && design.baseline_runs() == 0) {
     report.add_notes(
         "no blank prompt was asked, so all runs were looked at together; --target and --baseline compare some with others");

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "jobs/motifs/copies/report_copies.h"
 #include "jobs/motifs/miner.h"
 #include "jobs/motifs/sweep_data.h"
 #include "promptsweep/v1/motifs.pb.h"
@@ -13,6 +14,8 @@ namespace promptsweep::motifs {
 struct AnalysisOptions {
   RunSelection selection;
   MineOptions mine;
+  // Its seed and threads are those of `mine`; `imported` is the sweep's.
+  CopyJob copies;
   // Bytes that the vectors may take; where there are more, motifs are sought in a sample and counted in all.
   uint64_t memory = uint64_t{4} << 30;
 };

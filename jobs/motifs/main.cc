@@ -103,6 +103,10 @@ int main(int argc, char** argv) {
   app.add_option("--memory", arguments.analysis.memory,
                  "Memory for the vectors, e.g. 8G; motifs are sought in as many as fit, and counted in all [half of the machine's]")
       ->transform(CLI::AsSizeValue(false));
+  app.add_option("--pictures", arguments.analysis.copies.pictures,
+                 "Most pictures looked at for copies, per motif and per prompt; 0 for none")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
   app.add_option("--json", arguments.json, "File for the report; - is standard output")->expected(0, 1)->default_str("-");
   promptsweep::AddSecurityFlags(app, arguments.security);
   app.footer("Exit codes: 0 done; 1 failed; 2 bad input or usage; 3 no such sweep or embedder; 4 store unreachable.");
