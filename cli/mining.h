@@ -21,6 +21,8 @@ struct MiningRequest {
   std::vector<std::string> target;
   std::vector<std::string> baseline;
   std::string embedder;
+  std::string reference;            // see promptsweep-motifs --reference; empty for none
+  std::string reference_threshold;  // empty for its default
   bool verbose = false;
 };
 

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "jobs/motifs/copies/reference.h"
 #include "jobs/motifs/copies/report_copies.h"
 #include "jobs/motifs/miner.h"
 #include "jobs/motifs/sweep_data.h"
@@ -16,11 +17,13 @@ struct AnalysisOptions {
   MineOptions mine;
   // Its seed and threads are those of `mine`; `imported` is the sweep's.
   CopyJob copies;
+  ReferenceOptions reference;
   // Bytes that the vectors may take; where there are more, motifs are sought in a sample and counted in all.
   uint64_t memory = uint64_t{4} << 30;
 };
 
-// Loads, mines, names, and stores the report (PutMotifs). Statuses of LoadSweep.
+// Loads, mines, names, and stores the report (PutMotifs). Statuses of LoadSweep, FindReference and
+// CheckLength.
 [[nodiscard]] absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, const AnalysisOptions& options);
 
 // The report as JSON, one object, ids and ordinals as numbers, ending in a newline.

@@ -69,7 +69,10 @@ Json ReferenceJson(const v1::ReferenceMatch& match) {
   json["share_high"] = match.share_high();
   json["nearest"] = Json::array();
   for (const v1::ReferencePair& pair : match.nearest()) {
-    json["nearest"].push_back({{"ordinal", pair.ordinal()}, {"reference", pair.reference()}, {"cosine", pair.cosine()}, {"bits", pair.bits()}});
+    json["nearest"].push_back({{"ordinal", pair.ordinal()},
+                               {"reference", pair.reference()},
+                               {"cosine", pair.cosine()},
+                               {"bits", pair.bits()}});
   }
   return json;
 }

@@ -6,11 +6,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_cat.h"
 #include "base/half.h"
+#include "base/npy.h"
 #include "promptsweep/v1/motifs.pb.h"
 #include "promptsweep/v1/store.grpc.pb.h"
 #include "store/digest.h"
@@ -241,6 +245,48 @@ TEST_F(Copies, PicturesOutOfReachAreNoted) {
   EXPECT_EQ(json["motifs"][0]["copies"], nullptr);
   EXPECT_EQ(json["motifs"][0]["tier"], "confirmed");
   EXPECT_NE(json["notes"].dump().find("s3://gone is out of reach"), std::string::npos);
+}
+
+TEST_F(Copies, MembersAreComparedWithAReference) {
+  const std::string folder = absl::StrCat(testing::TempDir(), "/copies-", getpid());
+  std::filesystem::create_directories(folder + "/pictures");
+  const auto write = [&](const std::string& name, const std::string& bytes) {
+    std::ofstream(folder + "/" + name, std::ios::binary) << bytes;
+    return folder + "/" + name;
+  };
+  // The first member's vector among drawn ones.
+  uint64_t first = 0;
+  while (store_.data.motif[first] != 0) ++first;
+  std::mt19937_64 random(9);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(100 * 32);
+  for (float& v : values) v = normal(random);
+  std::copy_n(store_.data.x.row(first), 32, values.begin() + 77 * 32);
+  const std::string vectors = write("r.npy", NpyHalfHeader(100, 32) + PackHalves(values.data(), values.size()));
+  nlohmann::json json = Report("--pictures 0 --reference " + vectors);
+  EXPECT_EQ(json["reference"]["rows"], 100);
+  EXPECT_EQ(json["reference"]["least_cosine"], 0.95);
+  nlohmann::json match = json["motifs"][0]["reference"];
+  EXPECT_EQ(match["compared"], json["motifs"][0]["members"]);
+  EXPECT_GE(match["matches"], 1);
+  EXPECT_EQ(match["nearest"][0]["reference"], vectors + " row 77");
+  EXPECT_EQ(match["nearest"][0]["ordinal"], first);
+  json = Report("--pictures 0 --reference-threshold=-1 --reference " + vectors);
+  EXPECT_EQ(json["motifs"][0]["reference"]["matches"], json["motifs"][0]["members"]);
+
+  store_.show = FakeStore::Show::kOnePicture;
+  write("pictures/source.png", *worker::EncodePng(Scene(64, 64, 7000).rgb, 64, 64));
+  json = Report("--pictures 60 --reference " + folder + "/pictures");
+  match = json["motifs"][0]["reference"];
+  EXPECT_EQ(match["compared"], 60);
+  EXPECT_GT(match["share_low"].get<double>(), 0.8);
+  EXPECT_EQ(match["nearest"][0]["reference"], folder + "/pictures/source.png");
+
+  const auto [code, out] = Run("--reference " + write("r.parquet", "PAR1"));
+  EXPECT_EQ(code, 2);
+  EXPECT_EQ(std::count(out.begin(), out.end(), '\n'), 1) << out;
+  EXPECT_EQ(Run("--pictures 0 --reference " + folder + "/pictures").first, 2);
+  std::filesystem::remove_all(folder);
 }
 
 TEST_F(Copies, AHarmedStreamIsNoAnswer) {

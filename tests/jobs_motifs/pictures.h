@@ -25,12 +25,17 @@ using worker::Image;
 inline Image Grid(int width, int height, int cells, uint32_t seed) {
   uint32_t state = seed;
   std::vector<int> grid;
-  for (int i = 0; i < (cells + 1) * (cells + 1) * 3; ++i) grid.push_back(static_cast<int>((state = state * 1664525u + 1013904223u) >> 24));
+  for (int i = 0; i < (cells + 1) * (cells + 1) * 3; ++i) {
+    state = state * 1664525u + 1013904223u;
+    grid.push_back(static_cast<int>(state >> 24));
+  }
   Image image{width, height, std::string(static_cast<size_t>(3) * width * height, '\0')};
   for (int y = 0; y < height; ++y) {
     for (int x = 0; x < width; ++x) {
       const int gy = y * cells * 256 / height, gx = x * cells * 256 / width;
-      const auto at = [&](int down, int right, int c) { return grid[3 * ((gy / 256 + down) * (cells + 1) + gx / 256 + right) + c]; };
+      const auto at = [&](int down, int right, int c) {
+        return grid[3 * ((gy / 256 + down) * (cells + 1) + gx / 256 + right) + c];
+      };
       for (int c = 0; c < 3; ++c) {
         const int top = at(0, 0, c) * (256 - gx % 256) + at(0, 1, c) * (gx % 256);
         const int bottom = at(1, 0, c) * (256 - gx % 256) + at(1, 1, c) * (gx % 256);
@@ -74,7 +79,8 @@ inline Image Jpeg(const Image& image, int quality) {
   jpeg_set_quality(&info, quality, TRUE);
   jpeg_start_compress(&info, TRUE);
   while (info.next_scanline < info.image_height) {
-    auto* row = reinterpret_cast<unsigned char*>(const_cast<char*>(image.rgb.data())) + size_t{3} * info.next_scanline * image.width;
+    auto* row = reinterpret_cast<unsigned char*>(const_cast<char*>(image.rgb.data())) +
+                size_t{3} * info.next_scanline * image.width;
     jpeg_write_scanlines(&info, &row, 1);
   }
   jpeg_finish_compress(&info);
@@ -98,7 +104,8 @@ inline Image Resized(const Image& image, int width, int height) {
       for (int c = 0; c < 3; ++c) {
         const double top = value(v0, u0, c) * (1 - u + u0) + value(v0, u0 + 1, c) * (u - u0);
         const double bottom = value(v0 + 1, u0, c) * (1 - u + u0) + value(v0 + 1, u0 + 1, c) * (u - u0);
-        out.rgb[3 * (static_cast<size_t>(y) * width + x) + c] = static_cast<char>(std::lround(top * (1 - v + v0) + bottom * (v - v0)));
+        out.rgb[3 * (static_cast<size_t>(y) * width + x) + c] =
+            static_cast<char>(std::lround(top * (1 - v + v0) + bottom * (v - v0)));
       }
     }
   }

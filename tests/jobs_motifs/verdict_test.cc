@@ -27,7 +27,8 @@ Image Altered(const Image& base, uint32_t how, std::mt19937_64& random) {
 // A red disc somewhere on a ground that differs each time, smooth or rich in detail: one kind of thing, drawn anew.
 Image Draw(int side, uint32_t seed) {
   std::mt19937_64 random(seed);
-  Image image = seed % 2 == 0 ? Blobs(side, side, static_cast<uint32_t>(random())) : Scene(side, side, static_cast<uint32_t>(random()));
+  const auto ground = static_cast<uint32_t>(random());
+  Image image = seed % 2 == 0 ? Blobs(side, side, ground) : Scene(side, side, ground);
   const double cx = side * (0.3 + 0.4 * (random() % 100) / 100), cy = side * (0.3 + 0.4 * (random() % 100) / 100);
   const double radius = side * (0.1 + 0.1 * (random() % 100) / 100);
   for (int y = 0; y < side; ++y) {

@@ -118,7 +118,8 @@ std::vector<uint32_t> Greedy(const std::vector<Set>& near, const std::vector<uin
 
 }  // namespace
 
-Clique LargestClique(uint32_t vertices, const std::vector<std::pair<uint32_t, uint32_t>>& edges, uint32_t exact_to, uint64_t work) {
+Clique LargestClique(uint32_t vertices, const std::vector<std::pair<uint32_t, uint32_t>>& edges, uint32_t exact_to,
+                     uint64_t work) {
   PS_CHECK(vertices <= 4096);
   Clique clique;
   if (vertices == 0) return clique;

@@ -41,7 +41,7 @@ std::vector<std::pair<uint32_t, uint32_t>> PairsWithin(absl::Span<const Perceptu
         const uint32_t value = BandOf(hashes[i], band) ^ (flip < 0 ? 0u : 1u << flip);
         for (uint32_t at = begin[value]; at < begin[value + 1]; ++at) {
           const uint32_t j = order[at];
-          if (j > i && Distance(hashes[i], hashes[j]) <= bits && !found_before(i, j)) pairs.emplace_back(i, j);
+          if (j > i && !found_before(i, j) && Distance(hashes[i], hashes[j]) <= bits) pairs.emplace_back(i, j);
         }
       }
     }

@@ -1,6 +1,6 @@
-// A 256-bit perceptual hash of a picture, compatible with Meta's PDQ: pictures that look alike differ in few bits.
-// Definition: https://github.com/facebook/ThreatExchange/tree/main/pdq (hashing.pdf); pip's pdqhash is the reference of the tests.
-// Pure functions of pixels; thread-safe.
+// A 256-bit perceptual hash of a picture, compatible with Meta's PDQ: pictures that look alike differ in few bits. Definition:
+// https://github.com/facebook/ThreatExchange/tree/main/pdq (hashing.pdf); pip's pdqhash is the reference of the tests. Pure
+// functions of pixels; thread-safe.
 #pragma once
 
 #include <array>

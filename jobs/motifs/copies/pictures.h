@@ -21,8 +21,8 @@ struct StoredPictures {
   std::string unreadable;
 };
 
-// Of `ordinals`, ascending; `imported`: the sweep is an import, whose seeds stand in a column or are the ordinals. Holds a few encoded pictures at a time. Statuses of GetResults; DATA_LOSS where its stream was cut
-// short or harmed.
+// Of `ordinals`, ascending; `imported`: the sweep is an import, whose seeds stand in a column or are the ordinals. Holds a few
+// encoded pictures at a time. Statuses of GetResults; DATA_LOSS where its stream was cut short or harmed.
 [[nodiscard]] absl::StatusOr<StoredPictures> LoadPictures(v1::StoreService::StubInterface& store, uint32_t sweep,
                                                           const std::vector<uint64_t>& ordinals, bool imported,
                                                           int threads);

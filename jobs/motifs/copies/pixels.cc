@@ -78,14 +78,15 @@ double TileMaxRms(const Overlay& a, const Overlay& b, double enough) {
   constexpr double kScale = 1.0 / (255.0 * 255.0 * kTileSide * kTileSide * kChannels);
   double largest = 0;
   for (int ty = 0; ty < kTiles; ++ty) {
-    std::array<uint32_t, kTiles> sums{};  // at most 255^2 * 3072 < 2^32
+    std::array<int32_t, kTiles> sums{};  // at most 255^2 * 3072 < 2^31
     for (int y = ty * kTileSide; y < (ty + 1) * kTileSide; ++y) {
       for (int tx = 0; tx < kTiles; ++tx) {
         const size_t at = (static_cast<size_t>(y) * kTiles + tx) * kRun;
-        uint32_t sum = 0;
+        const uint8_t *u = a.data() + at, *v = b.data() + at;
+        int32_t sum = 0;
         for (int i = 0; i < kRun; ++i) {
-          const int d = int{a[at + i]} - int{b[at + i]};
-          sum += static_cast<uint32_t>(d * d);
+          const int16_t d = static_cast<int16_t>(u[i] - v[i]);
+          sum += int32_t{d} * d;
         }
         sums[tx] += sum;
       }

@@ -131,6 +131,7 @@ absl::Status AddPrompts(v1::StoreService::StubInterface& store, const Runs& runs
 absl::Status AddCopies(v1::StoreService::StubInterface& store, const Matrix& x, const Runs& runs,
                        const std::vector<RowSet>& members, const CopyJob& job, v1::MotifReport& report) {
   if (job.pictures == 0) return absl::OkStatus();
+  if (job.reference != nullptr) *report.mutable_reference() = job.reference->Describe();
   uint64_t undecodable = 0, without = 0;
   for (int m = 0; m < report.motifs_size(); ++m) {
     const RowSet drawn = DrawSome(members[m], job.pictures, job.seed);
@@ -139,6 +140,7 @@ absl::Status AddCopies(v1::StoreService::StubInterface& store, const Matrix& x, 
     if (!stored.unreadable.empty()) return Unreadable(stored, report);
     v1::Copies& copies = *report.mutable_motifs(m)->mutable_copies();
     copies = Judged(stored, job);
+    if (job.reference != nullptr) *report.mutable_motifs(m)->mutable_reference() = job.reference->Match(stored.pictures);
     undecodable += stored.undecodable;
     if (!stored.pictures.empty() || stored.undecodable > 0) continue;
     ++without;
@@ -146,8 +148,8 @@ absl::Status AddCopies(v1::StoreService::StubInterface& store, const Matrix& x, 
   }
   PS_RETURN_IF_ERROR(AddPrompts(store, runs, job, report, undecodable));
   if (without > 0) {
-    report.add_notes(absl::StrCat("no pictures are stored",
-                                  without < static_cast<uint64_t>(report.motifs_size()) ? absl::StrCat(" of ", without, " motifs") : "",
+    const bool some = without < static_cast<uint64_t>(report.motifs_size());
+    report.add_notes(absl::StrCat("no pictures are stored", some ? absl::StrCat(" of ", without, " motifs") : "",
                                   ", so whether members are copies cannot be told; only equal vectors were counted"));
   }
   if (undecodable > 0) {

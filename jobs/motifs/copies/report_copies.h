@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "jobs/motifs/copies/reference.h"
 #include "jobs/motifs/copies/verdict.h"
 #include "jobs/motifs/inference.h"
 #include "jobs/motifs/matrix.h"
@@ -20,6 +21,8 @@ struct CopyJob {
   uint64_t prompt_pictures = 5000;
   // The sweep is an import: see LoadPictures.
   bool imported = false;
+  // Compared with every motif's pictures where set; must outlive the job.
+  const ReferencePictures* reference = nullptr;
   CopyOptions options;
   uint64_t seed = 1;
   int threads = 1;

@@ -44,7 +44,8 @@ Picture PictureOf(const worker::Image& image, uint64_t ordinal, int64_t seed) {
   return picture;
 }
 
-std::vector<std::pair<uint32_t, uint32_t>> CopyPairs(absl::Span<const Picture> pictures, const CopyOptions& options, int threads) {
+std::vector<std::pair<uint32_t, uint32_t>> CopyPairs(absl::Span<const Picture> pictures, const CopyOptions& options,
+                                                     int threads) {
   const Pairs alike = AlikeByHash(pictures, options);
   const uint32_t n = static_cast<uint32_t>(pictures.size());
   std::vector<Pairs> by_first(n);

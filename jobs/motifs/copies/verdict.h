@@ -18,15 +18,15 @@ namespace promptsweep::motifs {
 struct CopyOptions {
   // Two pictures are copies where their pixels are equal; where the root mean square difference in every tile is at most this
   // share of the higher of both contrasts, within these bounds, whatever their hashes say; or where both hashes rest on at least
-  // this quality and differ in at most so many bits, and the difference is at most `most_rms` in every tile: a hash alone does not
-  // tell a copy from another picture in the same frame.
+  // this quality and differ in at most so many bits, and the difference is at most `most_rms` in every tile: a hash alone does
+  // not tell a copy from another picture in the same frame.
   double contrast_share = 0.25;
   Interval rms = {0.02, 0.075};
   int least_quality = kLeastQuality;
   int most_bits = kSamePictureBits;
   double most_rms = 0.1;
-  // Verbatim: a clique of at least `clique`, or of `clique_share` of the pictures, but not below `fewest` (10 of 500 are memorised
-  // in Carlini et al. 2023; a single pair may be chance).
+  // Verbatim: a clique of at least `clique`, or of `clique_share` of the pictures, but not below `fewest` (10 of 500 are
+  // memorised in Carlini et al. 2023; a single pair may be chance).
   size_t clique = 10;
   double clique_share = 0.02;
   size_t fewest = 3;
