@@ -38,7 +38,8 @@ std::string CopiesInWords(const v1::Motif& motif) {
     case v1::COPY_VERDICT_VERBATIM:
       return absl::StrCat("One picture is drawn again and again: ", copies.clique_exact() ? "" : "at least ",
                           Grouped(copies.clique()), " pictures of different seeds are copies of each other, and ",
-                          Percent(copies.share()), " of ", Grouped(copies.pictures()), " have a copy", Interval(copies.share_low(), copies.share_high()), ".");
+                          Percent(copies.share()), " of ", Grouped(copies.pictures()), " have a copy",
+                          Interval(copies.share_low(), copies.share_high()), ".");
     case v1::COPY_VERDICT_TEMPLATE:
       return absl::StrCat("A fixed part around a varying one: ", Percent(copies.template_score()),
                           " of the pixels are the same in all of ", Grouped(copies.seeds()), " seeds.");
