@@ -6,6 +6,7 @@
 #include "absl/strings/strip.h"
 #include "base/status.h"
 #include "cli/client.h"
+#include "cli/copies.h"
 #include "cli/exit.h"
 #include "cli/headline.h"
 #include "cli/process.h"
@@ -30,6 +31,10 @@ absl::StatusOr<std::string> RunMiner(const MiningRequest& request) {
   options.echo_stderr = request.verbose;
   options.argv.insert(options.argv.end(), request.security.begin(), request.security.end());
   if (!request.embedder.empty()) options.argv.insert(options.argv.end(), {"--embedder", request.embedder});
+  if (!request.reference.empty()) options.argv.insert(options.argv.end(), {"--reference", request.reference});
+  if (!request.reference_threshold.empty()) {
+    options.argv.insert(options.argv.end(), {"--reference-threshold", request.reference_threshold});
+  }
   for (const std::string& filter : request.target) options.argv.insert(options.argv.end(), {"--target", filter});
   for (const std::string& filter : request.baseline) options.argv.insert(options.argv.end(), {"--baseline", filter});
   if (request.look) options.argv.push_back("--look");
@@ -82,13 +87,25 @@ Table MotifRows(const v1::MotifReport& report) {
                {"lift_high"},
                {"q_value"},
                {"members"},
-               {"medoid"}});
+               {"medoid"},
+               {"copies"},
+               {"copies_share"},
+               {"copies_low"},
+               {"copies_high"},
+               {"reference_matches"},
+               {"reference_compared"}});
+  const auto judged = [](const v1::Motif& motif, double share) {
+    return VerdictName(motif).empty() ? "" : ShortDouble(share);
+  };
   for (const v1::Motif& motif : report.motifs()) {
     table.Add(
         {absl::StrCat(motif.id()), TierName(motif.tier()), motif.label(), ShortDouble(motif.prevalence()),
          ShortDouble(motif.ci_low()), ShortDouble(motif.ci_high()), motif.has_lift() ? ShortDouble(motif.lift()) : "",
          motif.has_lift_low() ? ShortDouble(motif.lift_low()) : "", motif.has_lift_high() ? ShortDouble(motif.lift_high()) : "",
-         motif.has_q_value() ? ShortDouble(motif.q_value()) : "", absl::StrCat(motif.members()), absl::StrCat(motif.medoid())});
+         motif.has_q_value() ? ShortDouble(motif.q_value()) : "", absl::StrCat(motif.members()), absl::StrCat(motif.medoid()),
+         VerdictName(motif), judged(motif, motif.copies().share()), judged(motif, motif.copies().share_low()),
+         judged(motif, motif.copies().share_high()), motif.has_reference() ? absl::StrCat(motif.reference().matches()) : "",
+         motif.has_reference() ? absl::StrCat(motif.reference().compared()) : ""});
   }
   return table;
 }
@@ -103,14 +120,15 @@ Table MotifTable(const v1::MotifReport& report) {
                {"lift_ci_95", true},
                {"q", true},
                {"members", true},
-               {"medoid", true}});
+               {"medoid", true},
+               {"copies"}});
   for (const v1::Motif& motif : report.motifs()) {
     table.Add({absl::StrCat(motif.id()), TierName(motif.tier()), motif.label().empty() ? "(unnamed)" : motif.label(),
                Percent(motif.prevalence()), PercentRange(motif.ci_low(), motif.ci_high()),
                motif.has_lift() ? LiftInWords(motif) : "",
                motif.has_lift_low() ? absl::StrCat(Times(motif.lift_low()), "–", Times(motif.lift_high())) : "",
                motif.has_q_value() ? absl::StrFormat("%.2g", motif.q_value()) : "", absl::StrCat(motif.members()),
-               absl::StrCat(motif.medoid())});
+               absl::StrCat(motif.medoid()), VerdictInWords(motif)});
   }
   return table;
 }

@@ -23,6 +23,8 @@ struct MiningRequest {
   std::string embedder;
   // Take the sweep's next look by its stop rule.
   bool look = false;
+  std::string reference;            // see promptsweep-motifs --reference; empty for none
+  std::string reference_threshold;  // empty for its default
   bool verbose = false;
 };
 

@@ -2,6 +2,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "cli/command.h"
+#include "cli/copies.h"
 #include "cli/headline.h"
 #include "cli/mining.h"
 #include "cli/outlook.h"
@@ -13,8 +14,12 @@ namespace {
 struct Options {
   std::string sweep;
   std::vector<std::string> target, baseline;
-  std::string embedder;
+  std::string embedder, reference, reference_threshold;
 };
+
+void AppendLine(const v1::Motif& motif, const std::string& words, std::string& text) {
+  if (!words.empty()) absl::StrAppend(&text, "\nmotif ", motif.id(), ": ", words);
+}
 
 absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
   TakeOverSignals();
@@ -26,6 +31,8 @@ absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
                                                         .target = options.target,
                                                         .baseline = options.baseline,
                                                         .embedder = options.embedder,
+                                                        .reference = options.reference,
+                                                        .reference_threshold = options.reference_threshold,
                                                         .verbose = common.verbose}));
   if (common.output == OutputFormat::kJson) {
     PS_RETURN_IF_ERROR(WriteStdout(json));
@@ -40,6 +47,11 @@ absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
   std::string text = absl::StrCat(Headline(report, info.manifest().models_size()), "\n");
   if (!table.empty()) absl::StrAppend(&text, "\n", table.Render());
   text += OutlookText(report);
+  for (const v1::Motif& motif : report.motifs()) {
+    if (motif.copies().verdict() != v1::COPY_VERDICT_SEMANTIC) AppendLine(motif, CopiesInWords(motif), text);
+    AppendLine(motif, ReferenceInWords(motif, report), text);
+  }
+  if (const std::string copied = PromptCopiesInWords(report); !copied.empty()) absl::StrAppend(&text, "\n", copied);
   for (const std::string& note : report.notes()) absl::StrAppend(&text, "\nnote: ", note);
   if (!report.notes().empty()) text += "\n";
   PS_RETURN_IF_ERROR(WriteStdout(text));
@@ -55,6 +67,12 @@ void AddMotifs(Commands& commands) {
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest")->required();
   AddComparisonOptions(*app, options->target, options->baseline);
   app->add_option("--embedder", options->embedder, "Embedder whose vectors count [the sweep's first]")->type_name("ID");
+  app->add_option("--reference", options->reference,
+                  "Vectors (.npy, or a folder of them) or pictures (a folder) that members are compared with")
+      ->type_name("PATH");
+  app->add_option("--reference-threshold", options->reference_threshold, "Cosine from which a reference vector matches [0.95]")
+      ->check(CLI::Range(-1.0, 1.0))
+      ->type_name("COSINE");
 }
 
 }  // namespace promptsweep::cli

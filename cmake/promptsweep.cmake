@@ -35,7 +35,7 @@ endfunction()
 # Built and run with the address and undefined-behaviour sanitizers in every `./dev test`: what reads
 # bytes from outside and needs neither gRPC, RocksDB nor torch, which take too long to build or link a second time.
 set(PROMPTSWEEP_SANITIZED_TESTS
-    "^(half_test|hash_test|blob_uri_test|s3_xml_test|sweep_.*_test|weights_.+_test|worker_image_codec_test)$")
+    "^(half_test|hash_test|npy_test|blob_uri_test|s3_xml_test|sweep_.*_test|weights_.+_test|worker_image_codec_test)$")
 add_custom_target(sanitized_tests)
 
 # ps_test(NAME SRCS ... DEPS ... LABELS unit|fault|sim|e2e|torch ...): one gtest program, one ctest entry.

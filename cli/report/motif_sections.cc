@@ -11,6 +11,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "cli/copies.h"
 #include "cli/headline.h"
 #include "cli/text.h"
 
@@ -77,6 +78,12 @@ std::string TierBadge(const v1::Motif& motif) {
   return absl::StrCat("<span class=\"tier ", name, "\">", name, "</span>");
 }
 
+// Empty where pictures were not looked at.
+std::string CopyBadge(const v1::Motif& motif) {
+  const std::string name = VerdictName(motif);
+  return name.empty() ? "" : absl::StrCat(" <span class=\"copies ", name, "\">", name, "</span>");
+}
+
 std::string Name(const v1::Motif& motif) { return EscapeHtml(motif.label().empty() ? "unnamed" : motif.label()); }
 
 // `no_pictures` says why the card has none; empty where it has.
@@ -84,7 +91,7 @@ std::string MotifCard(const v1::Motif& motif, const v1::MotifReport& report, con
                       absl::string_view no_pictures) {
   std::string card =
       absl::StrCat("<article class=\"card\" id=\"motif-", motif.id(), "\">\n<h3>", motif.id(), " · ", Name(motif), " ",
-                   TierBadge(motif), "</h3>\n<p>In ", Percent(motif.prevalence()), " of ",
+                   TierBadge(motif), CopyBadge(motif), "</h3>\n<p>In ", Percent(motif.prevalence()), " of ",
                    EscapeHtml(RunsInWords(report.target())), " (95 % CI ", PercentRange(motif.ci_low(), motif.ci_high()));
   if (motif.heldout_runs() > 0) {
     absl::StrAppend(&card, "; ", Grouped(motif.heldout_members()), " of ", Grouped(motif.heldout_runs()), " runs");
@@ -98,6 +105,9 @@ std::string MotifCard(const v1::Motif& motif, const v1::MotifReport& report, con
     }
   }
   absl::StrAppend(&card, ".</p>\n");
+  for (const std::string& words : {CopiesInWords(motif), ReferenceInWords(motif, report)}) {
+    if (!words.empty()) absl::StrAppend(&card, "<p>", EscapeHtml(words), "</p>\n");
+  }
   card = Bind(card);
 
   if (!no_pictures.empty()) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "base/half.h"
 #include "base/rpc.h"
 #include "base/status.h"
+#include "jobs/motifs/copies/pictures.h"
 #include "jobs/motifs/explain.h"
 #include "jobs/motifs/look.h"
 #include "jobs/motifs/outlook.h"
@@ -140,11 +142,39 @@ absl::StatusOr<v1::StopState> LastLook(v1::StoreService::StubInterface& store, u
   return report.stop();
 }
 
+// Copies among the pictures, and what is near the reference.
+absl::Status AddMemory(v1::StoreService::StubInterface& store, const SweepReader& reader, const SweepData& data,
+                       const std::vector<Finding>& findings, const std::optional<ReferenceFiles>& reference,
+                       const AnalysisOptions& options, v1::MotifReport& report) {
+  CopyJob job = options.copies;
+  job.seed = options.mine.seed;
+  job.threads = options.mine.threads;
+  job.imported = !reader.info().manifest().imported_from().empty();
+  std::vector<RowSet> members, drawn;
+  for (const Finding& finding : findings) {
+    members.push_back(TargetMembers(finding, data.runs));
+    drawn.push_back(DrawSome(members.back(), options.reference.members, job.seed));
+  }
+  std::optional<ReferencePictures> pictures;
+  if (reference && reference->pictures) job.reference = &pictures.emplace(*reference, options.reference, job.threads);
+  PS_RETURN_IF_ERROR(AddCopies(store, data.x, data.runs, members, job, report));
+  if (!reference || reference->pictures) return absl::OkStatus();
+  return MatchVectors(*reference, options.reference, data.x, data.runs, drawn, job.threads, report);
+}
+
 }  // namespace
 
 absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, const AnalysisOptions& options) {
+  std::optional<ReferenceFiles> reference;
+  if (!options.reference.path.empty()) {
+    PS_ASSIGN_OR_RETURN(reference, FindReference(options.reference.path));
+    if (reference->pictures && options.copies.pictures == 0) {
+      return absl::InvalidArgumentError("a reference of pictures needs --pictures");
+    }
+  }
   PS_ASSIGN_OR_RETURN(SweepReader reader, SweepReader::Open(store, options.selection));
   PS_ASSIGN_OR_RETURN(const SweepData data, LoadSweep(reader, options.memory));
+  if (reference) PS_RETURN_IF_ERROR(CheckLength(*reference, data.x.dim, reader.embedder().id()));
   PS_ASSIGN_OR_RETURN(const Vocabulary vocabulary, LoadVocabulary(store, reader.embedder().digest()));
   const Mined mined = MineMotifs(data.x, data.runs, options.mine);
   std::vector<Finding> findings = CombineByName(mined.findings, data, vocabulary);
@@ -177,6 +207,8 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
     PS_ASSIGN_OR_RETURN(const v1::StopState last, LastLook(store, report.sweep()));
     PS_RETURN_IF_ERROR(TakeLook(reader, data, last, options.mine.threads, report));
   }
+
+  PS_RETURN_IF_ERROR(AddMemory(store, reader, data, findings, reference, options, report));
 
   if (reader.target().empty() && design.baseline_runs() == 0) {
     report.add_notes(

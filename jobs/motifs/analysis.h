@@ -4,6 +4,8 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "jobs/motifs/copies/reference.h"
+#include "jobs/motifs/copies/report_copies.h"
 #include "jobs/motifs/miner.h"
 #include "jobs/motifs/sweep_data.h"
 #include "promptsweep/v1/motifs.pb.h"
@@ -13,13 +15,17 @@ namespace promptsweep::motifs {
 struct AnalysisOptions {
   RunSelection selection;
   MineOptions mine;
+  // Its seed and threads are those of `mine`; `imported` is the sweep's.
+  CopyJob copies;
+  ReferenceOptions reference;
   // Bytes that the vectors may take; where there are more, motifs are sought in a sample and counted in all.
   uint64_t memory = uint64_t{4} << 30;
   // Also take the sweep's next look by its stop rule; see look.h.
   bool look = false;
 };
 
-// Loads, mines, names, and stores the report (PutMotifs). Statuses of LoadSweep and TakeLook.
+// Loads, mines, names, and stores the report (PutMotifs). Statuses of LoadSweep, TakeLook, FindReference and
+// CheckLength.
 [[nodiscard]] absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, const AnalysisOptions& options);
 
 // The report as JSON, one object, ids and ordinals as numbers, ending in a newline.

@@ -104,6 +104,17 @@ int main(int argc, char** argv) {
                  "Memory for the vectors, e.g. 8G; motifs are sought in as many as fit, and counted in all [half of the machine's]")
       ->transform(CLI::AsSizeValue(false));
   app.add_flag("--look", arguments.analysis.look, "Take the sweep's next look by its stop rule");
+  app.add_option("--pictures", arguments.analysis.copies.pictures,
+                 "Most pictures looked at for copies, per motif and per prompt; 0 for none")
+      ->check(CLI::Range(0, 4096))
+      ->capture_default_str();
+  app.add_option("--reference", arguments.analysis.reference.path,
+                 "Vectors (.npy, or a folder of them) or pictures (a folder) that members are compared with")
+      ->type_name("PATH");
+  app.add_option("--reference-threshold", arguments.analysis.reference.least_cosine,
+                 "Cosine from which a reference vector matches")
+      ->check(CLI::Range(-1.0, 1.0))
+      ->capture_default_str();
   app.add_option("--json", arguments.json, "File for the report; - is standard output")->expected(0, 1)->default_str("-");
   promptsweep::AddSecurityFlags(app, arguments.security);
   app.footer("Exit codes: 0 done; 1 failed; 2 bad input or usage; 3 no such sweep or embedder; 4 store unreachable.");

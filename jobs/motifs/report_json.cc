@@ -28,6 +28,57 @@ Json FiltersJson(const google::protobuf::RepeatedPtrField<v1::AxisFilter>& filte
 
 Json Optional(bool present, double value) { return present ? Json(value) : Json(nullptr); }
 
+const char* VerdictName(v1::CopyVerdict verdict) {
+  switch (verdict) {
+    case v1::COPY_VERDICT_VERBATIM:
+      return "verbatim";
+    case v1::COPY_VERDICT_TEMPLATE:
+      return "template";
+    case v1::COPY_VERDICT_SEMANTIC:
+      return "semantic";
+    default:
+      return "unknown";
+  }
+}
+
+Json CopiesJson(const v1::Copies& c) {
+  Json json;
+  json["verdict"] = VerdictName(c.verdict());
+  json["pictures"] = c.pictures();
+  json["undecodable"] = c.undecodable();
+  json["seeds"] = c.seeds();
+  json["copies"] = c.copies();
+  json["share"] = c.share();
+  json["share_low"] = c.share_low();
+  json["share_high"] = c.share_high();
+  json["identical"] = c.identical();
+  json["clique"] = c.clique();
+  json["clique_exact"] = c.clique_exact();
+  json["clique_ordinals"] = Json::array();
+  for (const uint64_t ordinal : c.clique_ordinals()) json["clique_ordinals"].push_back(ordinal);
+  json["template_score"] = c.template_score();
+  json["equal_vectors"] = c.equal_vectors();
+  json["largest_equal"] = c.largest_equal();
+  return json;
+}
+
+Json ReferenceJson(const v1::ReferenceMatch& match) {
+  Json json;
+  json["compared"] = match.compared();
+  json["matches"] = match.matches();
+  json["share"] = match.share();
+  json["share_low"] = match.share_low();
+  json["share_high"] = match.share_high();
+  json["nearest"] = Json::array();
+  for (const v1::ReferencePair& pair : match.nearest()) {
+    json["nearest"].push_back({{"ordinal", pair.ordinal()},
+                               {"reference", pair.reference()},
+                               {"cosine", pair.cosine()},
+                               {"bits", pair.bits()}});
+  }
+  return json;
+}
+
 Json MotifJson(const v1::Motif& m) {
   Json json;
   json["id"] = m.id();
@@ -60,6 +111,8 @@ Json MotifJson(const v1::Motif& m) {
   json["source"] = m.source();
   json["looks"] = 1 + m.looks_size();
   AddOutlookJson(m, json);
+  json["copies"] = m.has_copies() ? CopiesJson(m.copies()) : Json(nullptr);
+  json["reference"] = m.has_reference() ? ReferenceJson(m.reference()) : Json(nullptr);
   return json;
 }
 
@@ -83,6 +136,19 @@ std::string ReportJson(const v1::MotifReport& report) {
   for (const std::string& note : report.notes()) json["notes"].push_back(note);
   json["motifs"] = Json::array();
   for (const v1::Motif& motif : report.motifs()) json["motifs"].push_back(MotifJson(motif));
+  json["prompts_looked_at"] = report.prompts_looked_at();
+  json["prompts_verbatim"] = report.prompts_verbatim();
+  json["prompt_copies"] = Json::array();
+  for (const v1::PromptCopies& prompt : report.prompt_copies()) {
+    json["prompt_copies"].push_back({{"prompt", prompt.prompt()}, {"copies", CopiesJson(prompt.copies())}});
+  }
+  json["reference"] = nullptr;
+  if (report.has_reference()) {
+    const v1::ReferenceIndex& reference = report.reference();
+    json["reference"] = {{"path", reference.path()},         {"rows", reference.rows()},
+                         {"skipped", reference.skipped()},   {"pictures", reference.pictures()},
+                         {"least_cosine", reference.least_cosine()}, {"most_bits", reference.most_bits()}};
+  }
   // Names and filters may hold any bytes an import brought.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

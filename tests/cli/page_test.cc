@@ -127,6 +127,37 @@ TEST(Page, SaysWhyAMotifHasNoPictures) {
               testing::AllOf(Not(HasSubstr("no picture stored for ordinal 7")), HasSubstr("No pictures are stored")));
 }
 
+TEST(Page, AMotifSaysWhetherItsPicturesAreCopies) {
+  ReportInput input = Input();
+  EXPECT_THAT(RenderReport(input), Not(HasSubstr("class=\"copies")));
+  v1::Motif& motif = *input.motifs.mutable_motifs(0);
+  v1::Copies& copies = *motif.mutable_copies();
+  copies.set_verdict(v1::COPY_VERDICT_VERBATIM);
+  copies.set_pictures(500);
+  copies.set_share(0.34);
+  copies.set_share_low(0.3);
+  copies.set_share_high(0.38);
+  copies.set_clique(120);
+  v1::ReferenceMatch& match = *motif.mutable_reference();
+  match.set_compared(500);
+  match.set_matches(90);
+  v1::ReferencePair& pair = *match.add_nearest();
+  pair.set_ordinal(7);
+  pair.set_reference(kEvil);
+  const std::string page = RenderReport(input);
+  EXPECT_THAT(page, Not(HasSubstr("<script>alert")));
+  const std::string card = Between(page, "id=\"motif-1\"", "</article>");
+  EXPECT_THAT(card, testing::AllOf(HasSubstr("class=\"copies verbatim\">verbatim<"),
+                                   HasSubstr("at least 120 pictures of different seeds are copies of each other"),
+                                   HasSubstr("90 of 500 members")));
+  copies.set_clique_exact(true);
+  EXPECT_THAT(RenderReport(input), HasSubstr("again: 120 pictures"));
+  copies.set_verdict(v1::COPY_VERDICT_TEMPLATE);
+  EXPECT_THAT(RenderReport(input), HasSubstr("A fixed part around a varying one"));
+  copies.set_verdict(v1::COPY_VERDICT_SEMANTIC);
+  EXPECT_THAT(RenderReport(input), HasSubstr("drawn anew each time: none of 500"));
+}
+
 TEST(Page, TheCommandShownReadsBackWhatWasAsked) {
   ReportInput input = Input();
   input.motifs.clear_target();

@@ -1,4 +1,4 @@
-#include "cli/npy.h"
+#include "base/npy.h"
 
 #include <sys/stat.h>
 
@@ -16,7 +16,7 @@
 #include "base/half.h"
 #include "base/status.h"
 
-namespace promptsweep::cli {
+namespace promptsweep {
 namespace {
 
 constexpr absl::string_view kMagic("\x93NUMPY", 6);
@@ -164,4 +164,4 @@ std::string NpyHalfHeader(uint64_t rows, uint32_t cols) { return Header("<f2", r
 
 std::string NpySingleHeader(uint64_t rows, uint32_t cols) { return Header("<f4", rows, cols); }
 
-}  // namespace promptsweep::cli
+}  // namespace promptsweep

@@ -11,7 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 
-namespace promptsweep::cli {
+namespace promptsweep {
 
 // A matrix on disk, read a few rows at a time. Not thread-safe.
 class NpyReader {
@@ -39,4 +39,4 @@ class NpyReader {
 [[nodiscard]] std::string NpyHalfHeader(uint64_t rows, uint32_t cols);
 [[nodiscard]] std::string NpySingleHeader(uint64_t rows, uint32_t cols);
 
-}  // namespace promptsweep::cli
+}  // namespace promptsweep

@@ -1,5 +1,5 @@
 // Proves that the .npy reader takes exactly the arrays it documents and refuses every other file with a reason.
-#include "cli/npy.h"
+#include "base/npy.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 
 #include "base/half.h"
 
-namespace promptsweep::cli {
+namespace promptsweep {
 namespace {
 
 using ::testing::ElementsAre;
@@ -116,4 +116,4 @@ TEST_F(Npy, RefusesEverythingElse) {
 }
 
 }  // namespace
-}  // namespace promptsweep::cli
+}  // namespace promptsweep
