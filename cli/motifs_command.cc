@@ -38,6 +38,9 @@ absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
   const Table table = MotifTable(report);
   std::string text = absl::StrCat(Headline(report, info.manifest().models_size()), "\n");
   if (!table.empty()) absl::StrAppend(&text, "\n", table.Render());
+  for (const v1::Motif& motif : report.motifs()) {
+    if (motif.has_concepts()) absl::StrAppend(&text, "\nmotif ", motif.id(), " in words: ", ConceptsInWords(motif.concepts()));
+  }
   for (const std::string& note : report.notes()) absl::StrAppend(&text, "\nnote: ", note);
   if (!report.notes().empty()) text += "\n";
   PS_RETURN_IF_ERROR(WriteStdout(text));
