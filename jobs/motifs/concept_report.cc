@@ -21,7 +21,8 @@ void Put(const Decomposition& found, const Vocabulary& vocabulary, v1::MotifConc
 
 }  // namespace
 
-void AddConcepts(const std::vector<Finding>& findings, const SweepData& data, const Vocabulary& vocabulary, v1::MotifReport& report) {
+void AddConcepts(const std::vector<Finding>& findings, const SweepData& data, const Vocabulary& vocabulary,
+                 v1::MotifReport& report) {
   if (findings.empty() || vocabulary.labels.size() < kFewestWords || vocabulary.words.dim != data.x.dim) return;
   const bool compared = findings[0].lift.has_value();
   std::vector<bool> shown(data.runs.size(), false);

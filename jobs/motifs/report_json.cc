@@ -28,7 +28,9 @@ Json Optional(bool present, double value) { return present ? Json(value) : Json(
 
 Json ConceptsJson(const v1::MotifConcepts& concepts) {
   Json json = {{"cosine", concepts.cosine()}, {"words", Json::array()}};
-  for (const v1::MotifConcept& one : concepts.concepts()) json["words"].push_back({{"label", one.label()}, {"weight", one.weight()}});
+  for (const v1::MotifConcept& one : concepts.concepts()) {
+    json["words"].push_back({{"label", one.label()}, {"weight", one.weight()}});
+  }
   return json;
 }
 

@@ -78,7 +78,9 @@ absl::StatusOr<VocabularyFile> ParseVocabulary(absl::string_view text, absl::str
   if (file.labels.empty()) return absl::InvalidArgumentError(absl::StrCat(name, ": no labels"));
   for (size_t l = 0; l < above.size(); ++l) {
     const auto at = index.find(above[l]);
-    if (!above[l].empty() && at == index.end()) return error(lines[l], absl::StrCat("the parent \"", above[l], "\" is not a label"));
+    if (!above[l].empty() && at == index.end()) {
+      return error(lines[l], absl::StrCat("the parent \"", above[l], "\" is not a label"));
+    }
     file.parents.push_back(above[l].empty() ? -1 : at->second);
   }
   std::vector<int> seen(above.size(), -1);  // by the walk from which label
