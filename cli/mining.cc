@@ -1,5 +1,7 @@
 #include "cli/mining.h"
 
+#include <algorithm>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -108,6 +110,18 @@ Table MotifRows(const v1::MotifReport& report) {
          motif.has_reference() ? absl::StrCat(motif.reference().compared()) : ""});
   }
   return table;
+}
+
+std::string ConceptsInWords(const v1::MotifConcepts& concepts) {
+  constexpr int kMost = 5;
+  double total = 0;
+  for (const v1::MotifConcept& one : concepts.concepts()) total += one.weight();
+  std::string text;
+  for (int i = 0; i < std::min(kMost, concepts.concepts_size()); ++i) {
+    const v1::MotifConcept& one = concepts.concepts(i);
+    absl::StrAppend(&text, text.empty() ? "" : ", ", one.label(), absl::StrFormat(" %.0f %%", 100 * one.weight() / total));
+  }
+  return text;
 }
 
 Table MotifTable(const v1::MotifReport& report) {

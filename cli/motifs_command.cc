@@ -46,6 +46,9 @@ absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
   const Table table = MotifTable(report);
   std::string text = absl::StrCat(Headline(report, info.manifest().models_size()), "\n");
   if (!table.empty()) absl::StrAppend(&text, "\n", table.Render());
+  for (const v1::Motif& motif : report.motifs()) {
+    if (motif.has_concepts()) absl::StrAppend(&text, "\nmotif ", motif.id(), " in words: ", ConceptsInWords(motif.concepts()));
+  }
   text += OutlookText(report);
   for (const v1::Motif& motif : report.motifs()) {
     if (motif.copies().verdict() != v1::COPY_VERDICT_SEMANTIC) AppendLine(motif, CopiesInWords(motif), text);

@@ -11,6 +11,7 @@
 #include "base/half.h"
 #include "base/rpc.h"
 #include "base/status.h"
+#include "jobs/motifs/concept_report.h"
 #include "jobs/motifs/copies/pictures.h"
 #include "jobs/motifs/explain.h"
 #include "jobs/motifs/look.h"
@@ -202,6 +203,7 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   for (const Finding& finding : findings) {
     *report.add_motifs() = ToProto(finding, data, vocabulary, report.motifs_size() + 1);
   }
+  AddConcepts(findings, data, vocabulary, report);
   AddOutlook(data, findings, options.mine, report);
   if (options.look) {
     PS_ASSIGN_OR_RETURN(const v1::StopState last, LastLook(store, report.sweep()));

@@ -79,6 +79,14 @@ Json ReferenceJson(const v1::ReferenceMatch& match) {
   return json;
 }
 
+Json ConceptsJson(const v1::MotifConcepts& concepts) {
+  Json json = {{"cosine", concepts.cosine()}, {"words", Json::array()}};
+  for (const v1::MotifConcept& one : concepts.concepts()) {
+    json["words"].push_back({{"label", one.label()}, {"weight", one.weight()}});
+  }
+  return json;
+}
+
 Json MotifJson(const v1::Motif& m) {
   Json json;
   json["id"] = m.id();
@@ -103,6 +111,8 @@ Json MotifJson(const v1::Motif& m) {
     json["labels"].push_back(
         {{"label", label.label()}, {"z", label.z()}, {"standing", label.standing()}, {"share", label.share()}});
   }
+  json["concepts"] = m.has_concepts() ? ConceptsJson(m.concepts()) : Json(nullptr);
+  json["shows"] = m.has_shows() ? ConceptsJson(m.shows()) : Json(nullptr);
   json["baseline_prevalence"] = Optional(m.has_baseline_prevalence(), m.baseline_prevalence());
   json["radius_cosine"] = m.radius_cosine();
   json["mean_cosine"] = m.mean_cosine();

@@ -110,6 +110,11 @@ class FakeStore final : public v1::StoreService::Service {
     for (const double e : away) words.push_back(static_cast<float>(-e));
     response->add_labels("sari");
     response->add_labels("no sari");
+    std::mt19937_64 random(5);
+    for (int l = 0; l < more_words; ++l) {
+      for (int j = 0; j < 32; ++j) words.push_back(static_cast<float>(random() % 2001) / 1000 - 1);
+      response->add_labels("word" + std::to_string(l));
+    }
     response->set_dim(32);
     response->set_fp16(PackHalves(words.data(), words.size()));
     return grpc::Status::OK;
@@ -124,6 +129,7 @@ class FakeStore final : public v1::StoreService::Service {
   v1::SweepInfo info;
   v1::MotifReport stored;
   bool cut_short = false, with_labels = true;
+  int more_words = 0;
   uint64_t harmed = 0;
 
  private:
@@ -239,6 +245,22 @@ TEST_F(Program, SaysWhatMoreRunsWouldTell) {
   EXPECT_LT(json["target_diversity"]["vendi"].get<double>(), json["baseline_diversity"]["vendi"].get<double>());
   EXPECT_EQ(json["baseline_diversity"]["runs"], 600);
   EXPECT_DOUBLE_EQ(store_.stored.target_diversity().rke(), json["target_diversity"]["rke"].get<double>());
+}
+
+TEST_F(Program, TellsTheConceptsOfAMotif) {
+  store_.more_words = 60;
+  const Ended ended = Run("--sweep fake");
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const nlohmann::json motif = nlohmann::json::parse(ended.out)["motifs"][0];
+  ASSERT_TRUE(motif["concepts"].is_object()) << motif;
+  EXPECT_EQ(motif["concepts"]["words"][0]["label"], "sari");
+  EXPECT_GT(motif["concepts"]["words"][0]["weight"].get<double>(), 0.5);
+  EXPECT_GT(motif["concepts"]["cosine"].get<double>(), 0.9);
+  EXPECT_LE(motif["concepts"]["words"].size(), 20u);
+  EXPECT_EQ(store_.stored.motifs(0).concepts().concepts(0).label(), "sari");
+  EXPECT_EQ(Run("--sweep fake --threads 3").out, ended.out);
+  store_.more_words = 0;  // too few words to tell
+  EXPECT_TRUE(nlohmann::json::parse(Run("--sweep fake").out)["motifs"][0]["concepts"].is_null());
 }
 
 TEST_F(Program, PrintsTheSameBytesForAnyNumberOfThreads) {
