@@ -10,6 +10,7 @@
 #include "base/half.h"
 #include "base/rpc.h"
 #include "base/status.h"
+#include "jobs/motifs/across_data.h"
 #include "jobs/motifs/explain.h"
 
 namespace promptsweep::motifs {
@@ -155,6 +156,11 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   for (const Finding& finding : findings) {
     *report.add_motifs() = ToProto(finding, data, vocabulary, report.motifs_size() + 1);
   }
+
+  std::vector<Frozen> frozen;
+  for (const Finding& finding : findings) frozen.push_back(finding.frozen);
+  PS_RETURN_IF_ERROR(CountEverywhere(store, options.selection, std::move(frozen), options.mine.least_prevalence,
+                                     options.mine.threads, report));
 
   if (reader.target().empty() && design.baseline_runs() == 0) {
     report.add_notes(
