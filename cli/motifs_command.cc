@@ -4,6 +4,7 @@
 #include "cli/command.h"
 #include "cli/headline.h"
 #include "cli/mining.h"
+#include "cli/motif_models.h"
 #include "cli/process.h"
 
 namespace promptsweep::cli {
@@ -38,6 +39,8 @@ absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
   const Table table = MotifTable(report);
   std::string text = absl::StrCat(Headline(report, info.manifest().models_size()), "\n");
   if (!table.empty()) absl::StrAppend(&text, "\n", table.Render());
+  if (const Table models = ModelTable(report); !models.empty()) absl::StrAppend(&text, "\n", models.Render());
+  if (const std::string reach = ReachLines(report); !reach.empty()) absl::StrAppend(&text, "\n", reach);
   for (const std::string& note : report.notes()) absl::StrAppend(&text, "\nnote: ", note);
   if (!report.notes().empty()) text += "\n";
   PS_RETURN_IF_ERROR(WriteStdout(text));

@@ -16,7 +16,7 @@ namespace promptsweep::motifs {
 namespace {
 
 // Up to so many runs models are compared within pairs of prompt and seed.
-constexpr uint64_t kMostPairedRuns = 5'000'000;
+constexpr uint64_t kMostPairedRuns = 2'000'000;
 constexpr size_t kTopPrompts = 5;
 
 // Runs by stratum, model and prompt.

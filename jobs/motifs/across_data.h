@@ -9,8 +9,8 @@
 namespace promptsweep::motifs {
 
 // Sets what the report and its motifs say of models and prompts (fields from 60 on). `motifs` are the report's, frozen. A motif
-// is in a model where the low end of its interval is above `least`. Statuses of SweepReader. Memory: a few dozen bytes per pair
-// of prompt and seed up to some millions of runs; above that models are compared within prompts.
+// is in a model where the low end of its interval is above `least`. Statuses of SweepReader. Memory: some 200 bytes per pair
+// of prompt and seed up to two million runs; above that models are compared within prompts.
 [[nodiscard]] absl::Status CountEverywhere(v1::StoreService::StubInterface& store, const RunSelection& selection,
                                            std::vector<Frozen> motifs, double least, int threads, v1::MotifReport& report);
 
