@@ -5,6 +5,7 @@
 #include "cli/copies.h"
 #include "cli/headline.h"
 #include "cli/mining.h"
+#include "cli/motif_models.h"
 #include "cli/outlook.h"
 #include "cli/process.h"
 
@@ -46,6 +47,8 @@ absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
   const Table table = MotifTable(report);
   std::string text = absl::StrCat(Headline(report, info.manifest().models_size()), "\n");
   if (!table.empty()) absl::StrAppend(&text, "\n", table.Render());
+  if (const Table models = ModelTable(report); !models.empty()) absl::StrAppend(&text, "\n", models.Render());
+  if (const std::string reach = ReachLines(report); !reach.empty()) absl::StrAppend(&text, "\n", reach);
   for (const v1::Motif& motif : report.motifs()) {
     if (motif.has_concepts()) absl::StrAppend(&text, "\nmotif ", motif.id(), " in words: ", ConceptsInWords(motif.concepts()));
   }

@@ -13,6 +13,7 @@
 #include "absl/strings/str_replace.h"
 #include "base/hash.h"
 #include "cli/headline.h"
+#include "cli/motif_models.h"
 #include "cli/outlook.h"
 #include "cli/report/motif_sections.h"
 #include "cli/report_resources.h"
@@ -198,7 +199,7 @@ std::string RenderReport(const ReportInput& input) {
                "Choose one to see it.</p><button type=\"button\" class=\"action\" id=\"show-all\" hidden>Show all "
                "pictures</button></div>"
              : ""},
-       {"summary", Bind(SummaryTable(input.motifs))},
+       {"summary", Bind(SummaryTable(input.motifs) + ModelSection(input.motifs))},
        {"motifs", absl::StrCat(MotifCards(input, veil), Bind(OutlookSection(input.motifs)))},
        {"baseline", ComparisonSheet(input, veil)},
        {"limits", Limits(input)},

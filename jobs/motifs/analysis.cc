@@ -11,6 +11,7 @@
 #include "base/half.h"
 #include "base/rpc.h"
 #include "base/status.h"
+#include "jobs/motifs/across_data.h"
 #include "jobs/motifs/concept_report.h"
 #include "jobs/motifs/copies/pictures.h"
 #include "jobs/motifs/explain.h"
@@ -211,6 +212,11 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   }
 
   PS_RETURN_IF_ERROR(AddMemory(store, reader, data, findings, reference, options, report));
+
+  std::vector<Frozen> frozen;
+  for (const Finding& finding : findings) frozen.push_back(finding.frozen);
+  PS_RETURN_IF_ERROR(CountEverywhere(store, options.selection, std::move(frozen), options.mine.least_prevalence,
+                                     options.mine.threads, report));
 
   if (reader.target().empty() && design.baseline_runs() == 0) {
     report.add_notes(

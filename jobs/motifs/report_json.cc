@@ -87,6 +87,37 @@ Json ConceptsJson(const v1::MotifConcepts& concepts) {
   return json;
 }
 
+Json ModelJson(const v1::MotifInModel& m) {
+  Json json;
+  json["model"] = m.model();
+  json["members"] = m.members();
+  json["runs"] = m.runs();
+  json["prevalence"] = m.prevalence();
+  json["ci_low"] = m.ci_low();
+  json["ci_high"] = m.ci_high();
+  json["reach"] = nullptr;
+  if (!m.has_reach()) return json;
+  const v1::MotifReach& r = m.reach();
+  Json reach;
+  reach["prompts"] = r.prompts();
+  reach["reached"] = r.reached();
+  reach["share_low"] = r.share_low();
+  reach["share_high"] = r.share_high();
+  reach["entropy"] = r.entropy();
+  reach["entropy_low"] = r.entropy_low();
+  reach["entropy_high"] = r.entropy_high();
+  reach["expected"] = r.expected();
+  reach["excess"] = r.excess();
+  reach["excess_low"] = r.excess_low();
+  reach["excess_high"] = r.excess_high();
+  reach["top"] = Json::array();
+  for (const v1::MotifPrompt& top : r.top()) {
+    reach["top"].push_back({{"prompt", top.prompt()}, {"members", top.members()}, {"runs", top.runs()}});
+  }
+  json["reach"] = std::move(reach);
+  return json;
+}
+
 Json MotifJson(const v1::Motif& m) {
   Json json;
   json["id"] = m.id();
@@ -123,6 +154,11 @@ Json MotifJson(const v1::Motif& m) {
   AddOutlookJson(m, json);
   json["copies"] = m.has_copies() ? CopiesJson(m.copies()) : Json(nullptr);
   json["reference"] = m.has_reference() ? ReferenceJson(m.reference()) : Json(nullptr);
+  json["models"] = Json::array();
+  for (const v1::MotifInModel& model : m.models()) json["models"].push_back(ModelJson(model));
+  json["spread"] = m.spread();
+  json["models_p"] = Optional(m.has_models_p(), m.models_p());
+  json["models_q"] = Optional(m.has_models_q(), m.models_q());
   return json;
 }
 

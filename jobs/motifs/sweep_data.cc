@@ -105,16 +105,28 @@ class Sorter {
     if (!target && !baseline) return Side::kNeither;
     runs.ordinal.push_back(ordinal);
     runs.is_target.push_back(target);
-    runs.prompt.push_back(prompts_.emplace(prompt, prompts_.size()).first->second);
-    runs.fold.push_back(Xxh3(absl::StrCat(prompt, "/", seed)) % kFolds);
+    const auto [at, is_new] = prompts_.emplace(prompt, prompts_.size());
+    if (is_new) asked_.push_back(cell.prompt());
+    runs.prompt.push_back(at->second);
+    const uint64_t pair = Xxh3(absl::StrCat(prompt, "/", seed));
+    runs.fold.push_back(pair % kFolds);
+    runs.pair.push_back(pair);
+    const auto [model, is_new_model] = models_.emplace(cell.model(), models_.size());
+    if (is_new_model) model_names_.push_back(cell.model());
+    runs.model.push_back(model->second);
     return target ? Side::kTarget : Side::kBaseline;
   }
+
+  const std::vector<v1::Prompt>& prompts() const { return asked_; }
+  const std::vector<std::string>& models() const { return model_names_; }
 
  private:
   const sweep::Plan plan_;
   const sweep::CellFilter target_, baseline_;
   const Columns columns_;
-  std::map<std::string, uint32_t> prompts_;
+  std::map<std::string, uint32_t> prompts_, models_;
+  std::vector<v1::Prompt> asked_;
+  std::vector<std::string> model_names_;
 };
 
 // Appends `row` scaled to unit length. False where it has none.
@@ -221,6 +233,8 @@ class SweepReader::Impl {
     return complete ? absl::OkStatus() : absl::DataLossError("the stream of embeddings was cut short or harmed");
   }
 
+  const Sorter& sorter() const { return sorter_; }
+
  private:
   absl::Status Visit(const v1::EmbeddingBlock& block, const std::function<absl::Status(const Matrix&, const Runs&)>& visit) {
     const int64_t dim = block.dim();
@@ -256,6 +270,10 @@ SweepReader::~SweepReader() = default;
 absl::Status SweepReader::ForEachBlock(const std::function<absl::Status(const Matrix&, const Runs&)>& visit) {
   return impl_->ForEachBlock(*this, visit);
 }
+
+const std::vector<v1::Prompt>& SweepReader::prompts() const { return impl_->sorter().prompts(); }
+
+const std::vector<std::string>& SweepReader::models() const { return impl_->sorter().models(); }
 
 absl::StatusOr<SweepReader> SweepReader::Open(v1::StoreService::StubInterface& store, const RunSelection& selection) {
   SweepReader reader;

@@ -41,6 +41,10 @@ class SweepReader {
   // The visitor's first error ends it. INVALID_ARGUMENT: a run on both sides. DATA_LOSS: a stream that was cut short or harmed.
   [[nodiscard]] absl::Status ForEachBlock(const std::function<absl::Status(const Matrix& rows, const Runs& runs)>& visit);
 
+  // By the numbers in Runs, of the runs that were read so far.
+  const std::vector<v1::Prompt>& prompts() const;
+  const std::vector<std::string>& models() const;
+
   const v1::SweepInfo& info() const { return info_; }
   const v1::ModelRef& embedder() const { return embedder_; }
   const std::vector<v1::AxisFilter>& target() const { return target_; }

@@ -87,6 +87,13 @@ class FakeStore final : public v1::StoreService::Service {
       v1::Setting& column = *result.add_imported();
       column.set_name("group");
       column.mutable_value()->set_string_value(i < 600 ? "new" : "old");
+      if (two_models) {
+        AddColumn(result, "model", i < 600 ? "a" : "b");
+        AddColumn(result, "prompt", absl::StrCat("prompt ", i % 40));
+        v1::Setting& seed = *result.add_imported();
+        seed.set_name("seed");
+        seed.mutable_value()->set_int_value(i % 600 / 40);
+      }
       digest.Add(result);
       writer->Write(message);
     }
@@ -130,9 +137,16 @@ class FakeStore final : public v1::StoreService::Service {
   v1::MotifReport stored;
   bool cut_short = false, with_labels = true;
   int more_words = 0;
+  // Models a and b, each 40 prompts x 15 seeds.
+  bool two_models = false;
   uint64_t harmed = 0;
 
  private:
+  static void AddColumn(v1::Result& result, const std::string& name, const std::string& value) {
+    v1::Setting& column = *result.add_imported();
+    column.set_name(name);
+    column.mutable_value()->set_string_value(value);
+  }
   static void AddPart(v1::Chain& chain, const std::vector<std::string>& prompts, uint64_t seeds) {
     v1::Product& product = *chain.add_parts()->mutable_product();
     v1::Axis& model = *product.add_factors()->mutable_axis();
@@ -304,6 +318,48 @@ TEST_F(Program, SidesMayBeNamedByAColumnOfAnImportedSweep) {
   EXPECT_EQ(json["target_runs"], 600);
   EXPECT_EQ(json["motifs"][0]["tier"], "confirmed");
   EXPECT_EQ(Run("--sweep fake --target group=newer").code, 2);
+}
+
+TEST_F(Program, CountsMotifsInEveryModelAndPrompt) {
+  store_.info.mutable_manifest()->set_imported_from("rows.csv");
+  store_.two_models = true;
+  const Ended ended = Run("--sweep fake --target model=a --baseline model=b");
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const nlohmann::json json = nlohmann::json::parse(ended.out);
+  const nlohmann::json& motif = json["motifs"][0];
+  ASSERT_EQ(motif["models"].size(), 2u);
+  const nlohmann::json &a = motif["models"][0], &b = motif["models"][1];
+  EXPECT_EQ(a["model"], "a");
+  EXPECT_EQ(b["model"], "b");
+  EXPECT_EQ(a["runs"], 600);
+  EXPECT_EQ(a["members"], motif["members"]);
+  EXPECT_EQ(a["prevalence"], motif["prevalence"]);
+  EXPECT_EQ(b["runs"], 600);
+  EXPECT_EQ(b["prevalence"], motif["baseline_prevalence"]);
+  EXPECT_EQ(motif["spread"], "unique");
+  EXPECT_LT(motif["models_q"].get<double>(), 1e-6);
+  EXPECT_EQ(a["reach"]["prompts"], 40);
+  EXPECT_GE(a["reach"]["reached"].get<int>(), 36);
+  EXPECT_GT(a["reach"]["entropy"].get<double>(), 0.9);
+  EXPECT_EQ(a["reach"]["top"].size(), 5u);
+  EXPECT_EQ(a["reach"]["top"][0]["runs"], 15);
+  // Those on neither side are counted too.
+  const Ended some = Run("--sweep fake --target model=a,seed=0..6 --baseline model=a,seed=7..14");
+  ASSERT_EQ(some.code, 0) << some.err;
+  for (const auto& motif : nlohmann::json::parse(some.out)["motifs"]) {
+    ASSERT_EQ(motif["models"].size(), 2u);
+    EXPECT_EQ(motif["models"][0]["runs"], 600);
+    EXPECT_EQ(motif["models"][1]["runs"], 600);
+  }
+}
+
+TEST_F(Program, OneModelIsNotCompared) {
+  const nlohmann::json motif = nlohmann::json::parse(Run("--sweep fake").out)["motifs"][0];
+  ASSERT_EQ(motif["models"].size(), 1u);
+  EXPECT_EQ(motif["models"][0]["runs"], 1200);
+  EXPECT_EQ(motif["spread"], "");
+  EXPECT_TRUE(motif["models_p"].is_null());
+  EXPECT_EQ(motif["models"][0]["reach"]["prompts"], 20);
 }
 
 TEST_F(Program, WithoutLabelsMotifsAreUnnamed) {
