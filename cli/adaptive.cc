@@ -44,7 +44,8 @@ absl::StatusOr<LookOutcome> LookAndGrow(StoreStub& store, v1::SweepService::Stub
   }
   PS_RETURN_IF_ERROR(grown.status());
   const auto extend = [&]<typename Stub, typename Request, typename Response>(
-                          Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*)) -> absl::Status {
+                          Stub& stub,
+                          grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*)) -> absl::Status {
     Request extension;
     extension.set_sweep(info.sweep());
     extension.set_from_digest(info.digest());
@@ -53,8 +54,8 @@ absl::StatusOr<LookOutcome> LookAndGrow(StoreStub& store, v1::SweepService::Stub
     outcome.added = response.added();
     return absl::OkStatus();
   };
-  const absl::Status extended = sweeps != nullptr ? extend(*sweeps, &v1::SweepService::StubInterface::Extend)
-                                                  : extend(store, &StoreStub::ExtendSweep);
+  const absl::Status extended =
+      sweeps != nullptr ? extend(*sweeps, &v1::SweepService::StubInterface::Extend) : extend(store, &StoreStub::ExtendSweep);
   if (absl::IsFailedPrecondition(extended)) {
     PS_ASSIGN_OR_RETURN(const v1::SweepInfo now, Find(store, request.sweep));
     if (now.digest() != info.digest()) return outcome;

@@ -11,15 +11,15 @@
 namespace promptsweep::cli {
 
 struct LookOutcome {
-  std::string json;  // what the miner printed
+  std::string json;   // what the miner printed
   std::string words;  // of the look, one line
   bool stopped = false;
   uint64_t added = 0;  // cells, where it goes on
 };
 
-// Takes the next look at an ended sweep with a stop rule and, where the rule goes on, extends the sweep: through `sweeps`, or in the
-// store where nobody schedules (null). Safe to repeat: a look at the same cells is the same look, and where another process has
-// extended the sweep meanwhile its extension stands. Statuses of RunMiner, and of the calls.
+// Takes the next look at an ended sweep with a stop rule and, where the rule goes on, extends the sweep: through `sweeps`, or in
+// the store where nobody schedules (null). Safe to repeat: a look at the same cells is the same look, and where another process
+// has extended the sweep meanwhile its extension stands. Statuses of RunMiner, and of the calls.
 [[nodiscard]] absl::StatusOr<LookOutcome> LookAndGrow(v1::StoreService::StubInterface& store,
                                                       v1::SweepService::StubInterface* sweeps, MiningRequest request);
 

@@ -44,11 +44,10 @@ std::string CopiesInWords(const v1::Motif& motif) {
       return absl::StrCat("A fixed part around a varying one: ", Percent(copies.template_score()),
                           " of the pixels are the same in all of ", Grouped(copies.seeds()), " seeds.");
     case v1::COPY_VERDICT_SEMANTIC:
-      return copies.copies() == 0
-                 ? absl::StrCat("One kind of thing, drawn anew each time: none of ", Grouped(copies.pictures()),
-                                " pictures is a copy of another.")
-                 : absl::StrCat("One kind of thing, mostly drawn anew: ", Grouped(copies.copies()), " of ",
-                                Grouped(copies.pictures()), " pictures have a copy.");
+      return copies.copies() == 0 ? absl::StrCat("One kind of thing, drawn anew each time: none of ", Grouped(copies.pictures()),
+                                                 " pictures is a copy of another.")
+                                  : absl::StrCat("One kind of thing, mostly drawn anew: ", Grouped(copies.copies()), " of ",
+                                                 Grouped(copies.pictures()), " pictures have a copy.");
     default:
       return "";
   }
@@ -58,11 +57,11 @@ std::string ReferenceInWords(const v1::Motif& motif, const v1::MotifReport& repo
   if (!motif.has_reference() || motif.reference().compared() == 0) return "";
   const v1::ReferenceMatch& match = motif.reference();
   const v1::ReferenceIndex& index = report.reference();
-  std::string words = absl::StrCat(
-      Grouped(match.matches()), " of ", Grouped(match.compared()), " members", Interval(match.share_low(), match.share_high()),
-      " match the reference (", index.pictures() ? absl::StrCat("at most ", index.most_bits(), " of 256 bits differ")
-                                                 : absl::StrFormat("cosine at least %.3g", index.least_cosine()),
-      ")");
+  std::string words = absl::StrCat(Grouped(match.matches()), " of ", Grouped(match.compared()), " members",
+                                   Interval(match.share_low(), match.share_high()), " match the reference (",
+                                   index.pictures() ? absl::StrCat("at most ", index.most_bits(), " of 256 bits differ")
+                                                    : absl::StrFormat("cosine at least %.3g", index.least_cosine()),
+                                   ")");
   if (match.nearest_size() > 0) {
     const v1::ReferencePair& pair = match.nearest(0);
     absl::StrAppend(&words, "; nearest is ", OneLine(pair.reference()), " to ", pair.ordinal(), " (",

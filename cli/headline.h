@@ -9,8 +9,8 @@
 
 namespace promptsweep::cli {
 
-// "14x", or where no baseline run is inside, so that the ratio rests on the half that smoothing adds, "at least 9x": the lower end of
-// its interval. Requires has_lift.
+// "14x", or where no baseline run is inside, so that the ratio rests on the half that smoothing adds, "at least 9x": the lower
+// end of its interval. Requires has_lift.
 [[nodiscard]] std::string LiftInWords(const v1::Motif& motif);
 
 // "blank runs", "runs of “a cat”", "runs with model=x".

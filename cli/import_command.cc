@@ -383,8 +383,7 @@ void AddImport(Commands& commands) {
   CLI::App* app = commands.Add("import", "Make a finished sweep of pictures, or of vectors, that another system made",
                                Commands::Needs::kSource, [options](const Common& common) { return Import(*options, common); });
   app->add_option("FOLDER", options->folder, "Pictures: .png, .jpg, .webp, sub-folders too, in the order of their names");
-  app->add_option("--embeddings", options->embeddings, "Vectors instead: two-dimensional .npy of floats")
-      ->type_name("X.npy");
+  app->add_option("--embeddings", options->embeddings, "Vectors instead: two-dimensional .npy of floats")->type_name("X.npy");
   app->add_option(
          "--rows", options->rows,
          "CSV with a row each: file (else in the order of the pictures' names), model, prompt, seed and any others; an empty "

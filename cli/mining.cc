@@ -96,9 +96,7 @@ Table MotifRows(const v1::MotifReport& report) {
                {"copies_high"},
                {"reference_matches"},
                {"reference_compared"}});
-  const auto judged = [](const v1::Motif& motif, double share) {
-    return VerdictName(motif).empty() ? "" : ShortDouble(share);
-  };
+  const auto judged = [](const v1::Motif& motif, double share) { return VerdictName(motif).empty() ? "" : ShortDouble(share); };
   for (const v1::Motif& motif : report.motifs()) {
     table.Add(
         {absl::StrCat(motif.id()), TierName(motif.tier()), motif.label(), ShortDouble(motif.prevalence()),

@@ -49,8 +49,15 @@ std::string ReachInWords(const v1::Motif& motif, const v1::MotifInModel& model, 
 }  // namespace
 
 Table ModelTable(const v1::MotifReport& report) {
-  Table table({{"id", true}, {"motif", false, true}, {"model", false, true}, {"prevalence", true}, {"ci_95", true},
-               {"members", true}, {"runs", true}, {"models"}, {"q", true}});
+  Table table({{"id", true},
+               {"motif", false, true},
+               {"model", false, true},
+               {"prevalence", true},
+               {"ci_95", true},
+               {"members", true},
+               {"runs", true},
+               {"models"},
+               {"q", true}});
   if (report.models_size() < 2) return table;
   for (const v1::Motif& motif : report.motifs()) {
     for (const v1::MotifInModel& model : motif.models()) {
@@ -89,12 +96,11 @@ std::string ModelSection(const v1::MotifReport& report) {
       absl::StrAppend(&rows, "<td>", SpreadInWords(motif), "</td><td class=\"number\">",
                       motif.has_models_q() ? absl::StrFormat("%.2g", motif.models_q()) : "–", "</td></tr>\n");
     }
-    absl::StrAppend(&html,
-                    "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Motifs by model\"><table>\n<thead><tr>",
-                    head,
-                    "<th scope=\"col\">In the models</th><th scope=\"col\" class=\"number\">q</th></tr></thead>\n<tbody>\n", rows,
-                    "</tbody></table></div>\n<p class=\"sub\">Share of each model's runs that belong to the motif, with its 95 % "
-                    "interval. A small q says that the models differ.</p>\n");
+    absl::StrAppend(
+        &html, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Motifs by model\"><table>\n<thead><tr>", head,
+        "<th scope=\"col\">In the models</th><th scope=\"col\" class=\"number\">q</th></tr></thead>\n<tbody>\n", rows,
+        "</tbody></table></div>\n<p class=\"sub\">Share of each model's runs that belong to the motif, with its 95 % "
+        "interval. A small q says that the models differ.</p>\n");
   }
   std::string items;
   for (const absl::string_view line : absl::StrSplit(ReachLines(report), '\n', absl::SkipEmpty())) {

@@ -101,8 +101,8 @@ class RunCommand {
  private:
   void Announce(const v1::SweepStatus& status) {
     Note(absl::StrCat("sweep ", sweep_, " (", status.name(), "), ", Grouped(status.planned()), " cells",
-                        status.done() > 0 ? absl::StrCat(", ", Grouped(status.done()), " stored already") : "", "; store ",
-                        common_.source.store, ", while it runs also --server ", cluster_->address()));
+                      status.done() > 0 ? absl::StrCat(", ", Grouped(status.done()), " stored already") : "", "; store ",
+                      common_.source.store, ", while it runs also --server ", cluster_->address()));
   }
 
   void Note(absl::string_view text) {
@@ -247,9 +247,8 @@ class RunCommand {
     }
     if (embeds_ && status.done() > 0 && !options_.no_motifs) {
       if (look_json_.empty()) Note(absl::StrCat("looking for motifs in ", Grouped(status.done()), " pictures"));
-      auto mined = look_json_.empty()
-                       ? RunMiner({.address = cluster_->address(), .sweep = sweep_, .verbose = common_.verbose})
-                       : absl::StatusOr<std::string>(look_json_);
+      auto mined = look_json_.empty() ? RunMiner({.address = cluster_->address(), .sweep = sweep_, .verbose = common_.verbose})
+                                      : absl::StatusOr<std::string>(look_json_);
       if (absl::IsCancelled(mined.status())) return Interrupted();
       PS_RETURN_IF_ERROR(mined.status());
       PS_ASSIGN_OR_RETURN(const v1::MotifReport report, StoredMotifs(cluster_->store(), sweep_));

@@ -414,9 +414,10 @@ void AddSweepCommands(Commands& commands) {
   app->add_flag("--watch", status->watch, "Go on until the sweep ends, or all of them");
   app->add_flag("--duplicates", status->duplicates, "List the results that arrived again with other content");
   auto watch = std::make_shared<std::pair<std::string, bool>>();
-  app = commands.Add("watch", "Progress until the sweep ends, with its looks and more seeds where it has a stop rule; exit code 1 where it failed",
-                     Commands::Needs::kSource,
-                     [watch](const Common& common) { return Watch(watch->first, watch->second, common); });
+  app = commands.Add(
+      "watch",
+      "Progress until the sweep ends, with its looks and more seeds where it has a stop rule; exit code 1 where it failed",
+      Commands::Needs::kSource, [watch](const Common& common) { return Watch(watch->first, watch->second, common); });
   app->add_option("SWEEP", watch->first, "Id, name or at least 6 digits of the digest")->required();
   app->add_flag("--once", watch->second, "At most one look, no waiting: for a scheduler such as cron");
   const std::tuple<const char*, const char*, Verb> kVerbs[] = {{"pause", "Grant no more work; what runs finishes", Verb::kPause},

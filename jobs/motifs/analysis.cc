@@ -215,8 +215,8 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
 
   std::vector<Frozen> frozen;
   for (const Finding& finding : findings) frozen.push_back(finding.frozen);
-  PS_RETURN_IF_ERROR(CountEverywhere(store, options.selection, std::move(frozen), options.mine.least_prevalence,
-                                     options.mine.threads, report));
+  PS_RETURN_IF_ERROR(
+      CountEverywhere(store, options.selection, std::move(frozen), options.mine.least_prevalence, options.mine.threads, report));
 
   if (reader.target().empty() && design.baseline_runs() == 0) {
     report.add_notes(

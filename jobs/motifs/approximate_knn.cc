@@ -21,7 +21,8 @@ constexpr int64_t kFewestScanned = 4096;
 
 class InvertedFile {
  public:
-  InvertedFile(const Matrix& x, const ApproximateKnnOptions& options) : x_(x), norms_(SquaredNorms(x)), threads_(options.threads) {
+  InvertedFile(const Matrix& x, const ApproximateKnnOptions& options)
+      : x_(x), norms_(SquaredNorms(x)), threads_(options.threads) {
     Train(options.seed);
     Assign();
     const int64_t lists = rows_.size();

@@ -26,9 +26,9 @@ struct ApproximateKnn {
 };
 
 // An inverted file (Jegou, Douze, Schmid 2011): rows are listed under their nearest of about 2 sqrt(rows) spherical k-means
-// centres, and each list is compared, by matrix products, with the lists around it: as many as the recall asks, more by half from 1 %
-// of all rows until the drawn rows reach it. Distances are exact and rounded as by ExactKnn. The same input gives the same bits
-// for any number of threads. `x` has unit rows; memory beside the graph is some 10 MB a thread.
+// centres, and each list is compared, by matrix products, with the lists around it: as many as the recall asks, more by half from
+// 1 % of all rows until the drawn rows reach it. Distances are exact and rounded as by ExactKnn. The same input gives the same
+// bits for any number of threads. `x` has unit rows; memory beside the graph is some 10 MB a thread.
 [[nodiscard]] ApproximateKnn FindApproximateKnn(const Matrix& x, const ApproximateKnnOptions& options);
 
 }  // namespace promptsweep::motifs

@@ -167,7 +167,8 @@ Decomposition ConceptSpace::Decompose(absl::Span<const double> y, const Decompos
   return result;
 }
 
-ConceptReader::ConceptReader(const ConceptSpace& space, const Matrix& x, const RowSet& background, const DecomposeOptions& options)
+ConceptReader::ConceptReader(const ConceptSpace& space, const Matrix& x, const RowSet& background,
+                             const DecomposeOptions& options)
     : space_(space), options_(options), mean_(Mean(x)) {
   std::mt19937_64 random(background.size());
   const size_t step = (background.size() + kMostDrawn - 1) / kMostDrawn;

@@ -23,9 +23,10 @@ struct Decomposition {
 };
 
 // The minimum over w >= 0 of ||y - sum of w_l x_l||^2 / 2 + threshold * sum of w_l, x_l being the rows of `words`, by coordinate
-// descent over a growing set of words until no other word can enter. Weights to within 1e-9 of the minimum of a well-posed problem.
-// Equals scikit-learn's Lasso(alpha = threshold / dim, positive=True, fit_intercept=False) on the transpose. `y` has words.dim
-// elements; threshold > 0. `start` may hold the solution for another threshold. Words with weight > 0, by row. Thread-safe.
+// descent over a growing set of words until no other word can enter. Weights to within 1e-9 of the minimum of a well-posed
+// problem. Equals scikit-learn's Lasso(alpha = threshold / dim, positive=True, fit_intercept=False) on the transpose. `y` has
+// words.dim elements; threshold > 0. `start` may hold the solution for another threshold. Words with weight > 0, by row.
+// Thread-safe.
 [[nodiscard]] std::vector<Concept> NonNegativeLasso(const Matrix& words, absl::Span<const double> y, double threshold,
                                                     absl::Span<const Concept> start = {});
 

@@ -8,8 +8,8 @@
 
 namespace promptsweep::motifs {
 
-// Of the target rows with an ordinal of at least `since`, those without any target row before `since` of a cosine of at least `alike`.
-// The same for any number of threads.
+// Of the target rows with an ordinal of at least `since`, those without any target row before `since` of a cosine of at least
+// `alike`. The same for any number of threads.
 struct FreshNovelty {
   uint64_t runs = 0;
   uint64_t novel = 0;

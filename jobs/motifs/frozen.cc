@@ -7,9 +7,7 @@
 
 namespace promptsweep::motifs {
 
-void RoundCentre(Region& region) {
-  region.centre = UnpackHalves(PackHalves(region.centre.data(), region.centre.size()));
-}
+void RoundCentre(Region& region) { region.centre = UnpackHalves(PackHalves(region.centre.data(), region.centre.size())); }
 
 Judge::Judge(std::vector<Frozen> motifs, int64_t dim) : motifs_(std::move(motifs)) {
   for (size_t m = 0; m < motifs_.size(); ++m) {
@@ -47,7 +45,8 @@ std::vector<std::pair<uint32_t, uint32_t>> Judge::Inside(const Matrix& x, const 
   return all;
 }
 
-std::vector<RowSet> MembersOf(const Matrix& x, const std::vector<uint8_t>& folds, const std::vector<Frozen>& motifs, int threads) {
+std::vector<RowSet> MembersOf(const Matrix& x, const std::vector<uint8_t>& folds, const std::vector<Frozen>& motifs,
+                              int threads) {
   std::vector<RowSet> members(motifs.size());
   for (const auto& [row, motif] : Judge(motifs, x.dim).Inside(x, folds, threads)) members[motif].push_back(row);
   return members;

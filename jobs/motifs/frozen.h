@@ -13,8 +13,8 @@
 namespace promptsweep::motifs {
 
 struct Frozen {
-  // A run of fold f is inside where one of by_fold[f] holds it: regions fitted without that fold. More than one where several looks
-  // count as one motif; regions with an empty centre hold nothing.
+  // A run of fold f is inside where one of by_fold[f] holds it: regions fitted without that fold. More than one where several
+  // looks count as one motif; regions with an empty centre hold nothing.
   std::array<std::vector<Region>, kFolds> by_fold;
 };
 
@@ -49,6 +49,7 @@ class Judge {
                                             int threads);
 
 // Tallies of regions over all rows, without lists of members.
-[[nodiscard]] std::vector<Tallies> TallyRegions(const Matrix& x, const Runs& runs, const std::vector<Region>& regions, int threads);
+[[nodiscard]] std::vector<Tallies> TallyRegions(const Matrix& x, const Runs& runs, const std::vector<Region>& regions,
+                                                int threads);
 
 }  // namespace promptsweep::motifs

@@ -19,10 +19,10 @@ struct Kind {
 //
 // For a direction y a word's standing is the robust z, among all words, of t.y / (s + median of s), s being its sd over the
 // background (as in explain.h). A subtree scores the mean standing of its words, the hypernym among them, less the one
-// that stands highest, lest one word carry it. The score's mean and sd are those over 199 directions drawn with the background's covariance (sums of its
-// rows, centred, up to 2,000 of them, with random signs): words of one kind agree by chance too, and only such draws, not random
-// sets of words, say by how much. A subtree's z is its standardised score; it stands out where no more than 5 % of draws have
-// a subtree, of any size, with as large a z (Westfall & Young 1993, single-step max-T).
+// that stands highest, lest one word carry it. The score's mean and sd are those over 199 directions drawn with the background's
+// covariance (sums of its rows, centred, up to 2,000 of them, with random signs): words of one kind agree by chance too, and only
+// such draws, not random sets of words, say by how much. A subtree's z is its standardised score; it stands out where no more
+// than 5 % of draws have a subtree, of any size, with as large a z (Westfall & Young 1993, single-step max-T).
 class Hierarchy {
  public:
   static constexpr double kFalseKinds = 0.05;
@@ -44,7 +44,7 @@ class Hierarchy {
 
   const Matrix words_;
   const std::vector<int> parents_;
-  std::vector<uint32_t> roots_;                // of the subtrees that are tested, ascending
+  std::vector<uint32_t> roots_;               // of the subtrees that are tested, ascending
   std::vector<std::vector<uint32_t>> above_;  // for each word the subtrees, by index into roots_, that hold it
   std::vector<size_t> sizes_;
   std::vector<double> scale_, mean_, sd_;

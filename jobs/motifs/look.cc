@@ -130,9 +130,9 @@ absl::Status TakeLook(SweepReader& reader, const SweepData& data, const v1::Stop
   for (int f = known; f < state.frozen_size(); ++f)
     state.mutable_frozen(f)->mutable_sequence()->set_error(MotifErrorAt(state.rule(), look.number(), fresh));
   Decide(state);
-  report.add_notes(absl::StrCat(
-      "stop rule registered with the sweep; looks so far: ", state.looks_size(), "; ", look.words(),
-      ". Each motif is counted for the rule on runs made after the look that first proposed it, and its sequence holds at every look"));
+  report.add_notes(absl::StrCat("stop rule registered with the sweep; looks so far: ", state.looks_size(), "; ", look.words(),
+                                ". Each motif is counted for the rule on runs made after the look that first proposed it, and "
+                                "its sequence holds at every look"));
   return absl::OkStatus();
 }
 

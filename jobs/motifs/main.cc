@@ -100,8 +100,9 @@ int main(int argc, char** argv) {
   app.add_option("--discovery-runs", mine.discovery_runs, "Most runs candidates are proposed on; all are counted")
       ->check(CLI::Range(100, 200'000))
       ->capture_default_str();
-  app.add_option("--memory", arguments.analysis.memory,
-                 "Memory for the vectors, e.g. 8G; motifs are sought in as many as fit, and counted in all [half of the machine's]")
+  app.add_option(
+         "--memory", arguments.analysis.memory,
+         "Memory for the vectors, e.g. 8G; motifs are sought in as many as fit, and counted in all [half of the machine's]")
       ->transform(CLI::AsSizeValue(false));
   app.add_flag("--look", arguments.analysis.look, "Take the sweep's next look by its stop rule");
   app.add_option("--pictures", arguments.analysis.copies.pictures,

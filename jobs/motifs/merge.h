@@ -29,10 +29,11 @@ struct MergeOptions {
   size_t tested = 1;
 };
 
-// Greedily the best proposals by (significance, score), each of which still says something once the runs of those before it are set
-// aside. Dropped: a centre inside a better region, half of the target runs taken, what is left no longer enriched at the
+// Greedily the best proposals by (significance, score), each of which still says something once the runs of those before it are
+// set aside. Dropped: a centre inside a better region, half of the target runs taken, what is left no longer enriched at the
 // Benjamini-Hochberg step, and unions of two or more motifs that are each set apart by a gap.
-[[nodiscard]] std::vector<Proposal> MergeProposals(std::vector<Proposal> proposals, const Runs& runs, const MergeOptions& options);
+[[nodiscard]] std::vector<Proposal> MergeProposals(std::vector<Proposal> proposals, const Runs& runs,
+                                                   const MergeOptions& options);
 
 // Shared members over all members; 1 for two empty sets.
 [[nodiscard]] double Jaccard(const RowSet& a, const RowSet& b);

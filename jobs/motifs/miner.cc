@@ -267,7 +267,8 @@ std::vector<Finding> Settle(const Design& design, const std::vector<Tallies>& in
     if (finding.counts.target_in == 0) continue;
     if (!tested) {
       finding.q.reset();
-      if (finding.prevalence_ci.low < options.least_prevalence_descriptive || finding.stability < kLeastStabilityDescriptive) continue;
+      if (finding.prevalence_ci.low < options.least_prevalence_descriptive || finding.stability < kLeastStabilityDescriptive)
+        continue;
       finding.tier = Tier::kDescriptive;
     } else {
       // Held out it shrank to nothing, or it is another region each time.
@@ -337,9 +338,9 @@ Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options) 
     mined.recall = recall;
   }
   mined.candidates = candidates.size();
-  const std::vector<Proposal> merged = MergeProposals(
-      Test(x, design, std::move(candidates), options), runs,
-      {options.fdr, options.least_lift, options.most_motifs, std::max<size_t>(1, mined.candidates)});
+  const std::vector<Proposal> merged =
+      MergeProposals(Test(x, design, std::move(candidates), options), runs,
+                     {options.fdr, options.least_lift, options.most_motifs, std::max<size_t>(1, mined.candidates)});
 
   std::vector<Finding> findings = CrossFit(x, runs, discovery, merged, options.threads);
   if (!tested) {

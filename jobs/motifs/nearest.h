@@ -49,9 +49,7 @@ class Nearest {
   }
 
  private:
-  float Bound() const {
-    return heap_.size() < k_ ? INFINITY : heap_[0].distance * heap_[0].distance * (1 + 1e-6f) + 1e-5f;
-  }
+  float Bound() const { return heap_.size() < k_ ? INFINITY : heap_[0].distance * heap_[0].distance * (1 + 1e-6f) + 1e-5f; }
 
   const size_t k_;
   std::vector<Neighbour> heap_;  // max-heap

@@ -50,8 +50,8 @@ struct Seeds {
 [[nodiscard]] std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds,
                                              const std::vector<uint8_t>& excluded, int threads);
 
-// Whether a row is inside: CosineTo >= threshold. The same for a row in whatever matrix it stands; the functions below decide by it
-// wherever float32 products come close to the threshold.
+// Whether a row is inside: CosineTo >= threshold. The same for a row in whatever matrix it stands; the functions below decide by
+// it wherever float32 products come close to the threshold.
 [[nodiscard]] bool IsInside(const Matrix& x, uint32_t row, const Region& region);
 // The same where a float32 product has told the cosine.
 [[nodiscard]] bool IsInsideNear(const Matrix& x, uint32_t row, const Region& region, float cosine);

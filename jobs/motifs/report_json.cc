@@ -71,10 +71,8 @@ Json ReferenceJson(const v1::ReferenceMatch& match) {
   json["share_high"] = match.share_high();
   json["nearest"] = Json::array();
   for (const v1::ReferencePair& pair : match.nearest()) {
-    json["nearest"].push_back({{"ordinal", pair.ordinal()},
-                               {"reference", pair.reference()},
-                               {"cosine", pair.cosine()},
-                               {"bits", pair.bits()}});
+    json["nearest"].push_back(
+        {{"ordinal", pair.ordinal()}, {"reference", pair.reference()}, {"cosine", pair.cosine()}, {"bits", pair.bits()}});
   }
   return json;
 }
@@ -191,9 +189,12 @@ std::string ReportJson(const v1::MotifReport& report) {
   json["reference"] = nullptr;
   if (report.has_reference()) {
     const v1::ReferenceIndex& reference = report.reference();
-    json["reference"] = {{"path", reference.path()},         {"rows", reference.rows()},
-                         {"skipped", reference.skipped()},   {"pictures", reference.pictures()},
-                         {"least_cosine", reference.least_cosine()}, {"most_bits", reference.most_bits()}};
+    json["reference"] = {{"path", reference.path()},
+                         {"rows", reference.rows()},
+                         {"skipped", reference.skipped()},
+                         {"pictures", reference.pictures()},
+                         {"least_cosine", reference.least_cosine()},
+                         {"most_bits", reference.most_bits()}};
   }
   // Names and filters may hold any bytes an import brought.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

@@ -92,7 +92,8 @@ void Decide(v1::StopState& state) {
   if (look.motifs() == 0) {
     words += "no motif";
   } else {
-    absl::StrAppend(&words, look.motifs() - undecided, " of ", look.motifs(), look.motifs() == 1 ? " motif" : " motifs", " decided");
+    absl::StrAppend(&words, look.motifs() - undecided, " of ", look.motifs(), look.motifs() == 1 ? " motif" : " motifs",
+                    " decided");
   }
   if (rule.novelty() > 0) absl::StrAppend(&words, novel ? ", novelty not yet" : ", novelty", " below ", Percent(rule.novelty()));
   if (undecided == 0 && !novel) {

@@ -316,7 +316,8 @@ absl::StatusOr<SweepReader> SweepReader::Open(v1::StoreService::StubInterface& s
   reader.target_ = InWords(target);
   reader.baseline_ = InWords(baseline);
   reader.by_default_ = by_default;
-  reader.impl_ = std::make_unique<Impl>(store, Sorter(std::move(plan), std::move(target), std::move(baseline), std::move(columns)));
+  reader.impl_ =
+      std::make_unique<Impl>(store, Sorter(std::move(plan), std::move(target), std::move(baseline), std::move(columns)));
   return reader;
 }
 

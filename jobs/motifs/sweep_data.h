@@ -29,16 +29,17 @@ struct RunSelection {
 // The stored runs of a sweep that are on one of two sides. Not thread-safe.
 class SweepReader {
  public:
-  // The sides are decided by Plan::CellAt; a filter may also name a further column of an imported sweep. Where no target is named it
-  // is the blank runs, or in a sweep that asks no blank prompt all runs but those of the baseline. INVALID_ARGUMENT: a bad filter.
-  // NOT_FOUND: no such sweep or embedder. `store` must outlive the reader.
+  // The sides are decided by Plan::CellAt; a filter may also name a further column of an imported sweep. Where no target is named
+  // it is the blank runs, or in a sweep that asks no blank prompt all runs but those of the baseline. INVALID_ARGUMENT: a bad
+  // filter. NOT_FOUND: no such sweep or embedder. `store` must outlive the reader.
   [[nodiscard]] static absl::StatusOr<SweepReader> Open(v1::StoreService::StubInterface& store, const RunSelection& selection);
   SweepReader(SweepReader&&) noexcept;
   SweepReader& operator=(SweepReader&&) noexcept;
   ~SweepReader();
 
-  // Reads what is stored now, by ordinal, unit rows and their runs, some thousand at a time; a prompt has the same number each time.
-  // The visitor's first error ends it. INVALID_ARGUMENT: a run on both sides. DATA_LOSS: a stream that was cut short or harmed.
+  // Reads what is stored now, by ordinal, unit rows and their runs, some thousand at a time; a prompt has the same number each
+  // time. The visitor's first error ends it. INVALID_ARGUMENT: a run on both sides. DATA_LOSS: a stream that was cut short or
+  // harmed.
   [[nodiscard]] absl::Status ForEachBlock(const std::function<absl::Status(const Matrix& rows, const Runs& runs)>& visit);
 
   // By the numbers in Runs, of the runs that were read so far.

@@ -172,7 +172,8 @@ std::string StopText(const PlanSummary& summary) {
     if (rule.least_prevalence() > 0) absl::StrAppend(&text, " or surely below ", NumberText(rule.least_prevalence()));
   }
   if (rule.novelty() > 0)
-    absl::StrAppend(&text, asks.empty() ? "" : " and ", "fewer than ", NumberText(rule.novelty()), " of runs are unlike all before");
+    absl::StrAppend(&text, asks.empty() ? "" : " and ", "fewer than ", NumberText(rule.novelty()),
+                    " of runs are unlike all before");
   absl::StrAppend(&text, " (error ", NumberText(rule.error()), " over all looks); else asks ", NumberText(rule.growth()),
                   " times the seeds\n");
   absl::StrAppend(&text, "cells: at least ", Thousands(summary.cells), ", at most ", Thousands(rule.max_cells()), " (about ",

@@ -43,7 +43,7 @@ struct PlanSummary {
   std::string noise_dtype, compute_dtype;
   std::string images;  // where they go; empty: the store
   bool has_stop = false;
-  v1::StopRule stop;   // with defaults filled in; `cells` is the least the sweep takes, stop.max_cells the most
+  v1::StopRule stop;  // with defaults filled in; `cells` is the least the sweep takes, stop.max_cells the most
   // fp16 vectors of embedders that were found (512 dimensions for others), images guessed from the pixels of 256 cells, records
   // of kRecordBytes. Saturate at 2^64 - 1.
   uint64_t embedding_bytes = 0, image_bytes = 0, record_bytes = 0;

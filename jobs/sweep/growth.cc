@@ -47,8 +47,8 @@ void ForEachSeedRange(v1::CellNode& node, absl::FunctionRef<void(v1::IntRange&)>
 }
 
 struct Family {
-  v1::CellNode part;              // the first of it
-  std::vector<uint64_t> seeds;    // of each seed axis, over all its parts
+  v1::CellNode part;            // the first of it
+  std::vector<uint64_t> seeds;  // of each seed axis, over all its parts
   std::set<std::string> models, prompts;
   bool target = false;
 };
@@ -189,7 +189,8 @@ absl::Status CheckSeedsGrow(const v1::CellNode& node) {
       if (node.axis().name() != "seed") return absl::OkStatus();
       if (!node.axis().has_range())
         return Wrong("the seeds of a sweep with a stop rule must be able to grow: a range as in 0..199, not a list");
-      if (node.axis().range().step() <= 0) return Wrong("the seeds of a sweep with a stop rule must be able to grow: a range upwards");
+      if (node.axis().range().step() <= 0)
+        return Wrong("the seeds of a sweep with a stop rule must be able to grow: a range upwards");
       return absl::OkStatus();
     case v1::CellNode::kProduct:
       for (const v1::CellNode& factor : node.product().factors()) PS_RETURN_IF_ERROR(CheckSeedsGrow(factor));
@@ -220,7 +221,8 @@ absl::Status CheckStopRule(const v1::StopRule& rule) {
   };
   // Each comparison is false for what is not a number.
   if (rule.motif_ci_halfwidth() != 0 && !(rule.motif_ci_halfwidth() > 0 && rule.motif_ci_halfwidth() < 0.5))
-    return outside("motif_ci_halfwidth", rule.motif_ci_halfwidth(), "a share above 0 and below 0.5 (0.01 is one point of a percentage)");
+    return outside("motif_ci_halfwidth", rule.motif_ci_halfwidth(),
+                   "a share above 0 and below 0.5 (0.01 is one point of a percentage)");
   if (rule.decide_at() != 0 && !(rule.decide_at() > 0 && rule.decide_at() < 1))
     return outside("decide_at", rule.decide_at(), "a share above 0 and below 1");
   if (rule.novelty() != 0 && !(rule.novelty() > 0 && rule.novelty() < 1))
@@ -251,7 +253,8 @@ v1::StopRule WithDefaults(const v1::StopRule& rule, uint64_t first_cells) {
   if (full.growth() == 0) full.set_growth(kDefaultGrowth);
   if (full.max_cells() == 0) {
     uint64_t most = 0;
-    full.set_max_cells(__builtin_mul_overflow(first_cells, kDefaultMaxCells, &most) ? std::numeric_limits<uint64_t>::max() : most);
+    full.set_max_cells(__builtin_mul_overflow(first_cells, kDefaultMaxCells, &most) ? std::numeric_limits<uint64_t>::max()
+                                                                                    : most);
   }
   return full;
 }
@@ -291,7 +294,8 @@ absl::StatusOr<v1::SweepManifest> GrowSeeds(const v1::SweepManifest& before, con
   after.set_cell_count(tree->count());
   *after.mutable_spec()->mutable_cells() = std::move(grown);
   if (after.ByteSizeLong() > kMaxManifestBytes)
-    return absl::ResourceExhaustedError("the sweep has grown so often that its description is full; a larger growth takes fewer looks");
+    return absl::ResourceExhaustedError(
+        "the sweep has grown so often that its description is full; a larger growth takes fewer looks");
   return after;
 }
 

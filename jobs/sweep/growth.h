@@ -40,11 +40,11 @@ struct SeedGrowth {
   uint64_t max_cells = 0;
 };
 
-// `before` with one part appended for each family that grows. New seeds lie above all that the sweep has; two families that share a
-// model and a prompt get different ones, others the same. All families of the target grow by one factor, which is lowered where
+// `before` with one part appended for each family that grows. New seeds lie above all that the sweep has; two families that share
+// a model and a prompt get different ones, others the same. All families of the target grow by one factor, which is lowered where
 // max_cells is near; then the baseline grows by what is left. RESOURCE_EXHAUSTED where max_cells leaves no room for one
-// more seed of each part of the target (or of the baseline, if only that grows); INVALID_ARGUMENT where the seeds cannot grow or no
-// family is to. The result passes CheckExtension.
+// more seed of each part of the target (or of the baseline, if only that grows); INVALID_ARGUMENT where the seeds cannot grow or
+// no family is to. The result passes CheckExtension.
 [[nodiscard]] absl::StatusOr<v1::SweepManifest> GrowSeeds(const v1::SweepManifest& before, const SeedGrowth& growth);
 
 }  // namespace promptsweep::sweep

@@ -201,17 +201,19 @@ absl::Status SpecReader::ReadLimits(const YamlNode& node) {
 }
 
 absl::Status SpecReader::ReadStop(const YamlNode& node) {
-  static const auto& known = *new std::vector<std::string>{"motif_ci_halfwidth", "decide_at", "novelty", "least_prevalence",
-                                                           "error",              "max_cells", "growth"};
+  static const auto& known = *new std::vector<std::string>{
+      "motif_ci_halfwidth", "decide_at", "novelty", "least_prevalence", "error", "max_cells", "growth"};
   if (node.kind != YamlNode::kMap)
     return file_.Error(node, "stop is a map: {motif_ci_halfwidth: 0.01, least_prevalence: 0.005, max_cells: 20000}");
   v1::StopRule& rule = *loaded_.spec.mutable_stop();
   for (size_t i = 0; i < node.keys.size(); ++i) {
     const std::string& name = node.keys[i].text;
     const YamlNode& item = node.items[i];
-    if (!Contains(known, name)) return file_.Error(node.keys[i], absl::StrCat("unknown key ", Quoted(name), " in stop", Hint(name, known)));
+    if (!Contains(known, name))
+      return file_.Error(node.keys[i], absl::StrCat("unknown key ", Quoted(name), " in stop", Hint(name, known)));
     if (item.kind != YamlNode::kScalar || item.IsNull()) {
-      return file_.Error(item, absl::StrCat(name, " takes one number, not ", item.IsNull() ? "nothing; leave the key out" : item.KindName()));
+      return file_.Error(
+          item, absl::StrCat(name, " takes one number, not ", item.IsNull() ? "nothing; leave the key out" : item.KindName()));
     }
     if (item.quoted) {
       return file_.Error(item, absl::StrCat(name, " ", Quoted(item.text), " is text; write the number without quotes"));

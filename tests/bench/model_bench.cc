@@ -1,4 +1,5 @@
-// Measures models: DALL-E mini beside min-dalle, CLIP beside transformers and open_clip, and passes of the shipped models. Not a test: prints numbers.
+// Measures models: DALL-E mini beside min-dalle, CLIP beside transformers and open_clip, and passes of the shipped models. Not a
+// test: prints numbers.
 //   model_bench [--python P] [--batch N] [--steps N] [--threads N] [--dtype T] [--model F] [--folder F] [--brief] [SECTION...]
 #include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>

@@ -17,9 +17,9 @@ struct MotifBenchOptions {
   std::string python;  // an interpreter that has the peers; empty: they are left out, and that is said
   std::string peers;   // the folder of their scripts
   int threads = 0;
-  int sets = 0;              // per row of a table; 0: the section's own number
-  std::vector<int64_t> n;    // runs of both sides together; empty: the section's own
-  int64_t limit_s = 900;     // a peer that takes longer is ended
+  int sets = 0;            // per row of a table; 0: the section's own number
+  std::vector<int64_t> n;  // runs of both sides together; empty: the section's own
+  int64_t limit_s = 900;   // a peer that takes longer is ended
   bool brief = false;
 };
 

@@ -19,7 +19,8 @@ constexpr int64_t kDim = 512;
 std::vector<double> Planted(int64_t n) { return {0.15, 0.05, 0.02, 0.01, 0.005, 100.0 / n}; }
 
 Synthetic MakeSet(int64_t n, bool motifs, uint64_t seed) {
-  SyntheticOptions options{.target = n / 2, .baseline = n - n / 2, .dim = kDim, .background = Background::kTopics30, .seed = seed};
+  SyntheticOptions options{
+      .target = n / 2, .baseline = n - n / 2, .dim = kDim, .background = Background::kTopics30, .seed = seed};
   if (motifs) options.planted = Planted(n);
   return MakeSynthetic(options);
 }
@@ -39,8 +40,7 @@ std::vector<Cluster> Clusters(const std::vector<std::pair<Tier, Cluster>>& findi
 
 // NumPy's format, version 1.0.
 void WriteNpy(const std::string& path, const Matrix& x) {
-  std::string header =
-      absl::StrCat("{'descr': '<f4', 'fortran_order': False, 'shape': (", x.rows, ", ", x.dim, "), }");
+  std::string header = absl::StrCat("{'descr': '<f4', 'fortran_order': False, 'shape': (", x.rows, ", ", x.dim, "), }");
   header.append(63 - (10 + header.size()) % 64, ' ');
   header += "\n";
   std::ofstream file(path, std::ios::binary);
@@ -72,10 +72,9 @@ void PrintRow(const char* who, const Timed& timed, const std::string& found, con
 // One peer in a process of its own on the set in `file`; empty where it failed or took too long, and that is printed.
 std::vector<Cluster> RunPeer(const MotifBenchOptions& options, const std::string& peer, const std::string& file, Timed& timed) {
   const std::string labels = options.folder + "/labels";
-  const std::string command =
-      absl::StrCat("OMP_NUM_THREADS=", options.threads, " NUMBA_NUM_THREADS=", options.threads, " timeout ", options.limit_s, " ",
-                   options.python, " -B ", options.peers, "/motif_peers.py ", peer, " ", file, " ", labels, " 2>", options.folder,
-                   "/peer.log");
+  const std::string command = absl::StrCat("OMP_NUM_THREADS=", options.threads, " NUMBA_NUM_THREADS=", options.threads,
+                                           " timeout ", options.limit_s, " ", options.python, " -B ", options.peers,
+                                           "/motif_peers.py ", peer, " ", file, " ", labels, " 2>", options.folder, "/peer.log");
   std::FILE* pipe = ::popen(command.c_str(), "r");
   std::string said;
   for (int c; (c = std::fgetc(pipe)) != EOF;) said += static_cast<char>(c);
@@ -123,8 +122,9 @@ void BenchPeers(const MotifBenchOptions& options) {
   if (sizes.empty()) sizes = options.brief ? std::vector<int64_t>{2000} : std::vector<int64_t>{10'000, 100'000};
   if (options.python.empty()) std::printf("  no --python: the peers are left out\n");
   for (const int64_t n : sizes) {
-    std::printf("n = %ld, d = %ld, %d threads; recovered of 15, 5, 2, 1, .5 %% and 50 runs; motifs reported where none is planted\n", n,
-                kDim, options.threads);
+    std::printf(
+        "n = %ld, d = %ld, %d threads; recovered of 15, 5, 2, 1, .5 %% and 50 runs; motifs reported where none is planted\n", n,
+        kDim, options.threads);
     const Synthetic planted = MakeSet(n, true, 1), null = MakeSet(n, false, 2);
     Timed timed, unused;
     const auto mine = [&](const Synthetic& set) {
@@ -140,8 +140,7 @@ void BenchPeers(const MotifBenchOptions& options) {
     const std::string file = options.folder + "/planted.npy", null_file = options.folder + "/null.npy";
     WriteNpy(file, planted.x);
     WriteNpy(null_file, null.x);
-    for (const char* peer :
-         {"faiss_kmeans", "evoc", "fast_hdbscan", "hdbscan_pca50", "umap_hdbscan", "sklearn_hdbscan"}) {
+    for (const char* peer : {"faiss_kmeans", "evoc", "fast_hdbscan", "hdbscan_pca50", "umap_hdbscan", "sklearn_hdbscan"}) {
       const std::vector<Cluster> clusters = RunPeer(options, peer, file, timed);
       if (timed.seconds == 0) continue;
       const std::vector<Cluster> on_null = RunPeer(options, peer, null_file, unused);

@@ -35,9 +35,14 @@ void BenchNull(const MotifBenchOptions& options) {
       {"30 topics", {.background = Background::kTopics30}},
       {"300 Zipf topics", {.background = Background::kTopicsZipf}},
       {"heavy tails", {.background = Background::kHeavyTailed}},
-      {"40 prompts a side", {.background = Background::kTopics30, .target_prompts = 40, .baseline_prompts = 40, .prompt_share = 0.1}},
+      {"40 prompts a side",
+       {.background = Background::kTopics30, .target_prompts = 40, .baseline_prompts = 40, .prompt_share = 0.1}},
       {"40 shared prompts",
-       {.background = Background::kTopics30, .target_prompts = 40, .baseline_prompts = 40, .shared_prompts = true, .prompt_share = 0.1}},
+       {.background = Background::kTopics30,
+        .target_prompts = 40,
+        .baseline_prompts = 40,
+        .shared_prompts = true,
+        .prompt_share = 0.1}},
       {"1 % copies", {.background = Background::kTopics30, .copies = 0.01}},
   };
   std::printf("sets with any confirmed motif, of %d each\n", sets);
@@ -61,8 +66,10 @@ void BenchPlanted(const MotifBenchOptions& options) {
   std::vector<int64_t> sizes = options.n;
   if (sizes.empty()) sizes = options.brief ? std::vector<int64_t>{2000} : std::vector<int64_t>{4000, 20'000};
   const std::vector<double> shares{0.15, 0.05, 0.02, 0.01, 0.005};
-  std::printf("of %d sets each: found by planted share; false: confirmed, but not half of one motif; covered: intervals that hold the "
-              "share\n", sets);
+  std::printf(
+      "of %d sets each: found by planted share; false: confirmed, but not half of one motif; covered: intervals that hold the "
+      "share\n",
+      sets);
   for (const int64_t n : sizes) {
     for (const Background background : {Background::kUnimodal, Background::kTopics30, Background::kTopicsZipf}) {
       for (const double within : {0.9, 0.8, 0.65}) {

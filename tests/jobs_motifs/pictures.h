@@ -79,8 +79,8 @@ inline Image Jpeg(const Image& image, int quality) {
   jpeg_set_quality(&info, quality, TRUE);
   jpeg_start_compress(&info, TRUE);
   while (info.next_scanline < info.image_height) {
-    auto* row = reinterpret_cast<unsigned char*>(const_cast<char*>(image.rgb.data())) +
-                size_t{3} * info.next_scanline * image.width;
+    auto* row =
+        reinterpret_cast<unsigned char*>(const_cast<char*>(image.rgb.data())) + size_t{3} * info.next_scanline * image.width;
     jpeg_write_scanlines(&info, &row, 1);
   }
   jpeg_finish_compress(&info);

@@ -174,7 +174,8 @@ TEST(Mixture, TheShareBeyondAnEdgeIsReadOffThoseWithin) {
   EXPECT_LE(ShareBeyond(rising, 1.0), 0.5);
 }
 
-// Loose motifs lose members at an edge without a gap: their intervals held the share in 23 of 99 motifs before they allowed for it.
+// Loose motifs lose members at an edge without a gap: their intervals held the share in 23 of 99 motifs before they allowed for
+// it.
 TEST(Mixture, IntervalsAllowForMembersBeyondAnEdgeWithoutAGap) {
   const std::vector<double> shares{0.15, 0.05, 0.02};
   int covered = 0, found = 0;

@@ -24,8 +24,7 @@ struct StoredPictures {
 // Of `ordinals`, ascending; `imported`: the sweep is an import, whose seeds stand in a column or are the ordinals. Holds a few
 // encoded pictures at a time. Statuses of GetResults; DATA_LOSS where its stream was cut short or harmed.
 [[nodiscard]] absl::StatusOr<StoredPictures> LoadPictures(v1::StoreService::StubInterface& store, uint32_t sweep,
-                                                          const std::vector<uint64_t>& ordinals, bool imported,
-                                                          int threads);
+                                                          const std::vector<uint64_t>& ordinals, bool imported, int threads);
 
 // At most `most` of `items`, drawn by `seed`, in their order.
 [[nodiscard]] std::vector<uint32_t> DrawSome(std::vector<uint32_t> items, uint64_t most, uint64_t seed);

@@ -43,9 +43,10 @@ absl::Status Refuse(const std::string& path, absl::string_view why) {
 }
 
 absl::Status RefuseParquet(const std::string& path) {
-  return Refuse(path,
-                "Parquet is not read; convert it with: python3 -c \"import numpy, pyarrow.parquet as p; "
-                "numpy.save('reference.npy', numpy.stack(p.read_table('FILE.parquet')['COLUMN'].to_numpy()).astype('float16'))\"");
+  return Refuse(
+      path,
+      "Parquet is not read; convert it with: python3 -c \"import numpy, pyarrow.parquet as p; "
+      "numpy.save('reference.npy', numpy.stack(p.read_table('FILE.parquet')['COLUMN'].to_numpy()).astype('float16'))\"");
 }
 
 absl::StatusOr<uint32_t> ColsOf(const std::vector<std::string>& files) {
