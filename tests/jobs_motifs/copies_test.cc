@@ -138,6 +138,17 @@ TEST(Pixels, TemplateScoreIsTheShareOfFixedPixels) {
   std::vector<const Overlay*> pictures;
   for (const Overlay& overlay : overlays) pictures.push_back(&overlay);
   EXPECT_NEAR(TemplateScore(pictures), 0.75, 0.01);
+  // What half of other pictures show, too, is no part of a template: here all that is fixed.
+  EXPECT_EQ(TemplateScore(pictures, 0.05, pictures), 0);
+  // In another colour it is.
+  std::vector<Overlay> changed;
+  for (const Overlay* picture : pictures) {
+    changed.push_back(*picture);
+    for (auto& value : changed.back()) value = static_cast<uint8_t>(value + 120);
+  }
+  std::vector<const Overlay*> others;
+  for (const Overlay& picture : changed) others.push_back(&picture);
+  EXPECT_NEAR(TemplateScore(pictures, 0.05, others), 0.75, 0.01);
   EXPECT_EQ(TemplateScore({}), 0);
 }
 

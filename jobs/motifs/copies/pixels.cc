@@ -109,7 +109,8 @@ double Contrast(const Overlay& a) {
   return std::sqrt(std::max(0.0, variance) / kChannels) / 255;
 }
 
-double TemplateScore(absl::Span<const Overlay* const> pictures, double least_deviation) {
+double TemplateScore(absl::Span<const Overlay* const> pictures, double least_deviation, absl::Span<const Overlay* const> others) {
+  constexpr double kFewestLeft = 0.02;
   if (pictures.size() < 2) return 0;
   const size_t values = pictures[0]->size();
   std::vector<uint32_t> sums(values), squares(values);  // of bytes: exact up to 66,000 pictures
@@ -122,16 +123,32 @@ double TemplateScore(absl::Span<const Overlay* const> pictures, double least_dev
   }
   const double n = static_cast<double>(pictures.size());
   const double limit = least_deviation * least_deviation * 255 * 255 * kChannels;
-  size_t fixed = 0;
+  const auto shown_by_half = [&](size_t pixel) {
+    size_t alike = 0;
+    for (const Overlay* other : others) {
+      double difference = 0;
+      for (int c = 0; c < kChannels; ++c) {
+        const double d = (*other)[pixel + c] - sums[pixel + c] / n;
+        difference += d * d;
+      }
+      alike += difference < limit;
+    }
+    return !others.empty() && 2 * alike >= others.size();
+  };
+  size_t fixed = 0, counted = 0;
   for (size_t pixel = 0; pixel < values; pixel += kChannels) {
     double variance = 0;
     for (int c = 0; c < kChannels; ++c) {
       const double sum = sums[pixel + c];
       variance += (squares[pixel + c] - sum * sum / n) / (n - 1);
     }
-    fixed += variance < limit;
+    const bool still = variance < limit;
+    if (still && shown_by_half(pixel)) continue;
+    ++counted;
+    fixed += still;
   }
-  return static_cast<double>(fixed) * kChannels / static_cast<double>(values);
+  if (static_cast<double>(counted * kChannels) < kFewestLeft * static_cast<double>(values)) return 0;
+  return static_cast<double>(fixed) / static_cast<double>(counted);
 }
 
 }  // namespace promptsweep::motifs

@@ -32,7 +32,9 @@ using Overlay = std::vector<uint8_t>;
 
 // Share of pixels that hardly vary from picture to picture: root mean square over channels of the standard deviation across
 // `pictures` below `least_deviation`. Near 1 for copies, high for fixed pixels around a varying part (the "template verbatims" of
-// Webster 2023). 0 for fewer than two pictures.
-[[nodiscard]] double TemplateScore(absl::Span<const Overlay* const> pictures, double least_deviation = 0.05);
+// Webster 2023). Such pixels that at least half of `others` show in about the same colour (the plain ground of icons, say) are no
+// part of a template and left out of both counts; where hardly any remain, and for fewer than two pictures, 0.
+[[nodiscard]] double TemplateScore(absl::Span<const Overlay* const> pictures, double least_deviation = 0.05,
+                                   absl::Span<const Overlay* const> others = {});
 
 }  // namespace promptsweep::motifs

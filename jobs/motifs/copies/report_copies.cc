@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
@@ -31,8 +32,8 @@ v1::CopyVerdict ToProto(CopyVerdict verdict) {
   return v1::COPY_VERDICT_UNSPECIFIED;
 }
 
-v1::Copies Judged(const StoredPictures& stored, const CopyJob& job) {
-  const CopyFinding finding = JudgeCopies(stored.pictures, job.options, job.threads);
+v1::Copies Judged(const StoredPictures& stored, const CopyJob& job, absl::Span<const Overlay* const> others = {}) {
+  const CopyFinding finding = JudgeCopies(stored.pictures, job.options, job.threads, others);
   v1::Copies copies;
   copies.set_verdict(ToProto(finding.verdict));
   copies.set_pictures(finding.pictures);
@@ -126,6 +127,25 @@ absl::Status AddPrompts(v1::StoreService::StubInterface& store, const Runs& runs
   return absl::OkStatus();
 }
 
+// Pictures of no motif, to tell a template from what all pictures share; none where there are too few.
+absl::StatusOr<StoredPictures> PicturesOfNone(v1::StoreService::StubInterface& store, const Runs& runs,
+                                              const std::vector<RowSet>& members, const CopyJob& job, uint32_t sweep) {
+  constexpr uint64_t kMost = 200;
+  constexpr size_t kFewest = 20;
+  std::vector<uint8_t> in_motif(runs.size(), 0);
+  for (const RowSet& rows : members) {
+    for (const uint32_t i : rows) in_motif[i] = 1;
+  }
+  RowSet others;
+  for (uint32_t i = 0; i < runs.size(); ++i) {
+    if (!in_motif[i]) others.push_back(i);
+  }
+  PS_ASSIGN_OR_RETURN(
+      StoredPictures stored,
+      LoadPictures(store, sweep, OrdinalsOf(DrawSome(std::move(others), kMost, job.seed), runs), job.imported, job.threads));
+  return stored.pictures.size() < kFewest ? StoredPictures() : std::move(stored);
+}
+
 }  // namespace
 
 absl::Status AddCopies(v1::StoreService::StubInterface& store, const Matrix& x, const Runs& runs,
@@ -133,13 +153,19 @@ absl::Status AddCopies(v1::StoreService::StubInterface& store, const Matrix& x, 
   if (job.pictures == 0) return absl::OkStatus();
   if (job.reference != nullptr) *report.mutable_reference() = job.reference->Describe();
   uint64_t undecodable = 0, without = 0;
+  StoredPictures of_none;
+  if (report.motifs_size() > 0) {
+    PS_ASSIGN_OR_RETURN(of_none, PicturesOfNone(store, runs, members, job, report.sweep()));
+  }
+  std::vector<const Overlay*> others;
+  for (const Picture& picture : of_none.pictures) others.push_back(&picture.overlay);
   for (int m = 0; m < report.motifs_size(); ++m) {
     const RowSet drawn = DrawSome(members[m], job.pictures, job.seed);
     PS_ASSIGN_OR_RETURN(const StoredPictures stored,
                         LoadPictures(store, report.sweep(), OrdinalsOf(drawn, runs), job.imported, job.threads));
     if (!stored.unreadable.empty()) return Unreadable(stored, report);
     v1::Copies& copies = *report.mutable_motifs(m)->mutable_copies();
-    copies = Judged(stored, job);
+    copies = Judged(stored, job, others);
     if (job.reference != nullptr) *report.mutable_motifs(m)->mutable_reference() = job.reference->Match(stored.pictures);
     undecodable += stored.undecodable;
     if (!stored.pictures.empty() || stored.undecodable > 0) continue;

@@ -62,7 +62,8 @@ std::vector<std::pair<uint32_t, uint32_t>> CopyPairs(absl::Span<const Picture> p
   return copies;
 }
 
-CopyFinding JudgeCopies(absl::Span<const Picture> pictures, const CopyOptions& options, int threads) {
+CopyFinding JudgeCopies(absl::Span<const Picture> pictures, const CopyOptions& options, int threads,
+                        absl::Span<const Overlay* const> others) {
   CopyFinding finding;
   finding.pictures = pictures.size();
   std::set<int64_t> seeds;
@@ -85,7 +86,7 @@ CopyFinding JudgeCopies(absl::Span<const Picture> pictures, const CopyOptions& o
   finding.share = finding.copies / n;
   finding.share_ci = Wilson(static_cast<double>(finding.copies), n);
   if (!pairs.empty()) finding.clique = LargestClique(static_cast<uint32_t>(pictures.size()), pairs);
-  finding.template_score = TemplateScore(overlays, options.template_deviation);
+  finding.template_score = TemplateScore(overlays, options.template_deviation, others);
 
   const double needed = std::max<double>(options.fewest, std::min<double>(options.clique, options.clique_share * n));
   if (finding.clique.vertices.size() >= needed) {

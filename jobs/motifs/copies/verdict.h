@@ -71,7 +71,8 @@ struct CopyFinding {
   // See TemplateScore; of one picture a seed.
   double template_score = 0;
 };
-// At most 4,096 pictures.
-[[nodiscard]] CopyFinding JudgeCopies(absl::Span<const Picture> pictures, const CopyOptions& options, int threads);
+// At most 4,096 pictures. `others`: pictures outside the set; what they show, too, is no part of a template.
+[[nodiscard]] CopyFinding JudgeCopies(absl::Span<const Picture> pictures, const CopyOptions& options, int threads,
+                                      absl::Span<const Overlay* const> others = {});
 
 }  // namespace promptsweep::motifs
