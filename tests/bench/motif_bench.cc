@@ -31,7 +31,7 @@ int main(int argc, char** argv) {
   app.add_option("--python", options.python, "A Python that has the peers' packages; without it they are left out");
   app.add_option("--threads", options.threads, "CPU threads")->check(CLI::Range(1, 1024));
   app.add_option("--sets", options.sets, "Sets per row of a table")->check(CLI::Range(1, 1'000'000));
-  app.add_option("--n", options.n, "Runs of both sides together; may be given more than once");
+  app.add_option("--n", options.n, "Runs of both sides together; may be given more than once")->allow_extra_args(false);
   app.add_option("--limit", options.limit_s, "Seconds a peer may take");
   app.add_flag("--brief", options.brief, "Small sizes, seconds instead of minutes");
   app.add_option("section", wanted, "Sections to run; all where none is named");
