@@ -143,6 +143,7 @@ absl::StatusOr<NpyReader> NpyReader::Open(const std::string& path) {
 
 absl::StatusOr<std::vector<float>> NpyReader::Read(uint64_t max_rows) {
   const uint64_t rows = std::min(max_rows, rows_ - next_);
+  if (rows == 0) return std::vector<float>();
   std::string bytes(rows * cols_ * width_, '\0');
   if (std::fread(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) {
     return absl::InvalidArgumentError(absl::StrCat(path_, ": cannot be read at row ", next_));
