@@ -48,21 +48,9 @@ const char* SourceName(Source source) {
   return "";
 }
 
-RowSet TargetMembers(const Finding& finding, const Runs& runs) {
-  RowSet members;
-  for (const uint32_t i : finding.members) {
-    if (runs.is_target[i]) members.push_back(i);
-  }
-  return members;
-}
-
 std::vector<ScoredLabel> NamesOf(const Finding& finding, const SweepData& data, const Vocabulary& vocabulary) {
   const RowSet members = TargetMembers(finding, data.runs);
-  RowSet others;  // what they are compared with: the baseline, or without one the other runs
-  for (uint32_t i = 0; i < data.runs.size(); ++i) {
-    if (finding.lift ? !data.runs.is_target[i] : !std::binary_search(members.begin(), members.end(), i)) others.push_back(i);
-  }
-  return NameMotif(data.x, members, others, vocabulary.words, vocabulary.labels);
+  return NameMotif(data.x, members, ComparedWith(finding, members, data.runs), vocabulary.words, vocabulary.labels);
 }
 
 // Findings of one tier with the same best name are looks of one motif.
@@ -130,6 +118,12 @@ v1::Motif ToProto(const Finding& finding, const SweepData& data, const Vocabular
   return motif;
 }
 
+std::vector<Frozen> FrozenOf(const std::vector<Finding>& findings) {
+  std::vector<Frozen> frozen;
+  for (const Finding& finding : findings) frozen.push_back(finding.frozen);
+  return frozen;
+}
+
 // The state after the look before; empty where there was none.
 absl::StatusOr<v1::StopState> LastLook(v1::StoreService::StubInterface& store, uint32_t sweep) {
   grpc::ClientContext context;
@@ -182,9 +176,7 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   std::vector<Finding> findings = CombineByName(mined.findings, data, vocabulary);
   Design design(data.runs);
   if (data.sampled()) {
-    std::vector<Frozen> frozen;
-    for (const Finding& finding : findings) frozen.push_back(finding.frozen);
-    PS_ASSIGN_OR_RETURN(const FrozenCounts counts, CountFrozen(reader, std::move(frozen), options.mine.threads));
+    PS_ASSIGN_OR_RETURN(const FrozenCounts counts, CountFrozen(reader, FrozenOf(findings), options.mine.threads));
     design = Design(counts.totals);
     findings = Settle(design, counts.inside, std::move(findings), options.mine);
   }
@@ -213,10 +205,8 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
 
   PS_RETURN_IF_ERROR(AddMemory(store, reader, data, findings, reference, options, report));
 
-  std::vector<Frozen> frozen;
-  for (const Finding& finding : findings) frozen.push_back(finding.frozen);
   PS_RETURN_IF_ERROR(
-      CountEverywhere(store, options.selection, std::move(frozen), options.mine.least_prevalence, options.mine.threads, report));
+      CountEverywhere(store, options.selection, FrozenOf(findings), options.mine.least_prevalence, options.mine.threads, report));
 
   if (reader.target().empty() && design.baseline_runs() == 0) {
     report.add_notes(

@@ -78,9 +78,7 @@ class InvertedFile {
  private:
   void Train(uint64_t seed) {
     const int64_t lists = std::clamp<int64_t>(2 * std::sqrt(static_cast<double>(x_.rows)), 1, 65536);
-    const std::vector<uint32_t> drawn = DrawRows(x_.rows, lists * kRowsPerCentre, seed);
-    Matrix sample(drawn.size(), x_.dim);
-    for (size_t i = 0; i < drawn.size(); ++i) std::copy_n(x_.row(drawn[i]), x_.dim, sample.row(i));
+    const Matrix sample = Gather(x_, DrawRows(x_.rows, lists * kRowsPerCentre, seed));
     std::vector<std::vector<float>> centres;
     for (const RowSet& cluster :
          SphericalKmeans(sample, {.clusters = lists, .rounds = kRounds, .seed = seed, .threads = threads_})) {
@@ -134,36 +132,12 @@ class InvertedFile {
   std::vector<RowSet> rows_;
 };
 
-// Distance to the kRecallAt-th nearest of each query, exactly.
-std::vector<float> TrueRadius(const Matrix& x, const RowSet& queries, int threads) {
-  const std::vector<float> norms = SquaredNorms(x);
-  std::vector<float> radius(queries.size());
-  constexpr int64_t kTile = 64;
-  const int64_t count = queries.size();
-  ParallelFor(threads, (count + kTile - 1) / kTile, [&](int64_t tile) {
-    const int64_t begin = tile * kTile, size = std::min(kTile, count - begin);
-    Matrix asked(size, x.dim);
-    for (int64_t q = 0; q < size; ++q) std::copy_n(x.row(queries[begin + q]), x.dim, asked.row(q));
-    std::vector<Nearest> nearest(size, Nearest(kRecallAt));
-    AlignedFloats dots(kTile * kBaseTile);
-    for (int64_t base = 0; base < x.rows; base += kBaseTile) {
-      const int64_t width = std::min(kBaseTile, x.rows - base);
-      GemmNT(asked.data.data(), size, x.row(base), width, x.dim, dots.data());
-      for (int64_t q = 0; q < size; ++q) {
-        const uint32_t row = queries[begin + q];
-        nearest[q].Offer(norms[row], norms.data() + base, dots.data() + q * width, width, row,
-                         [base](int64_t j) { return static_cast<uint32_t>(base + j); });
-      }
-    }
-    for (int64_t q = 0; q < size; ++q) radius[begin + q] = nearest[q].Sorted().back().distance;
-  });
-  return radius;
-}
-
-double Recall(const KnnGraph& found, const std::vector<float>& radius) {
+// Share of the kRecallAt true nearest that were found; `exact` has just these.
+double Recall(const KnnGraph& found, const KnnGraph& exact) {
   int64_t hits = 0;
   for (int64_t q = 0; q < found.rows; ++q) {
-    for (int64_t j = 0; j < kRecallAt; ++j) hits += found.distances[q * found.k + j] <= radius[q];
+    const float radius = exact.distances[(q + 1) * kRecallAt - 1];
+    for (int64_t j = 0; j < kRecallAt; ++j) hits += found.distances[q * found.k + j] <= radius;
   }
   return static_cast<double>(hits) / (found.rows * kRecallAt);
 }
@@ -176,12 +150,12 @@ ApproximateKnn FindApproximateKnn(const Matrix& x, const ApproximateKnnOptions& 
   const InvertedFile file(x, options);
   RowSet probes = DrawRows(x.rows, options.probes, options.seed + 1);
   std::sort(probes.begin(), probes.end());
-  const std::vector<float> radius = TrueRadius(x, probes, options.threads);
+  const KnnGraph exact = ExactKnnOf(x, probes, kRecallAt, options.threads);
   const int64_t k = std::max(options.k, kRecallAt);
   for (double share = kFirstScanned;; share *= 1.5) {
     result.scanned = std::min(share, options.most_scanned);
     const int64_t scanned = std::min(x.rows, std::max(kFewestScanned, static_cast<int64_t>(result.scanned * x.rows)));
-    result.recall = Recall(file.Search(probes, k, scanned), radius);
+    result.recall = Recall(file.Search(probes, k, scanned), exact);
     if (result.recall >= options.least_recall) {
       RowSet everything(x.rows);
       std::iota(everything.begin(), everything.end(), 0u);

@@ -37,15 +37,8 @@ void AddConcepts(const std::vector<Finding>& findings, const SweepData& data, co
   const ConceptSpace space(vocabulary.words);
   const ConceptReader reader(space, data.x, background);
   for (size_t f = 0; f < findings.size(); ++f) {
-    const Finding& finding = findings[f];
-    RowSet members, others;
-    for (const uint32_t i : finding.members) {
-      if (data.runs.is_target[i]) members.push_back(i);
-    }
-    for (uint32_t i = 0; i < data.runs.size(); ++i) {
-      const bool other = compared ? !data.runs.is_target[i] : !std::binary_search(members.begin(), members.end(), i);
-      if (other) others.push_back(i);
-    }
+    const RowSet members = TargetMembers(findings[f], data.runs);
+    const RowSet others = ComparedWith(findings[f], members, data.runs);
     if (members.empty() || others.empty()) continue;
     const MotifConcepts found = reader.Read(data.x, members, others);
     v1::Motif& motif = *report.mutable_motifs(f);

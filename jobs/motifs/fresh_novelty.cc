@@ -12,12 +12,7 @@ FreshNovelty CountFreshNovelty(const Matrix& x, const Runs& runs, uint64_t since
   for (uint32_t i = 0; i < runs.size(); ++i) {
     if (runs.is_target[i]) (runs.ordinal[i] >= since ? fresh : before).push_back(i);
   }
-  const auto gather = [&](const RowSet& rows) {
-    Matrix out(static_cast<int64_t>(rows.size()), x.dim);
-    for (size_t i = 0; i < rows.size(); ++i) std::copy_n(x.row(rows[i]), x.dim, out.row(static_cast<int64_t>(i)));
-    return out;
-  };
-  const Matrix known = gather(before), made = gather(fresh);
+  const Matrix known = Gather(x, before), made = Gather(x, fresh);
   constexpr int64_t kBatch = 64, kTile = 8192;
   const int64_t batches = (made.rows + kBatch - 1) / kBatch;
   std::vector<uint64_t> novel(static_cast<size_t>(batches), 0);

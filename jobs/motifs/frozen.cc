@@ -54,33 +54,20 @@ std::vector<RowSet> MembersOf(const Matrix& x, const std::vector<uint8_t>& folds
 
 std::vector<Tallies> TallyRegions(const Matrix& x, const Runs& runs, const std::vector<Region>& regions, int threads) {
   std::vector<Tallies> tallies(regions.size());
-  Matrix centres(regions.size(), x.dim);
-  for (size_t r = 0; r < regions.size(); ++r) std::copy(regions[r].centre.begin(), regions[r].centre.end(), centres.row(r));
   const size_t prompts = runs.prompt.empty() ? 0 : *std::max_element(runs.prompt.begin(), runs.prompt.end()) + 1;
-  constexpr int64_t kTile = 8192;
   constexpr size_t kMostTallies = 1 << 20;
   const int64_t batch = std::clamp<int64_t>(kMostTallies / std::max<size_t>(1, prompts), 4, 64), total = regions.size();
   ParallelFor(threads, (total + batch - 1) / batch, [&](int64_t b) {
-    const int64_t begin = b * batch, size = std::min(batch, total - begin);
-    std::vector<Tallies> dense(size, Tallies(prompts));
-    AlignedFloats cosines(size * kTile);
-    for (int64_t first = 0; first < x.rows; first += kTile) {
-      const int64_t width = std::min(kTile, x.rows - first);
-      GemmNT(centres.row(begin), size, x.row(first), width, x.dim, cosines.data());
-      for (int64_t c = 0; c < size; ++c) {
-        const Region& region = regions[begin + c];
-        if (region.centre.empty()) continue;
-        for (int64_t i = 0; i < width; ++i) {
-          if (!IsInsideNear(x, first + i, region, cosines[c * width + i])) continue;
-          Tally& tally = dense[c][runs.prompt[first + i]];
-          ++(runs.is_target[first + i] ? tally.target_in : tally.baseline_in);
-        }
-      }
-    }
-    for (int64_t c = 0; c < size; ++c) {
+    const auto some = absl::MakeConstSpan(regions).subspan(b * batch, batch);
+    std::vector<Tallies> dense(some.size(), Tallies(prompts));
+    ForEachInside(x, some, [&](size_t r, uint32_t row) {
+      Tally& tally = dense[r][runs.prompt[row]];
+      ++(runs.is_target[row] ? tally.target_in : tally.baseline_in);
+    });
+    for (size_t r = 0; r < some.size(); ++r) {
       for (size_t g = 0; g < prompts; ++g) {
-        dense[c][g].prompt = static_cast<uint32_t>(g);
-        if (dense[c][g].target_in + dense[c][g].baseline_in > 0) tallies[begin + c].push_back(dense[c][g]);
+        dense[r][g].prompt = static_cast<uint32_t>(g);
+        if (dense[r][g].target_in + dense[r][g].baseline_in > 0) tallies[b * batch + r].push_back(dense[r][g]);
       }
     }
   });

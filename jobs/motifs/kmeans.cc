@@ -24,9 +24,7 @@ std::vector<RowSet> SphericalKmeans(const Matrix& x, const KmeansOptions& option
   const int64_t k = std::min(options.clusters, x.rows);
   std::vector<RowSet> clusters;
   if (k <= 0) return clusters;
-  Matrix centres(k, x.dim);
-  const std::vector<uint32_t> start = DrawRows(x.rows, k, options.seed);
-  for (int64_t c = 0; c < k; ++c) std::copy_n(x.row(start[c]), x.dim, centres.row(c));
+  Matrix centres = Gather(x, DrawRows(x.rows, k, options.seed));
   std::vector<uint32_t> nearest(x.rows, 0);
   constexpr int64_t kTile = 512;
   for (int round = 0; round < std::max(1, options.rounds); ++round) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "jobs/motifs/gemm.h"
 #include "jobs/motifs/nearest.h"
@@ -36,22 +37,30 @@ void SetNeighbours(KnnGraph& graph, int64_t row, const std::vector<Neighbour>& n
 }
 
 KnnGraph ExactKnn(const Matrix& x, int64_t k, int threads) {
+  RowSet everything(x.rows);
+  std::iota(everything.begin(), everything.end(), 0u);
+  return ExactKnnOf(x, everything, k, threads);
+}
+
+KnnGraph ExactKnnOf(const Matrix& x, const RowSet& queries, int64_t k, int threads) {
   KnnGraph graph;
-  graph.rows = x.rows;
+  graph.rows = queries.size();
   graph.k = std::max<int64_t>(0, std::min(k, x.rows - 1));
   graph.ids.resize(graph.rows * graph.k);
   graph.distances.resize(graph.rows * graph.k);
   if (graph.k == 0) return graph;
   const std::vector<float> norms = SquaredNorms(x);
-  ParallelFor(threads, (x.rows + kQueryTile - 1) / kQueryTile, [&](int64_t tile) {
-    const int64_t begin = tile * kQueryTile, count = std::min(kQueryTile, x.rows - begin);
+  ParallelFor(threads, (graph.rows + kQueryTile - 1) / kQueryTile, [&](int64_t tile) {
+    const int64_t begin = tile * kQueryTile, count = std::min(kQueryTile, graph.rows - begin);
+    const RowSet rows(queries.begin() + begin, queries.begin() + begin + count);
+    const Matrix asked = Gather(x, rows);
     AlignedFloats dots(kQueryTile * kBaseTile);
     std::vector<Nearest> nearest(count, Nearest(graph.k));
     for (int64_t base = 0; base < x.rows; base += kBaseTile) {
       const int64_t width = std::min(kBaseTile, x.rows - base);
-      GemmNT(x.row(begin), count, x.row(base), width, x.dim, dots.data());
+      GemmNT(asked.data.data(), count, x.row(base), width, x.dim, dots.data());
       for (int64_t q = 0; q < count; ++q) {
-        nearest[q].Offer(norms[begin + q], norms.data() + base, dots.data() + q * width, width, static_cast<uint32_t>(begin + q),
+        nearest[q].Offer(norms[rows[q]], norms.data() + base, dots.data() + q * width, width, rows[q],
                          [base](int64_t j) { return static_cast<uint32_t>(base + j); });
       }
     }

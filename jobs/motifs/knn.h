@@ -20,6 +20,9 @@ struct KnnGraph {
 // neighbours. k is lowered to rows - 1. O(rows^2 dim).
 [[nodiscard]] KnnGraph ExactKnn(const Matrix& x, int64_t k, int threads);
 
+// The same of some rows: row i of the graph is that of queries[i]. O(queries rows dim).
+[[nodiscard]] KnnGraph ExactKnnOf(const Matrix& x, const RowSet& queries, int64_t k, int threads);
+
 // Squared Euclidean norms of the rows.
 [[nodiscard]] std::vector<float> SquaredNorms(const Matrix& x);
 

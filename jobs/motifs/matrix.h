@@ -1,6 +1,7 @@
 // Rows of floats, aligned so that a matrix product never depends on where its operands lie in memory.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -37,5 +38,12 @@ struct Matrix {
 
 // Row indices into a Matrix, ascending.
 using RowSet = std::vector<uint32_t>;
+
+// Copies of the rows named, in that order. Rows may repeat.
+[[nodiscard]] inline Matrix Gather(const Matrix& x, const std::vector<uint32_t>& rows) {
+  Matrix out(static_cast<int64_t>(rows.size()), x.dim);
+  for (size_t i = 0; i < rows.size(); ++i) std::copy_n(x.row(rows[i]), x.dim, out.row(static_cast<int64_t>(i)));
+  return out;
+}
 
 }  // namespace promptsweep::motifs

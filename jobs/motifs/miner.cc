@@ -42,8 +42,7 @@ Discovery DrawDiscovery(const Matrix& x, const Runs& runs, const MineOptions& op
   }
   std::sort(discovery.rows.begin(), discovery.rows.end());
   if (static_cast<int64_t>(discovery.rows.size()) == x.rows) return discovery;
-  discovery.sample = Matrix(discovery.rows.size(), x.dim);
-  for (size_t i = 0; i < discovery.rows.size(); ++i) std::copy_n(x.row(discovery.rows[i]), x.dim, discovery.sample.row(i));
+  discovery.sample = Gather(x, discovery.rows);
   return discovery;
 }
 
@@ -221,15 +220,14 @@ double UnrelatedCosine(const Matrix& x, const std::vector<Finding>& findings, ui
   return cosines[at];
 }
 
-// Counts of the members at hand.
-void MeasureMembers(const Matrix& x, const Runs& runs, const Design& design, Finding& finding) {
-  finding.counts = design.Count(finding.members);
+// How the members at hand lie around the centre: mean_cosine and missed.
+void MeasureSpread(const Matrix& x, const Runs& runs, Finding& finding) {
+  const RowSet members = TargetMembers(finding, runs);
   finding.mean_cosine = 0;
   std::vector<double> angles;
-  for (const uint32_t i : finding.members) {
-    if (!runs.is_target[i]) continue;
+  for (const uint32_t i : members) {
     const double cosine = CosineTo(x, i, finding.region.centre);
-    finding.mean_cosine += cosine / std::max<uint64_t>(1, finding.counts.target_in);
+    finding.mean_cosine += cosine / static_cast<double>(members.size());
     angles.push_back(std::acos(std::clamp(cosine, -1.0, 1.0)));
   }
   finding.missed = 0;
@@ -238,10 +236,25 @@ void MeasureMembers(const Matrix& x, const Runs& runs, const Design& design, Fin
     const double edge = std::acos(std::clamp<double>(finding.region.threshold, -1, 1));
     finding.missed = std::min(0.5, kFarSide * ShareBeyond(angles, edge));
   }
-  Measure(design, design.TallyOf(finding.members), finding);
 }
 
 }  // namespace
+
+RowSet TargetMembers(const Finding& finding, const Runs& runs) {
+  RowSet members;
+  for (const uint32_t i : finding.members) {
+    if (runs.is_target[i]) members.push_back(i);
+  }
+  return members;
+}
+
+RowSet ComparedWith(const Finding& finding, const RowSet& members, const Runs& runs) {
+  RowSet others;
+  for (uint32_t i = 0; i < runs.size(); ++i) {
+    if (finding.lift ? !runs.is_target[i] : !std::binary_search(members.begin(), members.end(), i)) others.push_back(i);
+  }
+  return others;
+}
 
 void Measure(const Design& design, const Tallies& inside, Finding& finding) {
   finding.counts = design.Count(inside);
@@ -313,7 +326,9 @@ Finding Combine(const Matrix& x, const Runs& runs, std::vector<Finding> parts) {
     if (part.q && (!whole.q || *part.q > *whole.q)) whole.q = part.q;
   }
   whole.stability /= weight;
-  MeasureMembers(x, runs, Design(runs), whole);
+  MeasureSpread(x, runs, whole);
+  const Design design(runs);
+  Measure(design, design.TallyOf(whole.members), whole);
   return whole;
 }
 
@@ -351,7 +366,7 @@ Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options) 
   }
   std::vector<Tallies> inside;
   for (Finding& finding : findings) {
-    MeasureMembers(x, runs, design, finding);
+    MeasureSpread(x, runs, finding);
     inside.push_back(design.TallyOf(finding.members));
   }
   mined.findings = Settle(design, inside, std::move(findings), options);

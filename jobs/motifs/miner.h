@@ -71,6 +71,12 @@ struct Mined {
 // `x`: unit rows, one per run of `runs`. The same input gives the same bits for any number of threads.
 [[nodiscard]] Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options);
 
+// A finding's members on the target side.
+[[nodiscard]] RowSet TargetMembers(const Finding& finding, const Runs& runs);
+
+// What those (`members`) are compared with in words: the baseline, or without one the other runs.
+[[nodiscard]] RowSet ComparedWith(const Finding& finding, const RowSet& members, const Runs& runs);
+
 // Sets counts, prevalence, lift and their intervals from what is inside.
 void Measure(const Design& design, const Tallies& inside, Finding& finding);
 

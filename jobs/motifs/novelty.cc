@@ -102,9 +102,9 @@ Novelty MeasureNovelty(const Matrix& x, const RowSet& rows, double tau, uint64_t
   Novelty novelty;
   novelty.tau = tau;
   const int64_t take = std::min(rows.size(), kMostNoveltyRuns);
-  Matrix drawn(take, x.dim);
-  int64_t at = 0;
-  for (const uint32_t i : DrawRows(rows.size(), take, seed)) std::copy_n(x.row(rows[i]), x.dim, drawn.row(at++));
+  RowSet taken;
+  for (const uint32_t i : DrawRows(rows.size(), take, seed)) taken.push_back(rows[i]);
+  const Matrix drawn = Gather(x, taken);
   novelty.runs = take;
   if (take == 0) return novelty;
 

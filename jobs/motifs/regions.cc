@@ -210,27 +210,32 @@ std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds,
   return regions;
 }
 
-std::vector<RowSet> MembersOf(const Matrix& x, const std::vector<Region>& regions, int threads) {
-  std::vector<RowSet> members(regions.size());
+void ForEachInside(const Matrix& x, absl::Span<const Region> regions, const std::function<void(size_t, uint32_t)>& inside) {
+  constexpr int64_t kTile = 8192;
   Matrix centres(regions.size(), x.dim);
   for (size_t r = 0; r < regions.size(); ++r) std::copy(regions[r].centre.begin(), regions[r].centre.end(), centres.row(r));
-  constexpr int64_t kBatch = 64, kTile = 8192;
-  const int64_t total = regions.size();
-  ParallelFor(threads, (total + kBatch - 1) / kBatch, [&](int64_t batch) {
-    const int64_t begin = batch * kBatch, size = std::min(kBatch, total - begin);
-    AlignedFloats cosines(size * kTile);
-    for (int64_t first = 0; first < x.rows; first += kTile) {
-      const int64_t width = std::min(kTile, x.rows - first);
-      // Batches begin at multiples of 64 rows, so operands stay aligned.
-      GemmNT(centres.row(begin), size, x.row(first), width, x.dim, cosines.data());
-      for (int64_t c = 0; c < size; ++c) {
-        const Region& region = regions[begin + c];
-        if (region.centre.empty()) continue;
-        for (int64_t i = 0; i < width; ++i) {
-          if (IsInsideNear(x, first + i, region, cosines[c * width + i])) members[begin + c].push_back(first + i);
-        }
+  AlignedFloats cosines(regions.size() * kTile);
+  for (int64_t first = 0; first < x.rows; first += kTile) {
+    const int64_t width = std::min(kTile, x.rows - first);
+    GemmNT(centres.data.data(), centres.rows, x.row(first), width, x.dim, cosines.data());
+    for (size_t r = 0; r < regions.size(); ++r) {
+      if (regions[r].centre.empty()) continue;
+      for (int64_t i = 0; i < width; ++i) {
+        const uint32_t row = static_cast<uint32_t>(first + i);
+        if (IsInsideNear(x, row, regions[r], cosines[r * width + i])) inside(r, row);
       }
     }
+  }
+}
+
+std::vector<RowSet> MembersOf(const Matrix& x, const std::vector<Region>& regions, int threads) {
+  std::vector<RowSet> members(regions.size());
+  constexpr int64_t kBatch = 64;
+  const int64_t total = regions.size();
+  ParallelFor(threads, (total + kBatch - 1) / kBatch, [&](int64_t batch) {
+    const int64_t begin = batch * kBatch;
+    ForEachInside(x, absl::MakeConstSpan(regions).subspan(begin, kBatch),
+                  [&](size_t r, uint32_t row) { members[begin + r].push_back(row); });
   });
   return members;
 }

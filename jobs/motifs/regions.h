@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
+#include "absl/types/span.h"
 #include "jobs/motifs/matrix.h"
 
 namespace promptsweep::motifs {
@@ -55,6 +57,10 @@ struct Seeds {
 [[nodiscard]] bool IsInside(const Matrix& x, uint32_t row, const Region& region);
 // The same where a float32 product has told the cosine.
 [[nodiscard]] bool IsInsideNear(const Matrix& x, uint32_t row, const Region& region, float cosine);
+
+// Calls inside(r, row) for each row that regions[r] holds, of each region the rows ascending. On the calling thread; memory
+// beside the regions' centres is 8,192 floats a region.
+void ForEachInside(const Matrix& x, absl::Span<const Region> regions, const std::function<void(size_t, uint32_t)>& inside);
 
 // Rows inside each region, ascending.
 [[nodiscard]] std::vector<RowSet> MembersOf(const Matrix& x, const std::vector<Region>& regions, int threads);

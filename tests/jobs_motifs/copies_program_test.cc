@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,6 +17,7 @@
 #include "promptsweep/v1/motifs.pb.h"
 #include "promptsweep/v1/store.grpc.pb.h"
 #include "store/digest.h"
+#include "tests/jobs_motifs/fake_sweep.h"
 #include "tests/jobs_motifs/pictures.h"
 #include "tests/jobs_motifs/synthetic.h"
 
@@ -29,27 +29,7 @@ class FakeStore final : public v1::StoreService::Service {
  public:
   enum class Show { kNothing, kOnePicture, kOneFrame, kOneKind, kRubbish };
 
-  FakeStore() : data(MakeSynthetic({.target = 400, .baseline = 400, .dim = 32, .seed = 4, .planted = {0.3}})) {
-    info.set_sweep(3);
-    v1::SweepManifest& manifest = *info.mutable_manifest();
-    v1::SweepSpec& spec = *manifest.mutable_spec();
-    spec.set_version(1);
-    spec.set_name("fake");
-    spec.add_embedders("toy");
-    AddPart(*spec.mutable_cells()->mutable_chain(), 1, 400);
-    AddPart(*spec.mutable_cells()->mutable_chain(), 20, 20);
-    manifest.set_cell_count(800);
-    manifest.set_noise_dtype("float32");
-    manifest.set_compute_dtype("float32");
-    v1::ModelRef& model = *manifest.add_models();
-    model.set_id("m");
-    model.set_architecture("null");
-    model.set_digest(std::string(32, 'm'));
-    v1::ModelRef& embedder = *manifest.add_embedders();
-    embedder.set_id("toy");
-    embedder.set_architecture("null-embed");
-    embedder.set_digest(std::string(32, 'e'));
-  }
+  FakeStore() : data(MakeSynthetic({.target = 400, .baseline = 400, .dim = 32, .seed = 4, .planted = {0.3}})) {}
 
   grpc::Status GetSweep(grpc::ServerContext*, const v1::GetSweepRequest*, v1::GetSweepResponse* response) override {
     *response->mutable_info() = info;
@@ -100,34 +80,13 @@ class FakeStore final : public v1::StoreService::Service {
   }
 
   Synthetic data;
-  v1::SweepInfo info;
+  v1::SweepInfo info = FakeSweep({{{""}, 400}, {SomePrompts(20), 20}});
   v1::MotifReport stored;
   Show show = Show::kNothing;
   uint64_t harmed = 0;
   bool unreachable = false;
 
  private:
-  static void AddPart(v1::Chain& chain, int prompts, int seeds) {
-    v1::Product& product = *chain.add_parts()->mutable_product();
-    v1::Axis& model = *product.add_factors()->mutable_axis();
-    model.set_name("model");
-    model.mutable_list()->add_values()->set_string_value("m");
-    v1::Axis& prompt = *product.add_factors()->mutable_axis();
-    prompt.set_name("prompt");
-    for (int p = 0; p < prompts; ++p) {
-      v1::Prompt& value = *prompt.mutable_list()->add_values()->mutable_prompt_value();
-      if (prompts == 1) {
-        value.set_blank(v1::BLANK_KIND_EMPTY);
-      } else {
-        value.set_text(absl::StrCat("prompt ", p));
-      }
-    }
-    v1::Axis& seed = *product.add_factors()->mutable_axis();
-    seed.set_name("seed");
-    seed.mutable_range()->set_step(1);
-    seed.mutable_range()->set_count(seeds);
-  }
-
   std::string PictureOf(uint64_t i) const {
     const uint32_t own = static_cast<uint32_t>(i) + 1;
     Image image = Scene(64, 64, own);
@@ -153,15 +112,10 @@ class Copies : public testing::Test {
   }
   void TearDown() override { server_->Shutdown(); }
 
-  // Exit code and standard output.
+  // Exit code, and what the program said.
   std::pair<int, std::string> Run(const std::string& arguments = "") {
-    const std::string command =
-        absl::StrCat(PROMPTSWEEP_BIN_DIR "/promptsweep-motifs --server 127.0.0.1:", port_, " --sweep fake ", arguments, " 2>&1");
-    FILE* pipe = popen(command.c_str(), "r");
-    char buffer[4096];
-    std::string out;
-    for (size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) out.append(buffer, n);
-    return {WEXITSTATUS(pclose(pipe)), out};
+    const Ended ended = RunProgram(port_, absl::StrCat("--sweep fake ", arguments));
+    return {ended.code, ended.out + ended.err};
   }
   nlohmann::json Report(const std::string& arguments = "") {
     const auto [code, out] = Run(arguments);

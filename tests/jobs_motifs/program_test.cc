@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include <cstdio>
 #include <map>
@@ -15,6 +14,7 @@
 #include "promptsweep/v1/motifs.pb.h"
 #include "promptsweep/v1/store.grpc.pb.h"
 #include "store/digest.h"
+#include "tests/jobs_motifs/fake_sweep.h"
 #include "tests/jobs_motifs/synthetic.h"
 
 namespace promptsweep::motifs {
@@ -23,30 +23,7 @@ namespace {
 // Serves one sweep: 600 blank cells, then 20 prompts x 30 seeds.
 class FakeStore final : public v1::StoreService::Service {
  public:
-  FakeStore() : data(MakeSynthetic({.target = 600, .baseline = 600, .dim = 32, .seed = 4, .planted = {0.3}})) {
-    v1::SweepManifest& manifest = *info.mutable_manifest();
-    info.set_sweep(3);
-    v1::SweepSpec& spec = *manifest.mutable_spec();
-    spec.set_version(1);
-    spec.set_name("fake");
-    spec.add_embedders("toy");
-    v1::Chain& chain = *spec.mutable_cells()->mutable_chain();
-    AddPart(chain, {""}, 600);
-    std::vector<std::string> prompts;
-    for (int p = 0; p < 20; ++p) prompts.push_back(absl::StrCat("prompt ", p));
-    AddPart(chain, prompts, 30);
-    manifest.set_cell_count(1200);
-    manifest.set_noise_dtype("float32");
-    manifest.set_compute_dtype("float32");
-    v1::ModelRef& model = *manifest.add_models();
-    model.set_id("m");
-    model.set_architecture("null");
-    model.set_digest(std::string(32, 'm'));
-    v1::ModelRef& embedder = *manifest.add_embedders();
-    embedder.set_id("toy");
-    embedder.set_architecture("null-embed");
-    embedder.set_digest(std::string(32, 'e'));
-  }
+  FakeStore() : data(MakeSynthetic({.target = 600, .baseline = 600, .dim = 32, .seed = 4, .planted = {0.3}})) {}
 
   grpc::Status GetSweep(grpc::ServerContext*, const v1::GetSweepRequest* request, v1::GetSweepResponse* response) override {
     if (request->name() != "fake" && request->name() != "3")
@@ -133,7 +110,7 @@ class FakeStore final : public v1::StoreService::Service {
   }
 
   Synthetic data;
-  v1::SweepInfo info;
+  v1::SweepInfo info = FakeSweep({{{""}, 600}, {SomePrompts(20), 30}});
   v1::MotifReport stored;
   bool cut_short = false, with_labels = true;
   int more_words = 0;
@@ -147,31 +124,6 @@ class FakeStore final : public v1::StoreService::Service {
     column.set_name(name);
     column.mutable_value()->set_string_value(value);
   }
-  static void AddPart(v1::Chain& chain, const std::vector<std::string>& prompts, uint64_t seeds) {
-    v1::Product& product = *chain.add_parts()->mutable_product();
-    v1::Axis& model = *product.add_factors()->mutable_axis();
-    model.set_name("model");
-    model.mutable_list()->add_values()->set_string_value("m");
-    v1::Axis& prompt = *product.add_factors()->mutable_axis();
-    prompt.set_name("prompt");
-    for (const std::string& text : prompts) {
-      v1::Prompt& value = *prompt.mutable_list()->add_values()->mutable_prompt_value();
-      if (text.empty()) {
-        value.set_blank(v1::BLANK_KIND_EMPTY);
-      } else {
-        value.set_text(text);
-      }
-    }
-    v1::Axis& seed = *product.add_factors()->mutable_axis();
-    seed.set_name("seed");
-    seed.mutable_range()->set_step(1);
-    seed.mutable_range()->set_count(seeds);
-  }
-};
-
-struct Ended {
-  int code;
-  std::string out, err;
 };
 
 class Program : public testing::Test {
@@ -185,23 +137,7 @@ class Program : public testing::Test {
   }
   void TearDown() override { server_->Shutdown(); }
 
-  // Arguments must need no quoting beyond single quotes.
-  Ended Run(const std::string& arguments, int port = 0) {
-    const std::string errors = testing::TempDir() + absl::StrCat("/motifs-stderr-", getpid());
-    const std::string command = absl::StrCat(
-        PROMPTSWEEP_BIN_DIR "/promptsweep-motifs --server 127.0.0.1:", port == 0 ? port_ : port, " ", arguments, " 2>", errors);
-    Ended ended{-1, "", ""};
-    FILE* pipe = popen(command.c_str(), "r");
-    char buffer[4096];
-    for (size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) ended.out.append(buffer, n);
-    ended.code = WEXITSTATUS(pclose(pipe));
-    if (FILE* file = fopen(errors.c_str(), "r")) {
-      for (size_t n; (n = fread(buffer, 1, sizeof buffer, file)) > 0;) ended.err.append(buffer, n);
-      fclose(file);
-      remove(errors.c_str());
-    }
-    return ended;
-  }
+  Ended Run(const std::string& arguments, int port = 0) { return RunProgram(port == 0 ? port_ : port, arguments); }
 
   FakeStore store_;
   std::unique_ptr<grpc::Server> server_;
