@@ -122,16 +122,24 @@ TEST(ImageSink, LeavesOtherSweepsAlone) {
 
 TEST(ImageSink, SeveralPutsAreUnderWayAtATime) {
   Rig rig;
-  std::atomic<int> under_way{0};
-  absl::Notification second;
+  // The first cell is taken as a batch of its own, and held until the others wait for the next one.
+  std::atomic<int> calls{0};
+  absl::Notification first, added, second;
   rig.blobs->set_on_call([&](const std::string&, const std::string&) {
-    if (++under_way == 2) second.Notify();
+    const int call = ++calls;
+    if (call == 1) {
+      first.Notify();
+      added.WaitForNotification();
+      return;
+    }
+    if (call == 3) second.Notify();
     EXPECT_TRUE(second.WaitForNotificationWithTimeout(absl::Seconds(30)));
   });
-  rig.store.Hold(true);
   rig.Start();
-  for (uint64_t i = 0; i < 20; ++i) rig.Add(i);
-  rig.store.Hold(false);
+  rig.Add(0);
+  first.WaitForNotification();
+  for (uint64_t i = 1; i < 20; ++i) rig.Add(i);
+  added.Notify();
   rig.ExpectReferences(20);
 }
 
