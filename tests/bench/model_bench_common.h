@@ -18,10 +18,12 @@ struct ModelBenchOptions {
   std::string python;          // an interpreter that has the peers; empty: they are left out, and that is said
   std::string peers;           // the folder of their scripts
   std::string models;          // the shipped models
+  std::string size = "mini";   // or mega: of random weights
   std::string model;           // a folder to run in the place of random weights
   int batch = 8, threads = 0;  // threads 0: the machine's
   int steps = 0;               // of DALL-E's decoder, from its middle; 0: a whole batch is made
   at::ScalarType dtype = at::kFloat;
+  at::Device device = at::kCPU;
   bool brief = false;
 };
 

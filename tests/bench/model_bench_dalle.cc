@@ -6,6 +6,7 @@
 #include <ctime>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -14,10 +15,12 @@
 #include "tests/bench/model_bench_common.h"
 #include "tests/worker_models/random_model.h"
 #include "worker/models/dalle_bart.h"
+#include "worker/models/dalle_steps.h"
 #include "worker/models/generator.h"
 #include "worker/models/vqgan.h"
+#include "worker/samplers/noise_feed.h"
 #include "worker/samplers/token_sampler.h"
-#include "worker/tensors/noise.h"
+#include "worker/tensors/device.h"
 
 namespace promptsweep::worker {
 namespace {
@@ -26,6 +29,7 @@ constexpr double kMebi = 1 << 20;
 constexpr int64_t kTopK = 256;
 constexpr double kGuidance = 16;
 constexpr int kPeerSteps = 24;
+constexpr int64_t kPixelChunk = 16;
 
 // Wall and processor seconds: the second tells more on a machine that does other things too.
 struct Spent {
@@ -40,11 +44,12 @@ struct Spent {
   }
 };
 
-Spent Measure(const std::function<void()>& work) {
+Spent Measure(const at::Device& device, const std::function<void()>& work) {
   const auto processor = [] { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; };
   const absl::Time begin = absl::Now();
   const double began = processor();
   work();
+  Synchronize(device);
   return {absl::ToDoubleSeconds(absl::Now() - begin), processor() - began};
 }
 
@@ -70,7 +75,9 @@ struct Parts {
 Parts MeasureParts(const std::string& folder, const ModelBenchOptions& options) {
   const DalleConfig config(JsonFile(folder + "/config.json"));
   const VqganConfig pixels(JsonFile(folder + "/vqgan/config.json"));
-  const WeightOptions as{at::kCPU, options.dtype}, full{at::kCPU, at::kFloat};  // pixels as the generator decodes them
+  // Pixels as the generator decodes them.
+  const WeightOptions as{options.device, options.dtype},
+      full{options.device, options.device.is_cpu() ? at::kFloat : options.dtype};
   const DalleEncoder encoder(config, Weights({folder + "/encoder.safetensors"}, as));
   const DalleDecoder decoder(config, Weights({folder + "/decoder.safetensors"}, as));
   const VqganDecoder vqgan(pixels, Weights({folder + "/vqgan/model.safetensors"}, full));
@@ -78,11 +85,12 @@ Parts MeasureParts(const std::string& folder, const ModelBenchOptions& options) 
   const int64_t n = options.batch, vocab = std::min(config.image_vocab, pixels.codes);
   std::vector<at::Tensor> texts, biases;
   for (int i = 0; i < 2; ++i) {
-    const at::Tensor tokens = at::randint(config.text_vocab, {1, config.text_length}, at::kLong);
+    const at::Tensor tokens = at::randint(config.text_vocab, {1, config.text_length}, at::kLong).to(options.device);
     biases.push_back(TextBias(tokens != 1, options.dtype));
-    parts.text += Measure([&] { texts.push_back(decoder.CrossKeysValues(encoder.Encode(tokens, biases.back()))); });
+    parts.text +=
+        Measure(options.device, [&] { texts.push_back(decoder.CrossKeysValues(encoder.Encode(tokens, biases.back()))); });
   }
-  DecoderState state = decoder.Begin(2 * n);
+  std::vector<CrossRows> cross;
   for (int i = 0; i < 2; ++i) {
     CrossRows rows{i * n, (i + 1) * n};
     rows.bias = biases[i];
@@ -90,37 +98,54 @@ Parts MeasureParts(const std::string& folder, const ModelBenchOptions& options) 
       rows.keys.push_back(texts[i][layer][0]);
       rows.values.push_back(texts[i][layer][1]);
     }
-    state.cross.push_back(std::move(rows));
+    cross.push_back(std::move(rows));
   }
-  const TokenSampler sampler(std::vector<TokenSampling>(n, {.top_k = kTopK, .supercondition = kGuidance}), at::kCPU);
-  std::vector<ImageNoise> noises;
-  for (int64_t i = 0; i < n; ++i) noises.emplace_back(i);
-  at::Tensor noise = at::ones({n, vocab}), token = at::full({n}, config.start_token, at::kLong);
-  at::Tensor codes = at::zeros({n, config.image_length}, at::kLong);
+  const TokenSampler sampler(std::vector<TokenSampling>(n, {.top_k = kTopK, .supercondition = kGuidance}), options.device);
+  std::vector<int64_t> seeds(n);
+  std::iota(seeds.begin(), seeds.end(), 0);
+  const auto longs = at::TensorOptions().dtype(at::kLong).device(options.device);
+  at::Tensor noise, token, codes = at::zeros({n, config.image_length}, longs);
   int64_t begin = 0, end = config.image_length;
-  if (options.steps > 0 && options.steps < end - 1) {
+  DecoderState state;
+  DalleSteps steps(decoder, 2 * n, options.device);
+  const bool middle = options.device.is_cpu() && options.steps > 0 && options.steps < end - 1;
+  if (middle) {
     begin = (end - options.steps) / 2;
     end = begin + options.steps;
+    state = decoder.Begin(2 * n);
+    state.cross = cross;
     for (auto* past : {&state.keys, &state.values}) {
       for (at::Tensor& layer : *past) layer.normal_();
     }
     state.position = begin - 1;
-    (void)decoder.Step(state, at::cat({token, token}));  // warms up
+    (void)decoder.Step(state, at::full({2 * n}, config.start_token, longs));  // warms up
   }
-  for (int64_t t = begin; t < end; ++t) {
-    at::Tensor logits;
-    parts.steps += Measure([&] { logits = decoder.Step(state, at::cat({token, token})).narrow(1, 0, vocab); });
-    parts.noise += Measure([&] {
-      for (int64_t i = 0; i < n; ++i) noises[i].Exponential(noise[i]);
-    });
-    parts.draws += Measure([&] { token = sampler.Draw(logits.narrow(0, 0, n), logits.narrow(0, n, n), noise); });
-    codes.select(1, t).copy_(token);
+  for (int round = options.device.is_cpu() ? 1 : 0; round < 2; ++round) {  // a GPU's first batch records
+    parts.steps = parts.noise = parts.draws = {};
+    token = at::full({n}, config.start_token, longs);
+    NoiseFeed feed(seeds, n, vocab, config.image_length, options.device);
+    if (!middle) steps.Begin(cross);
+    for (int64_t t = begin; t < end; ++t) {
+      at::Tensor logits;
+      parts.steps += Measure(options.device, [&] {
+        const at::Tensor both = at::cat({token, token});
+        logits = (middle ? decoder.Step(state, both) : steps.Next(both)).narrow(1, 0, vocab);
+      });
+      parts.noise += Measure(options.device, [&] { noise = feed.Next(); });
+      parts.draws +=
+          Measure(options.device, [&] { token = sampler.Draw(logits.narrow(0, 0, n), logits.narrow(0, n, n), noise); });
+      codes.select(1, t).copy_(token);
+    }
   }
   const double all = static_cast<double>(config.image_length) / static_cast<double>(end - begin);
   for (Spent* part : {&parts.steps, &parts.noise, &parts.draws}) *part *= all;
-  parts.pixels = Measure([&] {
-    for (int64_t i = 0; i < n; ++i) vqgan.DecodeBytes(codes.narrow(0, i, 1));
-  });
+  // In chunks as the generator takes: one on a CPU, a batch on a GPU.
+  const int64_t chunk = options.device.is_cpu() ? 1 : std::min<int64_t>(n, kPixelChunk);
+  for (int round = options.device.is_cpu() ? 1 : 0; round < 2; ++round) {
+    parts.pixels = Measure(options.device, [&] {
+      for (int64_t i = 0; i < n; i += chunk) vqgan.DecodeBytes(codes.narrow(0, i, std::min(chunk, n - i)));
+    });
+  }
   return parts;
 }
 
@@ -155,7 +180,7 @@ void BenchDalle(const ModelBenchOptions& options) {
       std::printf("a small model of random weights; with --python the published sizes, and min-dalle beside it\n");
       RandomDalle().Write(folder);
     } else {
-      const auto written = RunPeer(options, "min_dalle_speed.py", {"write", folder});
+      const auto written = RunPeer(options, "min_dalle_speed.py", {"write", folder, "--size", options.size});
       if (!written.ok()) {
         std::printf("no weights: %s\n", std::string(written.status().message()).c_str());
         return;
@@ -169,6 +194,7 @@ void BenchDalle(const ModelBenchOptions& options) {
   ResetPeakMemory();
   const double before = static_cast<double>(ResidentMemory());
   LoadOptions load;
+  load.device = options.device;
   load.batch_shape = options.batch;
   load.compute_dtype = options.dtype;
   sweep::ModelFolder model;
@@ -176,13 +202,19 @@ void BenchDalle(const ModelBenchOptions& options) {
   model.path = folder;
   model.architecture = "dalle-bart";
   std::unique_ptr<Generator> generator;
-  const Spent loading = Measure([&] { generator = LoadGenerator(model, load).value(); });
+  const Spent loading = Measure(options.device, [&] { generator = LoadGenerator(model, load).value(); });
   const double loaded = static_cast<double>(PeakMemory()) - before;
-  const bool extrapolated = options.steps > 0;
+  const bool extrapolated = options.steps > 0 && options.device.is_cpu();
   Spent whole;
   double peak = 0;
   if (!extrapolated) {
-    whole = Measure([&] { PS_CHECK(generator->Generate(Cells(options.batch)).ok()) << "no images"; });
+    for (int round = options.device.is_cpu() ? 1 : 0; round < 2; ++round) {
+      if (round == 1 && !options.device.is_cpu()) Print("generate, first batch", whole);
+      whole = Measure(options.device, [&] {
+        const auto images = generator->Generate(Cells(options.batch));
+        PS_CHECK(images.ok()) << images.status().ToString();
+      });
+    }
     peak = static_cast<double>(PeakMemory()) - before;
   }
   generator.reset();
@@ -198,7 +230,7 @@ void BenchDalle(const ModelBenchOptions& options) {
     std::printf("promptsweep, a whole batch (%d steps):\n", static_cast<int>(steps));
   }
   Print("load", loading);
-  Print(extrapolated ? "a batch, the sum of these" : "generate, first batch", whole);
+  Print(extrapolated ? "a batch, the sum of these" : options.device.is_cpu() ? "generate, first batch" : "generate", whole);
   Print("of it: two texts", parts.text);
   Print("       decoder steps", parts.steps);
   Print("       noise", parts.noise);
@@ -210,10 +242,11 @@ void BenchDalle(const ModelBenchOptions& options) {
               weights / kMebi, loaded / kMebi, loaded / weights, peak / kMebi, peak / weights);
   if (options.brief) return;
 
-  const auto output = RunPeer(options, "min_dalle_speed.py",
-                              {"run", folder, "--batch", absl::StrCat(options.batch), "--threads",
-                               absl::StrCat(at::get_num_threads()), "--dtype", DtypeName(options.dtype), "--steps",
-                               absl::StrCat(std::min<int64_t>(steps, extrapolated ? options.steps + 1 : kPeerSteps))});
+  const auto output =
+      RunPeer(options, "min_dalle_speed.py",
+              {"run", folder, "--batch", absl::StrCat(options.batch), "--threads", absl::StrCat(at::get_num_threads()), "--dtype",
+               DtypeName(options.dtype), "--device", options.device.str(), "--steps",
+               absl::StrCat(std::min<int64_t>(steps, extrapolated ? options.steps + 1 : kPeerSteps))});
   const auto peer = nlohmann::json::parse(output.value_or(""), nullptr, /*allow_exceptions=*/false);
   if (!peer.is_object()) {
     std::printf("min-dalle: no figure: %s\n", std::string(output.status().message()).c_str());

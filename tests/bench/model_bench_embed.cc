@@ -33,6 +33,7 @@ double Fastest(Embedder& embedder, const at::Tensor& images, int rounds, at::Ten
   for (int i = 0; i <= rounds; ++i) {
     const absl::Time begin = absl::Now();
     const auto made = embedder.EmbedImages(images);
+    if (made.ok()) (void)made->cpu();  // as the worker needs them
     const double seconds = absl::ToDoubleSeconds(absl::Now() - begin);
     if (!made.ok()) {
       std::printf("%s\n", made.status().ToString().c_str());
@@ -52,6 +53,7 @@ void BenchOne(const ModelBenchOptions& options, const Size& size, int rounds) {
   const at::Tensor images =
       at::upsample_bicubic2d(at::rand({options.batch, 3, 24, 24}) * 255, {kSide, kSide}, false).clamp_(0, 255).to(at::kByte);
   LoadOptions load;
+  load.device = options.device;
   load.batch_shape = options.batch;
   load.compute_dtype = options.dtype;
   const int64_t before = ResidentMemory();
@@ -71,10 +73,10 @@ void BenchOne(const ModelBenchOptions& options, const Size& size, int rounds) {
               static_cast<double>(PeakMemory() - before) / bytes);
   std::printf("  promptsweep           %7.2f images/s\n", options.batch / seconds);
   std::fflush(stdout);
-  RandomWeights::WriteTensors(options.folder + "/images.safetensors", {{"images", images}, {"rows", rows.contiguous()}});
+  RandomWeights::WriteTensors(options.folder + "/images.safetensors", {{"images", images}, {"rows", rows.cpu().contiguous()}});
   const auto peers = RunPeer(options, "embed_speed.py",
                              {folder, options.folder + "/images.safetensors", DtypeName(options.dtype),
-                              std::to_string(at::get_num_threads()), std::to_string(rounds)});
+                              std::to_string(at::get_num_threads()), std::to_string(rounds), options.device.str()});
   if (!peers.ok()) return void(std::printf("  peers left out: %s\n", std::string(peers.status().message()).c_str()));
   // Again, so that a machine that grew slower or faster meanwhile favours neither.
   seconds = std::min(seconds, std::max(1e-9, Fastest(**embedder, images, rounds, rows)));

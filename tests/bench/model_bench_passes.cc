@@ -8,6 +8,7 @@
 #include "jobs/sweep/catalog.h"
 #include "tests/bench/model_bench_common.h"
 #include "worker/models/generator.h"
+#include "worker/tensors/device.h"
 
 namespace promptsweep::worker {
 
@@ -17,6 +18,7 @@ void BenchPasses(const ModelBenchOptions& options) {
   PS_CHECK(dalle.ok() && clip.ok()) << options.models << " lacks the shipped models";
   for (const int batch : {options.batch, 0}) {
     LoadOptions load;
+    load.device = options.device;
     load.batch_shape = batch;
     load.compute_dtype = options.dtype;
     const auto generator = LoadGenerator(*dalle, load).value();
@@ -32,8 +34,10 @@ void BenchPasses(const ModelBenchOptions& options) {
     for (int round = 0; round <= rounds; ++round) {
       const absl::Time begin = absl::Now();
       const at::Tensor images = generator->Generate(cells).value();
+      Synchronize(options.device);
       const absl::Time between = absl::Now();
       PS_CHECK(embedder->EmbedImages(images).ok()) << "no vectors";
+      Synchronize(options.device);
       if (round == 0) continue;  // the first warms up
       generating += between - begin;
       embedding += absl::Now() - between;

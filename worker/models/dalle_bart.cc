@@ -1,5 +1,8 @@
 #include "worker/models/dalle_bart.h"
 
+#include <limits>
+#include <optional>
+
 #include "absl/strings/str_cat.h"
 #include "worker/tensors/elementwise.h"
 #include "worker/tensors/load_error.h"
@@ -157,15 +160,39 @@ DecoderState DalleDecoder::Begin(int64_t rows) const {
 }
 
 at::Tensor DalleDecoder::Step(DecoderState& state, const at::Tensor& tokens) const {
-  const int64_t rows = tokens.size(0), heads = config_.decoder_heads, head_dim = config_.width / heads, t = state.position;
-  at::Tensor x = embedding_.norm(at::embedding(embedding_.tokens, tokens) + embedding_.positions[t]);
+  const at::Tensor x = at::embedding(embedding_.tokens, tokens) + embedding_.positions[state.position];
+  const at::Tensor logits = Layers(state, x, {.length = state.position + 1});
+  ++state.position;
+  return logits;
+}
+
+at::Tensor DalleDecoder::StepAt(DecoderState& state, const at::Tensor& tokens, const at::Tensor& position, int64_t reach) const {
+  const at::Tensor x = at::embedding(embedding_.tokens, tokens) + at::embedding(embedding_.positions, position);
+  const at::Tensor mask =
+      at::zeros({reach}, x.options())
+          .masked_fill_(at::arange(reach, position.options()) > position, -std::numeric_limits<double>::infinity());
+  return Layers(state, x, {.length = reach, .place = position, .mask = mask});
+}
+
+at::Tensor DalleDecoder::Layers(DecoderState& state, at::Tensor x, const Past& past) const {
+  const int64_t rows = x.size(0), heads = config_.decoder_heads, head_dim = config_.width / heads;
+  const auto remember = [&](at::Tensor& all, const at::Tensor& now) {
+    if (past.place.defined()) {
+      all.index_copy_(2, past.place, now.unsqueeze(2));
+    } else {
+      all.select(2, past.length - 1).copy_(now);
+    }
+  };
+  x = embedding_.norm(x);
   for (size_t i = 0; i < layers_.size(); ++i) {
     const auto& layer = layers_[i];
     const auto qkv = layer.self.fused(layer.before_self(x)).view({rows, 3, heads, head_dim}).unbind(1);
-    state.keys[i].select(2, t).copy_(qkv[1]);
-    state.values[i].select(2, t).copy_(qkv[2]);
-    at::Tensor h = at::scaled_dot_product_attention(qkv[0].unsqueeze(2), state.keys[i].narrow(2, 0, t + 1),
-                                                    state.values[i].narrow(2, 0, t + 1));
+    remember(state.keys[i], qkv[1]);
+    remember(state.values[i], qkv[2]);
+    const std::optional<at::Tensor> mask =
+        past.mask.defined() ? std::optional(past.mask.expand({rows, heads, 1, past.length})) : std::nullopt;
+    at::Tensor h = at::scaled_dot_product_attention(qkv[0].unsqueeze(2), state.keys[i].narrow(2, 0, past.length),
+                                                    state.values[i].narrow(2, 0, past.length), mask);
     x = x + layer.after_self(layer.self.out(h.reshape({rows, config_.width})));
 
     const at::Tensor query = layer.cross.query(layer.before_cross(x)).view({rows, heads, 1, head_dim});
@@ -180,7 +207,6 @@ at::Tensor DalleDecoder::Step(DecoderState& state, const at::Tensor& tokens) con
     x = x + layer.after_cross(layer.cross.out(read.size() == 1 ? read[0] : at::cat(read)));
     x = x + layer.glu(x);
   }
-  ++state.position;
   return head_(final_(x)).to(at::kFloat);
 }
 

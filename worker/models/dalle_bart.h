@@ -112,8 +112,20 @@ class DalleDecoder {
   // Advances by one token: int64 [rows], the token before this position (start_token at position 0) -> logits float32
   // [rows, image_vocab + 1]. Precondition: state.position < image_length.
   at::Tensor Step(DecoderState& state, const at::Tensor& tokens) const;
+  // The same for a device that records its work: what is asked of it does not depend on `position`, int64 [1] on the device,
+  // which is below `reach` <= image_length. Leaves state.position alone; keys and values of positions below `reach` are finite
+  // numbers.
+  at::Tensor StepAt(DecoderState& state, const at::Tensor& tokens, const at::Tensor& position, int64_t reach) const;
 
  private:
+  // What a step reads and writes of the past.
+  struct Past {
+    int64_t length = 0;  // positions that attention reads
+    at::Tensor place;    // int64 [1]: where this one is; undefined: the last
+    at::Tensor mask;     // [length], 0 where it may be read; undefined: everywhere
+  };
+  at::Tensor Layers(DecoderState& state, at::Tensor x, const Past& past) const;
+
   DalleConfig config_;
   dalle::Embedding embedding_;
   std::vector<dalle::Layer> layers_;

@@ -17,14 +17,14 @@
 #include "base/status.h"
 #include "worker/models/architectures.h"
 #include "worker/models/dalle_bart.h"
+#include "worker/models/dalle_steps.h"
 #include "worker/models/settings.h"
 #include "worker/models/vqgan.h"
+#include "worker/samplers/noise_feed.h"
 #include "worker/samplers/token_sampler.h"
 #include "worker/tensors/determinism.h"
 #include "worker/tensors/load_error.h"
 #include "worker/tensors/memory.h"
-#include "worker/tensors/noise.h"
-#include "worker/tensors/parallel.h"
 #include "worker/text/dalle_tokenizer.h"
 
 namespace promptsweep::worker {
@@ -121,6 +121,7 @@ class DalleGenerator final : public Generator {
         vocab_(std::min(config.image_vocab, pixels.codes)),
         batch_(options.batch_shape > 0 ? options.batch_shape : DefaultBatch()),
         rows_(PhysicalRows(batch_, options.device)),
+        steps_(decoder_, 2 * rows_, options.device),
         pixel_chunk_(PixelChunk()),
         texts_(
             static_cast<size_t>(kTextBytes / (2 * config.decoder_layers * config.text_length * config.width * ElementSize()))) {
@@ -242,16 +243,17 @@ class DalleGenerator final : public Generator {
 
   // Image tokens int64 [batch, image_length] of a full pass; only the first `wanted` rows draw noise.
   at::Tensor Draw(const std::vector<const Request*>& rows, size_t wanted, bool guided) {
-    DecoderState state = decoder_.Begin(guided ? 2 * rows_ : rows_);
-    state.cross.push_back(Cross(rows, 0, &DalleText::conditional));
-    if (guided) state.cross.push_back(Cross(rows, rows_, &DalleText::unconditional));
+    std::vector<CrossRows> cross;
+    cross.push_back(Cross(rows, 0, &DalleText::conditional));
+    if (guided) cross.push_back(Cross(rows, rows_, &DalleText::unconditional));
+    steps_.Begin(std::move(cross));
 
     std::vector<TokenSampling> samplings;
     for (const auto* row : rows) samplings.push_back(row->sampling);
     const TokenSampler sampler(samplings, options_.device);
-    std::vector<ImageNoise> noises;
-    for (size_t i = 0; i < wanted; ++i) noises.emplace_back(rows[i]->seed);
-    at::Tensor noise = at::ones({rows_, vocab_});
+    std::vector<int64_t> seeds;
+    for (size_t i = 0; i < wanted; ++i) seeds.push_back(rows[i]->seed);
+    NoiseFeed noise(seeds, rows_, vocab_, config_.image_length, options_.device);
 
     const auto longs = at::TensorOptions().dtype(at::kLong).device(options_.device);
     at::Tensor codes = at::empty({rows_, config_.image_length}, longs);
@@ -260,13 +262,9 @@ class DalleGenerator final : public Generator {
     at::Tensor token = at::tensor(starts, at::kLong).to(options_.device);
     at::Tensor logits;
     for (int64_t t = 0; t < config_.image_length; ++t) {
-      logits = decoder_.Step(state, guided ? at::cat({token, token}) : token).narrow(1, 0, vocab_);
-      ParallelFor(static_cast<int64_t>(wanted), 1, [&](int64_t begin, int64_t end) {
-        const c10::InferenceMode of_this_thread;
-        for (int64_t i = begin; i < end; ++i) noises[i].Exponential(noise[i]);
-      });
+      logits = steps_.Next(guided ? at::cat({token, token}) : token).narrow(1, 0, vocab_);
       const at::Tensor conditional = logits.narrow(0, 0, rows_);
-      token = sampler.Draw(conditional, guided ? logits.narrow(0, rows_, rows_) : at::Tensor(), noise.to(options_.device));
+      token = sampler.Draw(conditional, guided ? logits.narrow(0, rows_, rows_) : at::Tensor(), noise.Next());
       codes.select(1, t).copy_(token);
     }
     if (!at::isfinite(logits).all().item<bool>()) throw std::runtime_error("the model's logits are not finite");
@@ -318,6 +316,7 @@ class DalleGenerator final : public Generator {
   int64_t vocab_;
   int batch_;
   int rows_;  // of one pass
+  DalleSteps steps_;
   int64_t pixel_chunk_;
   TextCache texts_;
 };

@@ -43,9 +43,16 @@ void MakeDeterministic(int threads) {
   context.setDeterministicFillUninitializedMemory(false);
   context.setAllowTF32CuBLAS(false);
   context.setAllowTF32CuDNN(false);
-  context.setAllowFP16ReductionCuBLAS(false, /*allow_splitk=*/false);
-  context.setAllowBF16ReductionCuBLAS(false, /*allow_splitk=*/false);
+  // Sums may still be split, in float32: equal shapes are split alike.
+  context.setAllowFP16ReductionCuBLAS(false);
+  context.setAllowBF16ReductionCuBLAS(false);
 }
+
+AnyOrder::AnyOrder() : before_(at::globalContext().deterministicAlgorithms()) {
+  at::globalContext().setDeterministicAlgorithms(false, /*warn_only=*/false);
+}
+
+AnyOrder::~AnyOrder() { at::globalContext().setDeterministicAlgorithms(before_, /*warn_only=*/true); }
 
 int PhysicalRows(int batch, const c10::Device& device) {
   constexpr int kLeastRows = 8;

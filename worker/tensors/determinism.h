@@ -19,6 +19,19 @@ void SettleEnvironment(char** argv);
 // algorithms, and pins the CPU's math library to one code path whatever the number of threads.
 void MakeDeterministic(int threads);
 
+// While one lives, torch may write scattered elements in any order: for code that writes each element once, which torch would
+// sort first. For one thread at a time.
+class AnyOrder {
+ public:
+  AnyOrder();
+  ~AnyOrder();
+  AnyOrder(const AnyOrder&) = delete;
+  AnyOrder& operator=(const AnyOrder&) = delete;
+
+ private:
+  const bool before_;
+};
+
 // Rows of the passes that serve batches of `batch`. On a CPU at least 8: products of few rows are summed in another order than
 // the same rows among many, and so the size of a worker's batch would show in its results.
 int PhysicalRows(int batch, const c10::Device& device);

@@ -1,18 +1,22 @@
 """Images a second of transformers and open_clip, preprocessing included, for model_bench's `embed` section.
-    python3 embed_speed.py FOLDER IMAGES DTYPE THREADS ROUNDS
+    python3 embed_speed.py FOLDER IMAGES DTYPE THREADS ROUNDS DEVICE
 FOLDER is a CLIP in Hugging Face's layout, IMAGES a safetensors file with "images" uint8 [n, 3, h, w] and "rows", the worker's
 vectors of them. Prints one JSON object: for each peer its fastest pass and how far its vectors are from the worker's. Needs torch,
-transformers 4.57, torchvision, open_clip_torch 3.3 and safetensors."""
+transformers, torchvision, open_clip_torch 3.3 and safetensors; a peer that is not installed is left out."""
 import json
 import sys
 import time
 
 import torch
-from open_clip.model import CLIP
-from open_clip.transform import PreprocessCfg, image_transform_v2
+import transformers
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import CLIPImageProcessor, CLIPImageProcessorFast, CLIPModel
+
+try:
+    from open_clip.model import CLIP
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+except ImportError:
+    CLIP = None
 
 
 def to_open_clip(state, config):
@@ -52,30 +56,37 @@ def open_clip_of(model):
     return made.eval()
 
 
-def main(folder, images, dtype, threads, rounds):
+def main(folder, images, dtype, threads, rounds, device):
     torch.set_num_threads(int(threads))
     dtype = getattr(torch, dtype)
     given = load_file(images)
     pictures = [i.permute(1, 2, 0).contiguous().numpy() for i in given["images"]]
-    model = CLIPModel.from_pretrained(folder, attn_implementation="sdpa").eval()
+    model = transformers.CLIPModel.from_pretrained(folder, attn_implementation="sdpa").eval()
     size = model.config.vision_config.image_size
-    slow = CLIPImageProcessor(size={"shortest_edge": size}, crop_size=size)
-    fast = CLIPImageProcessorFast(size={"shortest_edge": size}, crop_size=size)
-    transform = image_transform_v2(PreprocessCfg(size=size), is_train=False)
-    other = open_clip_of(model).to(dtype)
-    model = model.to(dtype)
+    other = open_clip_of(model).to(device, dtype) if CLIP else None
+    model = model.to(device, dtype)
 
-    def hugging_face(processor):
-        return lambda: model.get_image_features(processor(images=[Image.fromarray(p) for p in pictures], return_tensors="pt")["pixel_values"].to(dtype))
+    def hugging_face(kind):
+        processor = getattr(transformers, kind)(size={"shortest_edge": size}, crop_size=size)
 
-    peers = {"transformers": hugging_face(slow), "transformers, fast": hugging_face(fast),
-             "open_clip": lambda: other.encode_image(torch.stack([transform(Image.fromarray(p)) for p in pictures]).to(dtype))}
+        def run():
+            pixels = processor(images=[Image.fromarray(p) for p in pictures], return_tensors="pt")["pixel_values"]
+            made = model.get_image_features(pixels.to(device, dtype))
+            return made if torch.is_tensor(made) else made.pooler_output
+        return run
+
+    peers = {"transformers": hugging_face("CLIPImageProcessor")}
+    if getattr(transformers, "CLIPImageProcessorFast", None):
+        peers["transformers, fast"] = hugging_face("CLIPImageProcessorFast")
+    if other:
+        transform = image_transform_v2(PreprocessCfg(size=size), is_train=False)
+        peers["open_clip"] = lambda: other.encode_image(torch.stack([transform(Image.fromarray(p)) for p in pictures]).to(device, dtype))
     best, away = {}, {}
     with torch.inference_mode():
         for i in range(int(rounds) + 1):  # the first warms up
             for name, run in peers.items():
                 begin = time.perf_counter()
-                rows = torch.nn.functional.normalize(run().float(), dim=-1)
+                rows = torch.nn.functional.normalize(run().float(), dim=-1).cpu()
                 seconds = time.perf_counter() - begin
                 best[name] = seconds if i < 2 else min(best[name], seconds)
                 away[name] = float((1 - (rows.double() * given["rows"].double()).sum(-1)).max())
