@@ -43,10 +43,9 @@ absl::StatusOr<at::Device> OpenDevice(const std::string& name) {
       return absl::InvalidArgumentError(
           absl::StrCat("libtorch's CUDA half cannot be loaded (PROMPTSWEEP_CUDA=1 ./dev setup fetches it): ", ::dlerror()));
     }
-    if (!at::hasCUDA()) return absl::InvalidArgumentError("torch was asked for CUDA before its CUDA half was loaded");
     const int count = at::detail::getCUDAHooks().deviceCount();
     const int index = named.has_index() ? named.index() : 0;
-    if (index >= count) return absl::InvalidArgumentError(absl::StrCat("this machine shows ", count, " GPUs"));
+    if (index >= count) return absl::InvalidArgumentError(absl::StrCat("torch sees ", count, " GPUs here"));
     return at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
   });
   if (!device.ok()) return absl::InvalidArgumentError(absl::StrCat("device ", name, ": ", device.status().message()));
