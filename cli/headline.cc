@@ -1,5 +1,7 @@
 #include "cli/headline.h"
 
+#include <algorithm>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -17,6 +19,17 @@ bool IsBlankOnly(const Filters& filters) {
     if (filter.axis() != "prompt" || !filter.value().empty()) return false;
   }
   return true;
+}
+
+// The one model that the filters name; empty where they name none, or several.
+std::string TheModel(const Filters& filters) {
+  std::string model;
+  for (const v1::AxisFilter& filter : filters) {
+    if (filter.axis() != "model") continue;
+    if (!model.empty()) return "";
+    model = filter.value();
+  }
+  return OneLine(model);
 }
 
 std::string FiltersInWords(const Filters& filters) {
@@ -43,6 +56,10 @@ std::string FiltersInWords(const Filters& filters) {
 std::string RunsInWords(const Filters& filters) { return filters.empty() ? "runs" : FiltersInWords(filters); }
 
 std::string BaselineInWords(const v1::MotifReport& report) {
+  if (report.question() == "leak" && std::none_of(report.baseline().begin(), report.baseline().end(),
+                                                  [](const v1::AxisFilter& filter) { return filter.axis() == "prompt"; })) {
+    return "the other prompts";
+  }
   if (report.baseline().empty()) return IsBlankOnly(report.target()) ? "prompts" : "the other runs";
   return FiltersInWords(report.baseline());
 }
@@ -69,16 +86,23 @@ std::string TierInWords(v1::MotifTier tier) {
     case v1::MOTIF_TIER_CANDIDATE:
       return "Candidate: it was found, but that it is more frequent than in the baseline is not proven.";
     case v1::MOTIF_TIER_DESCRIPTIVE:
-      return "Descriptive: it recurs, but there is no baseline to say whether it would elsewhere, too.";
+      return "Descriptive: it recurs; nothing was tested, for want of a baseline or because that one differs is no question.";
     default:
       return "Unknown tier.";
   }
 }
 
 std::string Headline(const v1::MotifReport& report, size_t models) {
-  const bool one = models <= 1;
-  const std::string subject = one ? "this model" : "these models";
-  const std::string runs = RunsInWords(report.target());
+  const std::string model = TheModel(report.target());
+  const bool one = models <= 1 || !model.empty();
+  const std::string subject = !model.empty() && models > 1 ? model : one ? "this model" : "these models";
+  Filters filters = report.target();
+  if (subject == model) {
+    for (int i = filters.size() - 1; i >= 0; --i) {
+      if (filters[i].axis() == "model") filters.DeleteSubrange(i, 1);
+    }
+  }
+  const std::string runs = RunsInWords(filters);
   if (report.target_runs() == 0) return absl::StrCat("there are no ", runs, " to look at");
   if (report.motifs().empty()) {
     return absl::StrCat("nothing recurs: no motif stands out in ", Grouped(report.target_runs()), " ", runs);
@@ -95,7 +119,10 @@ std::string Headline(const v1::MotifReport& report, size_t models) {
       return absl::StrCat("nothing is confirmed; ", subject, " may keep drawing ", what, ": ", share,
                           ", not proven to be more than on ", BaselineInWords(report));
     default:
-      return absl::StrCat(subject, one ? " draws " : " draw ", what, " in ", share, "; there is no baseline to compare with");
+      return absl::StrCat(subject, one ? " draws " : " draw ", what, " in ", share,
+                          motif.has_lift() ? absl::StrCat(", ", LiftInWords(motif), " as often as on ", BaselineInWords(report),
+                                                          "; nothing was tested")
+                                           : "; there is no baseline to compare with");
   }
 }
 

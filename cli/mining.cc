@@ -16,13 +16,22 @@
 
 namespace promptsweep::cli {
 
-void AddComparisonOptions(CLI::App& app, std::vector<std::string>& target, std::vector<std::string>& baseline) {
-  app.add_option("--target", target,
+void AddComparisonOptions(CLI::App& app, ComparisonOptions& options) {
+  app.add_option("--target", options.target,
                  "Runs to look at, axis=value,...; prompt= is blank of any kind [blank runs; all where none is]")
       ->type_name("FILTER")
       ->expected(1)
       ->take_all();
-  app.add_option("--baseline", baseline, "Runs to compare with [all others]")->type_name("FILTER")->expected(1)->take_all();
+  app.add_option("--baseline", options.baseline, "Runs to compare with [all others]")
+      ->type_name("FILTER")
+      ->expected(1)
+      ->take_all();
+  app.add_option(
+         "--question", options.question,
+         "unasked: what one model draws on blank prompts and others do not; leak: what one prompt brings in and others do "
+         "not; changed: new model against old, run by run; collapsed: target against baseline, nothing tested")
+      ->check(CLI::IsMember({"unasked", "leak", "changed", "collapsed"}))
+      ->type_name("QUESTION");
 }
 
 absl::StatusOr<std::string> RunMiner(const MiningRequest& request) {
@@ -39,6 +48,7 @@ absl::StatusOr<std::string> RunMiner(const MiningRequest& request) {
   }
   for (const std::string& filter : request.target) options.argv.insert(options.argv.end(), {"--target", filter});
   for (const std::string& filter : request.baseline) options.argv.insert(options.argv.end(), {"--baseline", filter});
+  if (!request.question.empty()) options.argv.insert(options.argv.end(), {"--question", request.question});
   if (request.look) options.argv.push_back("--look");
   PS_ASSIGN_OR_RETURN(const auto child, ChildProcess::Start(std::move(options)));
   while (!child->Poll()) {
@@ -73,7 +83,7 @@ absl::StatusOr<v1::MotifReport> StoredMotifs(v1::StoreService::StubInterface& st
 }
 
 bool AnswersDefaultQuestion(const v1::MotifReport& report) {
-  if (report.baseline_size() > 0 || report.target_size() > 1) return false;
+  if (!report.question().empty() || report.baseline_size() > 0 || report.target_size() > 1) return false;
   return report.target_size() == 0 || (report.target(0).axis() == "prompt" && report.target(0).value().empty());
 }
 

@@ -20,6 +20,7 @@ struct MiningRequest {
   uint32_t sweep = 0;
   std::vector<std::string> target;
   std::vector<std::string> baseline;
+  std::string question;  // see promptsweep-motifs --question; empty: target against baseline
   std::string embedder;
   // Take the sweep's next look by its stop rule.
   bool look = false;
@@ -28,8 +29,15 @@ struct MiningRequest {
   bool verbose = false;
 };
 
-// Adds --target and --baseline: the runs to look at and those to compare them with. Both must outlive the parsing.
-void AddComparisonOptions(CLI::App& app, std::vector<std::string>& target, std::vector<std::string>& baseline);
+// What is compared with what.
+struct ComparisonOptions {
+  std::vector<std::string> target, baseline;
+  std::string question;
+  bool given() const { return !target.empty() || !baseline.empty() || !question.empty(); }
+};
+
+// Adds --target, --baseline and --question. `options` must outlive the parsing.
+void AddComparisonOptions(CLI::App& app, ComparisonOptions& options);
 
 // Runs promptsweep-motifs to its end, which stores the report, and returns the JSON it printed. Its error line becomes the
 // status: INVALID_ARGUMENT where it ended with 2, NOT_FOUND with 3, UNAVAILABLE with 4, INTERNAL otherwise; CANCELLED on Ctrl-C.

@@ -14,7 +14,7 @@ namespace {
 
 struct Options {
   std::string sweep;
-  std::vector<std::string> target, baseline;
+  ComparisonOptions comparison;
   std::string embedder, reference, reference_threshold;
 };
 
@@ -29,8 +29,9 @@ absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
   PS_ASSIGN_OR_RETURN(const std::string json, RunMiner({.address = client->address(),
                                                         .security = client->SecurityArguments(),
                                                         .sweep = info.sweep(),
-                                                        .target = options.target,
-                                                        .baseline = options.baseline,
+                                                        .target = options.comparison.target,
+                                                        .baseline = options.comparison.baseline,
+                                                        .question = options.comparison.question,
                                                         .embedder = options.embedder,
                                                         .reference = options.reference,
                                                         .reference_threshold = options.reference_threshold,
@@ -71,7 +72,7 @@ void AddMotifs(Commands& commands) {
   CLI::App* app = commands.Add("motifs", "What a sweep's pictures keep showing, how often, and how surely",
                                Commands::Needs::kSource, [options](const Common& common) { return Motifs(*options, common); });
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest")->required();
-  AddComparisonOptions(*app, options->target, options->baseline);
+  AddComparisonOptions(*app, options->comparison);
   app->add_option("--embedder", options->embedder, "Embedder whose vectors count [the sweep's first]")->type_name("ID");
   app->add_option("--reference", options->reference,
                   "Vectors (.npy, or a folder of them) or pictures (a folder) that members are compared with")

@@ -56,11 +56,15 @@ absl::StatusOr<std::vector<uint64_t>> ComparisonOrdinals(v1::StoreService::StubI
   PS_ASSIGN_OR_RETURN(const std::vector<std::string> settings, SettingNames(store, info));
   PS_ASSIGN_OR_RETURN(const RowFilter target, RowFilter::FromReport(report.target(), settings));
   PS_ASSIGN_OR_RETURN(const RowFilter baseline, RowFilter::FromReport(report.baseline(), settings));
+  const bool without_blank = report.question() == "leak" && std::none_of(report.baseline().begin(), report.baseline().end(),
+                                                                         [](const auto& f) { return f.axis() == "prompt"; });
   std::vector<uint64_t> all;
   v1::GetResultsRequest request;
   request.set_sweep(info.sweep());
   PS_RETURN_IF_ERROR(ForEachResult(store, request, [&](const v1::Result& result) -> absl::StatusOr<bool> {
-    const bool wanted = !mined || (baseline.empty() ? !target.Matches(result) : baseline.Matches(result));
+    const bool compared = (baseline.empty() || baseline.Matches(result)) && (target.empty() || !target.Matches(result)) &&
+                          !(without_blank && AskedOf(result).cell.prompt().has_blank());
+    const bool wanted = !mined || compared;
     if (wanted && result.image_format() != v1::IMAGE_FORMAT_UNSPECIFIED) all.push_back(result.cell().ordinal());
     return true;
   }));
@@ -73,12 +77,12 @@ absl::StatusOr<std::vector<uint64_t>> ComparisonOrdinals(v1::StoreService::StubI
 struct Options {
   std::string sweep;
   std::string out;
-  std::vector<std::string> target, baseline;
+  ComparisonOptions comparison;
 };
 
 // Mines anew where the stored motifs answer another question than the one the page is asked.
 absl::Status MineForPage(const Options& options, const Common& common, Client& client, const v1::SweepInfo& info) {
-  if (options.target.empty() && options.baseline.empty()) {
+  if (!options.comparison.given()) {
     const auto stored = StoredMotifs(client.store(), info.sweep());
     if (absl::IsNotFound(stored.status())) return absl::OkStatus();
     PS_RETURN_IF_ERROR(stored.status());
@@ -87,8 +91,9 @@ absl::Status MineForPage(const Options& options, const Common& common, Client& c
   return RunMiner({.address = client.address(),
                    .security = client.SecurityArguments(),
                    .sweep = info.sweep(),
-                   .target = options.target,
-                   .baseline = options.baseline,
+                   .target = options.comparison.target,
+                   .baseline = options.comparison.baseline,
+                   .question = options.comparison.question,
                    .verbose = common.verbose})
       .status();
 }
@@ -156,7 +161,7 @@ void AddReport(Commands& commands) {
                                [options](const Common& common) { return Report(*options, common); });
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest")->required();
   app->add_option("--out", options->out, "File to write; - for stdout [NAME-report.html]")->type_name("FILE");
-  AddComparisonOptions(*app, options->target, options->baseline);
+  AddComparisonOptions(*app, options->comparison);
 }
 
 }  // namespace promptsweep::cli

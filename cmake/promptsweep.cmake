@@ -6,6 +6,12 @@ if(CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env "CCACHE_SLOPPINESS=pch_defines,time_macros" ${CCACHE})
 endif()
 
+# Links the many tests in a fifth of the time.
+find_program(MOLD mold)
+if(MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
 add_library(ps_flags INTERFACE)
 target_compile_options(ps_flags INTERFACE -Wall -Wextra -Werror -Wno-unused-parameter -Wno-missing-field-initializers)
 target_include_directories(ps_flags INTERFACE ${CMAKE_SOURCE_DIR})
@@ -46,6 +52,8 @@ function(ps_test name)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_compile_definitions(${name} PRIVATE PROMPTSWEEP_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
                                              PROMPTSWEEP_BIN_DIR="${CMAKE_BINARY_DIR}/bin")
+  # What a test itself does is soon done; what it tests is compiled as it is shipped.
+  target_compile_options(${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1>)
   add_test(NAME ${name} COMMAND ${name})
   if(NOT arg_LABELS)
     set(arg_LABELS unit)

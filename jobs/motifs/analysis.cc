@@ -177,7 +177,7 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   Design design(data.runs);
   if (data.sampled()) {
     PS_ASSIGN_OR_RETURN(const FrozenCounts counts, CountFrozen(reader, FrozenOf(findings), options.mine.threads));
-    design = Design(counts.totals);
+    design = Design(counts.totals, data.runs.comparison);
     findings = Settle(design, counts.inside, std::move(findings), options.mine);
   }
 
@@ -187,6 +187,8 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   report.set_embedder(reader.embedder().id());
   for (const v1::AxisFilter& filter : reader.target()) *report.add_target() = filter;
   for (const v1::AxisFilter& filter : reader.baseline()) *report.add_baseline() = filter;
+  report.set_question(QuestionName(options.selection.question));
+  report.set_null_hypothesis(design.NullInWords());
   report.set_target_runs(design.target_runs());
   report.set_baseline_runs(design.baseline_runs());
   report.set_candidates_tested(mined.candidates);
@@ -214,6 +216,14 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   }
   report.add_notes(design.NullInWords());
   report.add_notes("every run is counted by a region fitted without the fifth of the runs it belongs to");
+  if (data.runs.comparison == Comparison::kPaired && design.exchangeable() != Exchangeable::kPairs &&
+      design.exchangeable() != Exchangeable::kNothing) {
+    report.add_notes(
+        data.runs.stratum.empty()
+            ? "there are too many runs to compare pair by pair"
+            : "less than nine in ten of the target's runs have a partner of the same prompt, seed and settings, so runs "
+              "are not compared pair by pair");
+  }
   if (mined.exchangeable == Exchangeable::kRuns) {
     const std::set<uint32_t> prompts(data.runs.prompt.begin(), data.runs.prompt.end());
     if (prompts.size() > 2) {

@@ -66,7 +66,7 @@ std::vector<Tallies> TallyRegions(const Matrix& x, const Runs& runs, const std::
     });
     for (size_t r = 0; r < some.size(); ++r) {
       for (size_t g = 0; g < prompts; ++g) {
-        dense[r][g].prompt = static_cast<uint32_t>(g);
+        dense[r][g].prompt = dense[r][g].stratum = static_cast<uint32_t>(g);
         if (dense[r][g].target_in + dense[r][g].baseline_in > 0) tallies[b * batch + r].push_back(dense[r][g]);
       }
     }

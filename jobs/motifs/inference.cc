@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
 #include <random>
 
@@ -14,18 +15,28 @@ namespace {
 // Least prompts a side needs so that permuting them can say something: 16 choose 8 is 12870.
 constexpr int kFewestPrompts = 8;
 constexpr int64_t kPermutations = 1999;
+// Where prompts are what was drawn: ways to choose the target's among all.
+constexpr double kFewestChoices = 1000;
+// Share of the target's runs that must have something to be compared with.
+constexpr double kMostlyShared = 0.9;
+
+// n choose k.
+double Choices(int n, int k) { return std::exp(std::lgamma(n + 1.0) - std::lgamma(k + 1.0) - std::lgamma(n - k + 1.0)); }
 
 }  // namespace
 
-Design::Design(const Runs& runs) : runs_(&runs) {
-  const size_t prompts = runs.prompt.empty() ? 0 : *std::max_element(runs.prompt.begin(), runs.prompt.end()) + 1;
-  target_by_prompt_.assign(prompts, 0);
-  baseline_by_prompt_.assign(prompts, 0);
-  for (size_t i = 0; i < runs.size(); ++i) ++(runs.is_target[i] ? target_by_prompt_ : baseline_by_prompt_)[runs.prompt[i]];
+Design::Design(const Runs& runs) : runs_(&runs), comparison_(runs.comparison) {
+  const auto count = [&](const std::vector<uint32_t>& ids, std::vector<double>& target, std::vector<double>& baseline) {
+    target.assign(ids.empty() ? 0 : *std::max_element(ids.begin(), ids.end()) + 1, 0);
+    baseline.assign(target.size(), 0);
+    for (size_t i = 0; i < ids.size(); ++i) ++(runs.is_target[i] ? target : baseline)[ids[i]];
+  };
+  count(runs.prompt, target_by_prompt_, baseline_by_prompt_);
+  count(runs.stratum, target_by_stratum_, baseline_by_stratum_);
   Decide();
 }
 
-Design::Design(Tallies totals) {
+Design::Design(const Tallies& totals, Comparison comparison) : comparison_(comparison) {
   target_by_prompt_.assign(totals.empty() ? 0 : totals.back().prompt + 1, 0);
   baseline_by_prompt_.assign(target_by_prompt_.size(), 0);
   for (const Tally& total : totals) {
@@ -36,20 +47,26 @@ Design::Design(Tallies totals) {
 }
 
 void Design::Decide() {
-  double shared = 0;
   int own_target = 0, own_baseline = 0;
   for (size_t g = 0; g < target_by_prompt_.size(); ++g) {
     target_runs_ += static_cast<uint64_t>(target_by_prompt_[g]);
     baseline_runs_ += static_cast<uint64_t>(baseline_by_prompt_[g]);
-    if (target_by_prompt_[g] > 0 && baseline_by_prompt_[g] > 0) shared += target_by_prompt_[g];
     own_target += target_by_prompt_[g] > 0;
     own_baseline += baseline_by_prompt_[g] > 0;
   }
-  if (target_runs_ == 0 || baseline_runs_ == 0) {
+  const auto shared = [&](const std::vector<double>& target, const std::vector<double>& baseline) {
+    double runs = 0;
+    for (size_t g = 0; g < target.size(); ++g) runs += baseline[g] > 0 ? target[g] : 0;
+    return runs >= kMostlyShared * static_cast<double>(target_runs_);
+  };
+  const bool many = own_target >= kFewestPrompts && own_baseline >= kFewestPrompts;
+  if (target_runs_ == 0 || baseline_runs_ == 0 || comparison_ == Comparison::kUntested) {
     exchangeable_ = Exchangeable::kNothing;
-  } else if (shared >= 0.9 * target_runs_) {
+  } else if (!target_by_stratum_.empty() && shared(target_by_stratum_, baseline_by_stratum_)) {
+    exchangeable_ = Exchangeable::kPairs;
+  } else if (shared(target_by_prompt_, baseline_by_prompt_)) {
     exchangeable_ = Exchangeable::kRunsWithinPrompt;
-  } else if (own_target >= kFewestPrompts && own_baseline >= kFewestPrompts) {
+  } else if (many || (comparison_ == Comparison::kPrompts && Choices(own_target + own_baseline, own_target) >= kFewestChoices)) {
     exchangeable_ = Exchangeable::kPrompts;
   } else {
     exchangeable_ = Exchangeable::kRuns;
@@ -59,7 +76,12 @@ void Design::Decide() {
 std::string Design::NullInWords() const {
   switch (exchangeable_) {
     case Exchangeable::kNothing:
-      return "no baseline: prevalence is described, nothing is tested";
+      return baseline_runs_ == 0 ? "no baseline: prevalence is described, nothing is tested"
+                                 : "that the sides differ is taken for granted: shares and lift are described, nothing is tested";
+    case Exchangeable::kPairs:
+      return "null hypothesis: runs of the same prompt, seed and settings are exchangeable between target and baseline (exact "
+             "test "
+             "within pairs, Benjamini-Hochberg)";
     case Exchangeable::kRunsWithinPrompt:
       return "null hypothesis: runs of the same prompt are exchangeable between target and baseline (exact test within prompts)";
     case Exchangeable::kPrompts:
@@ -73,16 +95,27 @@ std::string Design::NullInWords() const {
 
 Tallies Design::TallyOf(const RowSet& members) const {
   PS_CHECK(runs_ != nullptr);
-  Tallies by_prompt(target_by_prompt_.size());
-  for (size_t g = 0; g < by_prompt.size(); ++g) by_prompt[g].prompt = static_cast<uint32_t>(g);
+  Tallies tallies;
+  if (!runs_->stratum.empty()) {
+    RowSet rows = members;
+    std::sort(rows.begin(), rows.end(), [&](uint32_t l, uint32_t r) { return runs_->stratum[l] < runs_->stratum[r]; });
+    for (const uint32_t i : rows) {
+      if (tallies.empty() || tallies.back().stratum != runs_->stratum[i])
+        tallies.push_back({.prompt = runs_->prompt[i], .stratum = runs_->stratum[i]});
+      ++(runs_->is_target[i] ? tallies.back().target_in : tallies.back().baseline_in);
+    }
+    return tallies;
+  }
+  tallies.resize(target_by_prompt_.size());
+  for (size_t g = 0; g < tallies.size(); ++g) tallies[g].prompt = tallies[g].stratum = static_cast<uint32_t>(g);
   for (const uint32_t i : members) {
-    Tally& tally = by_prompt[runs_->prompt[i]];
+    Tally& tally = tallies[runs_->prompt[i]];
     ++(runs_->is_target[i] ? tally.target_in : tally.baseline_in);
   }
-  by_prompt.erase(std::remove_if(by_prompt.begin(), by_prompt.end(),
-                                 [](const Tally& tally) { return tally.target_in + tally.baseline_in == 0; }),
-                  by_prompt.end());
-  return by_prompt;
+  tallies.erase(
+      std::remove_if(tallies.begin(), tallies.end(), [](const Tally& tally) { return tally.target_in + tally.baseline_in == 0; }),
+      tallies.end());
+  return tallies;
 }
 
 Counts Design::Count(const Tallies& inside) const {
@@ -100,13 +133,24 @@ double Design::PValue(const Tallies& inside) const {
       return 1;
     case Exchangeable::kRuns:
       return FisherGreater(Count(inside));
+    case Exchangeable::kPairs:
     case Exchangeable::kRunsWithinPrompt: {
-      std::vector<Counts> strata;
+      const bool pairs = exchangeable_ == Exchangeable::kPairs;
+      const std::vector<double>& target = pairs ? target_by_stratum_ : target_by_prompt_;
+      const std::vector<double>& baseline = pairs ? baseline_by_stratum_ : baseline_by_prompt_;
+      // Strata were tallied where runs have them, even where in the end prompts are compared.
+      std::map<uint32_t, Counts> strata;
       for (const Tally& tally : inside) {
-        strata.push_back({tally.target_in, static_cast<uint64_t>(target_by_prompt_[tally.prompt]), tally.baseline_in,
-                          static_cast<uint64_t>(baseline_by_prompt_[tally.prompt])});
+        const uint32_t s = pairs ? tally.stratum : tally.prompt;
+        Counts& counts = strata[s];
+        counts.target = static_cast<uint64_t>(target[s]);
+        counts.baseline = static_cast<uint64_t>(baseline[s]);
+        counts.target_in += tally.target_in;
+        counts.baseline_in += tally.baseline_in;
       }
-      return StratifiedFisherGreater(strata);
+      std::vector<Counts> list;
+      for (const auto& [stratum, counts] : strata) list.push_back(counts);
+      return StratifiedFisherGreater(list);
     }
     case Exchangeable::kPrompts: {
       const Counts c = Count(inside);
@@ -164,8 +208,13 @@ std::vector<double> Design::Adjusted(const std::vector<Tallies>& inside, uint64_
       squares += in * (in - 2 * share * units[unit].runs);
       excess[r].emplace_back(unit, static_cast<float>(in));
     };
-    for (const Tally& tally : inside[r]) add(target_unit[tally.prompt], tally.target_in);
-    for (const Tally& tally : inside[r]) add(baseline_unit[tally.prompt], tally.baseline_in);
+    std::map<uint32_t, std::pair<double, double>> by_prompt;
+    for (const Tally& tally : inside[r]) {
+      by_prompt[tally.prompt].first += static_cast<double>(tally.target_in);
+      by_prompt[tally.prompt].second += static_cast<double>(tally.baseline_in);
+    }
+    for (const auto& [prompt, in] : by_prompt) add(target_unit[prompt], in.first);
+    for (const auto& [prompt, in] : by_prompt) add(baseline_unit[prompt], in.second);
     const double scale = squares > 1e-9 * squared_runs * share * share ? 1 / std::sqrt(squares) : 0;
     base[r] = -share * scale;
     for (auto& [unit, value] : excess[r]) value = static_cast<float>(value * scale);
@@ -205,8 +254,8 @@ std::vector<double> Design::Adjusted(const std::vector<Tallies>& inside, uint64_
 Design::DesignEffects Design::DesignEffectsOf(const Tallies& inside) const {
   std::vector<double> target_in(target_by_prompt_.size(), 0), baseline_in(target_by_prompt_.size(), 0);
   for (const Tally& tally : inside) {
-    target_in[tally.prompt] = static_cast<double>(tally.target_in);
-    baseline_in[tally.prompt] = static_cast<double>(tally.baseline_in);
+    target_in[tally.prompt] += static_cast<double>(tally.target_in);
+    baseline_in[tally.prompt] += static_cast<double>(tally.baseline_in);
   }
   return {DesignEffect(target_in, target_by_prompt_), DesignEffect(baseline_in, baseline_by_prompt_)};
 }

@@ -47,6 +47,7 @@ struct Arguments {
   std::string server;
   promptsweep::SecurityFlags security;
   std::vector<std::string> target, baseline;
+  std::string question;
   std::string json;
   promptsweep::motifs::AnalysisOptions analysis;
 };
@@ -57,6 +58,7 @@ absl::Status Run(Arguments& arguments) {
   // Alternatives of one axis are joined by "or", axes by "and", whether given at once or one by one.
   arguments.analysis.selection.target = absl::StrJoin(arguments.target, ",");
   arguments.analysis.selection.baseline = absl::StrJoin(arguments.baseline, ",");
+  PS_ASSIGN_OR_RETURN(arguments.analysis.selection.question, motifs::ParseQuestion(arguments.question));
   PS_ASSIGN_OR_RETURN(const auto security, OpenSecurity(arguments.security));
   PS_ASSIGN_OR_RETURN(const auto channel, Connect(arguments.server, *security));
   const auto store = v1::StoreService::NewStub(channel);
@@ -91,6 +93,10 @@ int main(int argc, char** argv) {
       ->expected(1)
       ->take_all();
   app.add_option("--baseline", arguments.baseline, "Runs to compare with [all others]")->expected(1)->take_all();
+  app.add_option(
+      "--question", arguments.question,
+      "What is asked: unasked (one model against others), leak (one prompt against others), changed (new against old, run "
+      "by run), collapsed [target against baseline]");
   app.add_option("--embedder", selection.embedder, "Embedder whose vectors count [the sweep's first]");
   app.add_option("--seed", mine.seed, "Seed of every random choice")->capture_default_str();
   app.add_option("--threads", mine.threads, "Processor threads; the result does not depend on them")->check(CLI::Range(1, 1024));

@@ -77,7 +77,11 @@ std::vector<Candidate> CommonCandidates(const Matrix& x, const Runs& runs, const
   DropDuplicates(regions, members, sample.rows, options.fewest);
   std::vector<Candidate> candidates(regions.size());
   std::vector<Tallies> inside;
-  if (&sample != &x) inside = TallyRegions(x, runs, regions, options.threads);
+  if (&sample != &x && runs.stratum.empty()) {
+    inside = TallyRegions(x, runs, regions, options.threads);
+  } else if (&sample != &x) {
+    for (const RowSet& rows : MembersOf(x, regions, options.threads)) inside.push_back(design.TallyOf(rows));
+  }
   ParallelFor(options.threads, regions.size(), [&](int64_t r) {
     Candidate& candidate = candidates[r];
     candidate.coherence = Coherence(sample, members[r], overall);

@@ -173,6 +173,8 @@ std::string ReportJson(const v1::MotifReport& report) {
   json["baseline_runs"] = report.baseline_runs();
   json["candidates_tested"] = report.candidates_tested();
   json["fdr"] = report.fdr();
+  if (!report.question().empty()) json["question"] = report.question();
+  json["null_hypothesis"] = report.null_hypothesis();
   json["seed"] = report.seed();
   AddOutlookJson(report, json);
   json["stop"] = report.has_stop() ? StopJson(report.stop()) : Json(nullptr);

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <unordered_map>
 
 #include "absl/strings/str_cat.h"
 #include "base/half.h"
@@ -13,6 +14,7 @@
 #include "base/status.h"
 #include "jobs/sweep/algebra.h"
 #include "jobs/sweep/filter.h"
+#include "jobs/sweep/fingerprint.h"
 #include "jobs/sweep/imported.h"
 #include "jobs/sweep/names.h"
 #include "jobs/sweep/plan.h"
@@ -25,6 +27,8 @@ constexpr absl::Duration kCallTimeout = absl::Seconds(60);
 constexpr absl::Duration kScanTimeout = absl::Hours(6);
 // Beside its vector: what Runs holds of it, its draw, and its neighbours while rare motifs are sought.
 constexpr uint64_t kBytesPerRun = 512;
+// Beyond it runs are compared within their prompts, which errs on the safe side where pairs are alike.
+constexpr uint64_t kMostPaired = 200'000;
 
 enum class Side { kNeither, kTarget, kBaseline };
 
@@ -82,11 +86,31 @@ bool AsksBlank(const v1::SweepManifest& manifest, const Columns& columns) {
   return blank;
 }
 
+// In the order of the sweep.
+std::vector<std::string> ModelsOf(const v1::SweepManifest& manifest, const Columns& columns) {
+  std::vector<std::string> models;
+  if (manifest.imported_from().empty()) {
+    for (const v1::ModelRef& model : manifest.models()) models.push_back(model.id());
+    return models;
+  }
+  std::set<std::string> seen;
+  for (const auto& [ordinal, settings] : columns) {
+    const std::string model = sweep::ImportedCell(v1::Cell(), {settings.begin(), settings.end()}).model();
+    if (seen.insert(model).second) models.push_back(model);
+  }
+  return models;
+}
+
 // Decides the side of a run and collects what Runs holds.
 class Sorter {
  public:
-  Sorter(sweep::Plan plan, sweep::CellFilter target, sweep::CellFilter baseline, Columns columns)
-      : plan_(std::move(plan)), target_(std::move(target)), baseline_(std::move(baseline)), columns_(std::move(columns)) {}
+  // Runs get strata where `paired`.
+  Sorter(sweep::Plan plan, Sides sides, Comparison comparison, bool paired, Columns columns)
+      : plan_(std::move(plan)),
+        sides_(std::move(sides)),
+        comparison_(comparison),
+        paired_(paired),
+        columns_(std::move(columns)) {}
 
   absl::StatusOr<Side> Add(uint64_t ordinal, Runs& runs) {
     PS_ASSIGN_OR_RETURN(v1::Cell cell, plan_.CellAt(ordinal));
@@ -95,9 +119,9 @@ class Sorter {
     }
     const std::string prompt = cell.prompt().SerializeAsString();
     const int64_t seed = cell.seed();
-    const bool rest_is_target = target_.empty() && !baseline_.empty();
-    const bool target = rest_is_target ? !sweep::Matches(cell, baseline_) : sweep::Matches(cell, target_);
-    const bool baseline = baseline_.empty() ? !target : sweep::Matches(cell, baseline_);
+    const bool target = sides_.target_is_rest ? !sweep::Matches(cell, sides_.baseline) : sweep::Matches(cell, sides_.target);
+    const bool baseline = sweep::Matches(cell, sides_.baseline) && !(sides_.baseline_is_rest && target) &&
+                          !(sides_.baseline_without_blank && cell.prompt().has_blank());
     if (target && baseline) {
       return absl::InvalidArgumentError(
           absl::StrCat("cell ", ordinal, " is in the target and in the baseline; they must not overlap"));
@@ -111,6 +135,8 @@ class Sorter {
     const uint64_t pair = Xxh3(absl::StrCat(prompt, "/", seed));
     runs.fold.push_back(pair % kFolds);
     runs.pair.push_back(pair);
+    runs.comparison = comparison_;
+    if (paired_) runs.stratum.push_back(strata_.emplace(Xxh3(PairOf(cell, prompt)), strata_.size()).first->second);
     const auto [model, is_new_model] = models_.emplace(cell.model(), models_.size());
     if (is_new_model) model_names_.push_back(cell.model());
     runs.model.push_back(model->second);
@@ -121,9 +147,23 @@ class Sorter {
   const std::vector<std::string>& models() const { return model_names_; }
 
  private:
+  // What two runs share that only differ in what the sides differ in.
+  std::string PairOf(const v1::Cell& cell, const std::string& prompt) const {
+    std::string pair = absl::StrCat(prompt, "/", cell.seed());
+    if (!columns_.empty()) return pair;  // further columns of imported rows may be anything, names of files, say
+    for (const v1::Setting& setting : cell.settings()) {
+      if (sides_.target.axes.count(setting.name()) > 0 || sides_.baseline.axes.count(setting.name()) > 0) continue;
+      absl::StrAppend(&pair, "/", setting.name(), "=", sweep::CanonicalValue(setting.value()));
+    }
+    return pair;
+  }
+
   const sweep::Plan plan_;
-  const sweep::CellFilter target_, baseline_;
+  const Sides sides_;
+  const Comparison comparison_;
+  const bool paired_;
   const Columns columns_;
+  std::unordered_map<uint64_t, uint32_t> strata_;
   std::map<std::string, uint32_t> prompts_, models_;
   std::vector<v1::Prompt> asked_;
   std::vector<std::string> model_names_;
@@ -144,6 +184,8 @@ void Append(const Runs& from, size_t i, Runs& to) {
   to.is_target.push_back(from.is_target[i]);
   to.prompt.push_back(from.prompt[i]);
   to.fold.push_back(from.fold[i]);
+  to.comparison = from.comparison;
+  if (!from.stratum.empty()) to.stratum.push_back(from.stratum[i]);
 }
 
 // Keeps at most `most` rows of a stream: of each side those whose draw is below a bar, which is halved for the larger side
@@ -178,6 +220,7 @@ class Sampler {
         runs_.is_target[to] = runs_.is_target[i];
         runs_.prompt[to] = runs_.prompt[i];
         runs_.fold[to] = runs_.fold[i];
+        if (!runs_.stratum.empty()) runs_.stratum[to] = runs_.stratum[i];
         draws_[to] = draws_[i];
       }
       ++to;
@@ -188,6 +231,7 @@ class Sampler {
     runs_.is_target.resize(to);
     runs_.prompt.resize(to);
     runs_.fold.resize(to);
+    if (!runs_.stratum.empty()) runs_.stratum.resize(to);
     draws_.resize(to);
   }
 
@@ -309,15 +353,14 @@ absl::StatusOr<SweepReader> SweepReader::Open(v1::StoreService::StubInterface& s
     }
     axes.assign(names.begin(), names.end());
   }
-  const bool by_default = selection.target.empty();
-  const std::string standard = AsksBlank(manifest, columns) ? "prompt=" : "";
-  PS_ASSIGN_OR_RETURN(sweep::CellFilter target, sweep::ParseFilters(by_default ? standard : selection.target, axes));
-  PS_ASSIGN_OR_RETURN(sweep::CellFilter baseline, sweep::ParseFilters(selection.baseline, axes));
-  reader.target_ = InWords(target);
-  reader.baseline_ = InWords(baseline);
-  reader.by_default_ = by_default;
-  reader.impl_ =
-      std::make_unique<Impl>(store, Sorter(std::move(plan), std::move(target), std::move(baseline), std::move(columns)));
+  const SweepFacts facts{axes, ModelsOf(manifest, columns), AsksBlank(manifest, columns)};
+  PS_ASSIGN_OR_RETURN(Sides sides, ChooseSides(selection.question, selection.target, selection.baseline, facts));
+  reader.target_ = InWords(sides.target);
+  reader.baseline_ = InWords(sides.baseline);
+  reader.by_default_ = selection.target.empty();
+  const Comparison comparison = ComparisonOf(selection.question);
+  const bool paired = comparison == Comparison::kPaired && reader.info_.counts().done() <= kMostPaired;
+  reader.impl_ = std::make_unique<Impl>(store, Sorter(std::move(plan), std::move(sides), comparison, paired, std::move(columns)));
   return reader;
 }
 
@@ -336,6 +379,7 @@ absl::StatusOr<SweepData> LoadSweep(SweepReader& reader, uint64_t memory) {
     return absl::OkStatus();
   }));
   data.x.rows = data.runs.size();
+  if (data.sampled()) data.runs.stratum.clear();  // of most pairs one run was drawn
   if (std::find(data.runs.is_target.begin(), data.runs.is_target.end(), 1) == data.runs.is_target.end()) {
     return absl::InvalidArgumentError(reader.by_default() ? "no blank run is stored yet: say with --target which runs to look at"
                                                           : "no stored run matches --target");
@@ -349,7 +393,7 @@ absl::StatusOr<FrozenCounts> CountFrozen(SweepReader& reader, std::vector<Frozen
   std::vector<std::map<uint32_t, Tally>> inside(motifs.size());
   const auto add = [](std::map<uint32_t, Tally>& tallies, const Runs& runs, size_t i) {
     Tally& tally = tallies[runs.prompt[i]];
-    tally.prompt = runs.prompt[i];
+    tally.prompt = tally.stratum = runs.prompt[i];
     ++(runs.is_target[i] ? tally.target_in : tally.baseline_in);
   };
   std::optional<Judge> judge;

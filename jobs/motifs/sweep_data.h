@@ -11,6 +11,7 @@
 #include "jobs/motifs/frozen.h"
 #include "jobs/motifs/inference.h"
 #include "jobs/motifs/matrix.h"
+#include "jobs/motifs/question.h"
 #include "promptsweep/v1/motifs.pb.h"
 #include "promptsweep/v1/store.grpc.pb.h"
 
@@ -19,7 +20,8 @@ namespace promptsweep::motifs {
 struct RunSelection {
   // Sweep id, name, or the beginning of its digest in hex.
   std::string sweep;
-  // Filters as in jobs/sweep/filter.h. Empty target: blank prompts. Empty baseline: every run that is not target.
+  Question question = Question::kCompared;
+  // Filters as in jobs/sweep/filter.h; what they leave open the question fills in.
   std::string target;
   std::string baseline;
   // Embedder id; empty: the manifest's first.
@@ -29,9 +31,8 @@ struct RunSelection {
 // The stored runs of a sweep that are on one of two sides. Not thread-safe.
 class SweepReader {
  public:
-  // The sides are decided by Plan::CellAt; a filter may also name a further column of an imported sweep. Where no target is named
-  // it is the blank runs, or in a sweep that asks no blank prompt all runs but those of the baseline. INVALID_ARGUMENT: a bad
-  // filter. NOT_FOUND: no such sweep or embedder. `store` must outlive the reader.
+  // The sides are those of ChooseSides; a filter may also name a further column of an imported sweep. INVALID_ARGUMENT: as there.
+  // NOT_FOUND: no such sweep or embedder. `store` must outlive the reader.
   [[nodiscard]] static absl::StatusOr<SweepReader> Open(v1::StoreService::StubInterface& store, const RunSelection& selection);
   SweepReader(SweepReader&&) noexcept;
   SweepReader& operator=(SweepReader&&) noexcept;

@@ -135,7 +135,7 @@ struct NullCase {
 class Null : public testing::TestWithParam<NullCase> {};
 
 TEST_P(Null, GivesNoConfirmedMotif) {
-  constexpr int kSets = 60;
+  constexpr int kSets = 30;
   int any = 0;
   for (int set = 0; set < kSets; ++set) {
     SyntheticOptions options = GetParam().options;
@@ -143,8 +143,8 @@ TEST_P(Null, GivesNoConfirmedMotif) {
     const Synthetic s = MakeSynthetic(options);
     any += !Confirmed(MineMotifs(s.x, s.runs, {.seed = static_cast<uint64_t>(set), .threads = 2})).empty();
   }
-  // A procedure that errs in 5 % of sets exceeds 7 of 60 in 1.4 %.
-  EXPECT_LE(any, 7);
+  // A procedure that errs in 5 % of sets exceeds 4 of 30 in 1.6 %; `motif_bench null` counts hundreds.
+  EXPECT_LE(any, 4);
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -289,6 +289,33 @@ TEST_F(Program, CountsMotifsInEveryModelAndPrompt) {
   }
 }
 
+TEST_F(Program, TheQuestionChoosesSidesAndTest) {
+  store_.info.mutable_manifest()->set_imported_from("rows.csv");
+  store_.two_models = true;
+  // b came second, so it is the new one.
+  const nlohmann::json back = nlohmann::json::parse(Run("--sweep fake --question changed").out);
+  EXPECT_EQ(back["question"], "changed");
+  EXPECT_EQ(back["target"], (nlohmann::json::array({{{"axis", "model"}, {"value", "b"}}})));
+  EXPECT_THAT(back["null_hypothesis"].get<std::string>(), testing::HasSubstr("pairs"));
+  EXPECT_EQ(back["target_runs"], 600);
+  const nlohmann::json changed =
+      nlohmann::json::parse(Run("--sweep fake --question changed --target model=a --baseline model=b").out);
+  EXPECT_EQ(changed["motifs"][0]["tier"], "confirmed");
+  EXPECT_THAT(changed["null_hypothesis"].get<std::string>(), testing::HasSubstr("pairs"));
+  const nlohmann::json collapsed =
+      nlohmann::json::parse(Run("--sweep fake --question collapsed --target model=a --baseline model=b").out);
+  EXPECT_THAT(collapsed["null_hypothesis"].get<std::string>(), testing::HasSubstr("nothing is tested"));
+  EXPECT_EQ(collapsed["motifs"][0]["tier"], "descriptive");
+  EXPECT_TRUE(collapsed["motifs"][0]["q_value"].is_null());
+  EXPECT_GT(collapsed["motifs"][0]["lift"].get<double>(), 10);
+  const nlohmann::json leak = nlohmann::json::parse(Run("--sweep fake --question leak --target 'prompt=prompt 1,model=a'").out);
+  EXPECT_EQ(leak["target_runs"], 15);
+  EXPECT_EQ(leak["baseline_runs"], 585);
+  EXPECT_EQ(Run("--sweep fake --question unasked").code, 2);  // no blank prompt
+  EXPECT_EQ(Run("--sweep fake --question leak").code, 2);
+  EXPECT_EQ(Run("--sweep fake --question why").code, 2);
+}
+
 TEST_F(Program, OneModelIsNotCompared) {
   const nlohmann::json motif = nlohmann::json::parse(Run("--sweep fake").out)["motifs"][0];
   ASSERT_EQ(motif["models"].size(), 1u);

@@ -22,7 +22,7 @@
 namespace promptsweep::store {
 namespace {
 
-constexpr uint64_t kStride = 8;
+constexpr uint64_t kStride = 16;
 // For files that nobody reads: RocksDB's copies of the options and its log of what it does.
 constexpr uint64_t kUnreadStride = 4000;
 // Of the bytes that are tried, one in so many with all its bits.

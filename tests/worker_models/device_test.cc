@@ -54,7 +54,9 @@ class Gpu : public testing::Test {
     gpu_ = *device;
     MakeDeterministic(0);
   }
-  static std::string Scratch(const std::string& name) { return absl::StrCat(testing::TempDir(), "device_test_", name, ::getpid()); }
+  static std::string Scratch(const std::string& name) {
+    return absl::StrCat(testing::TempDir(), "device_test_", name, ::getpid());
+  }
   static sweep::ModelFolder FolderOf(const std::string& path, const std::string& architecture) {
     sweep::ModelFolder folder;
     folder.id = "m";
@@ -83,7 +85,8 @@ TEST_F(Gpu, LogitsAndPixelsAreThoseOfTheCpu) {
     const DalleDecoder decoder(config, Weights({path + "/decoder.safetensors"}, as));
     const VqganDecoder vqgan(pixels, Weights({path + "/vqgan/model.safetensors"}, as));
     constexpr int64_t kRows = 8;
-    const at::Tensor tokens = (at::arange(config.text_length, at::kLong) * 7).remainder(config.text_vocab).unsqueeze(0).to(device);
+    const at::Tensor tokens =
+        (at::arange(config.text_length, at::kLong) * 7).remainder(config.text_vocab).unsqueeze(0).to(device);
     const at::Tensor bias = TextBias(tokens != 1, at::kFloat), text = encoder.Encode(tokens, bias);
     const at::Tensor cross = decoder.CrossKeysValues(text);
     DecoderState state = decoder.Begin(kRows);
@@ -175,10 +178,10 @@ TEST_F(Gpu, AnImageDependsOnItsCellAlone) {
 TEST_F(Gpu, VectorsAreThoseOfTheCpu) {
   const std::string fixtures = PROMPTSWEEP_SOURCE_DIR "/tests/parity/fixtures/";
   for (const auto& [name, architecture] : std::vector<std::pair<std::string, std::string>>{{"tiny-clip-gelu", "clip"},
-                                                                                            {"tiny-open-clip", "clip"},
-                                                                                            {"tiny-siglip", "siglip"},
-                                                                                            {"tiny-siglip2", "siglip"},
-                                                                                            {"tiny-dinov2", "dinov2"}}) {
+                                                                                           {"tiny-open-clip", "clip"},
+                                                                                           {"tiny-siglip", "siglip"},
+                                                                                           {"tiny-siglip2", "siglip"},
+                                                                                           {"tiny-dinov2", "dinov2"}}) {
     std::vector<at::Tensor> rows;
     for (const at::Device device : {at::Device(at::kCPU), gpu_}) {
       LoadOptions options;

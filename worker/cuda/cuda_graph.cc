@@ -38,7 +38,8 @@ void* promptsweep_graph_record(int device, void (*work)(void*), void* argument, 
   const auto record = [&] {
     const c10::cuda::CUDAGuard on(static_cast<c10::DeviceIndex>(device));
     // The default stream cannot be recorded. What was asked of it before must be over, and what is asked here before it goes on.
-    const c10::cuda::CUDAStream stream = c10::cuda::getStreamFromPool(/*isHighPriority=*/false, static_cast<c10::DeviceIndex>(device));
+    const c10::cuda::CUDAStream stream =
+        c10::cuda::getStreamFromPool(/*isHighPriority=*/false, static_cast<c10::DeviceIndex>(device));
     c10::cuda::device_synchronize();
     {
       const c10::cuda::CUDAStreamGuard aside(stream);

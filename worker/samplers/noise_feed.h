@@ -15,10 +15,10 @@
 
 namespace promptsweep::worker {
 
-// Draws of Exp(1), position by position, each image's from its own seed alone: row i of the t-th Next() is the t-th run of `width`
-// numbers of ImageNoise(seeds[i]). Rows beyond the seeds are ones. On a CPU they are made when asked for, by all threads; for another
-// device a thread of its own makes them up to kAhead positions early, in pinned memory, and the copy joins the device's queue, so that
-// neither waits for the other. For one thread.
+// Draws of Exp(1), position by position, each image's from its own seed alone: row i of the t-th Next() is the t-th run of
+// `width` numbers of ImageNoise(seeds[i]). Rows beyond the seeds are ones. On a CPU they are made when asked for, by all threads;
+// for another device a thread of its own makes them up to kAhead positions early, in pinned memory, and the copy joins the
+// device's queue, so that neither waits for the other. For one thread.
 class NoiseFeed {
  public:
   // At most `steps` calls of Next follow.

@@ -7,16 +7,16 @@
 
 namespace promptsweep::worker {
 
-// Operations recorded once and asked for with one call: a CUDA graph. Asking a GPU for a decoder's step takes the CPU ten times as long
-// as doing it takes the GPU. Movable. For one thread.
+// Operations recorded once and asked for with one call: a CUDA graph. Asking a GPU for a decoder's step takes the CPU ten times
+// as long as doing it takes the GPU. Movable. For one thread.
 class DeviceGraph {
  public:
   // Whether `device` records: a GPU, where libpromptsweep_cuda.so is beside the program or on the
   // loader's path.
   static bool Can(const at::Device& device);
 
-  // Runs `work` twice. It reads and writes tensors that outlive the graph, in place, and asks the device for the same whatever they
-  // hold; what it allocates belongs to the graph. Throws where it does, or the device refuses.
+  // Runs `work` twice. It reads and writes tensors that outlive the graph, in place, and asks the device for the same whatever
+  // they hold; what it allocates belongs to the graph. Throws where it does, or the device refuses.
   DeviceGraph(const at::Device& device, const std::function<void()>& work);
   ~DeviceGraph();
   DeviceGraph(DeviceGraph&& other) noexcept;
