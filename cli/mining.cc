@@ -49,6 +49,8 @@ absl::StatusOr<std::string> RunMiner(const MiningRequest& request) {
   for (const std::string& filter : request.target) options.argv.insert(options.argv.end(), {"--target", filter});
   for (const std::string& filter : request.baseline) options.argv.insert(options.argv.end(), {"--baseline", filter});
   if (!request.question.empty()) options.argv.insert(options.argv.end(), {"--question", request.question});
+  if (request.keep) options.argv.push_back("--keep");
+  if (request.fresh) options.argv.push_back("--fresh");
   if (request.look) options.argv.push_back("--look");
   PS_ASSIGN_OR_RETURN(const auto child, ChildProcess::Start(std::move(options)));
   while (!child->Poll()) {

@@ -22,6 +22,8 @@ struct MiningRequest {
   std::vector<std::string> baseline;
   std::string question;  // see promptsweep-motifs --question; empty: target against baseline
   std::string embedder;
+  // Count the motifs of the question's last report again; seek new ones as if there had been none before.
+  bool keep = false, fresh = false;
   // Take the sweep's next look by its stop rule.
   bool look = false;
   std::string reference;            // see promptsweep-motifs --reference; empty for none

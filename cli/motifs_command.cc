@@ -16,6 +16,7 @@ struct Options {
   std::string sweep;
   ComparisonOptions comparison;
   std::string embedder, reference, reference_threshold;
+  bool keep = false, fresh = false;
 };
 
 void AppendLine(const v1::Motif& motif, const std::string& words, std::string& text) {
@@ -33,6 +34,8 @@ absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
                                                         .baseline = options.comparison.baseline,
                                                         .question = options.comparison.question,
                                                         .embedder = options.embedder,
+                                                        .keep = options.keep,
+                                                        .fresh = options.fresh,
                                                         .reference = options.reference,
                                                         .reference_threshold = options.reference_threshold,
                                                         .verbose = common.verbose}));
@@ -74,6 +77,8 @@ void AddMotifs(Commands& commands) {
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest")->required();
   AddComparisonOptions(*app, options->comparison);
   app->add_option("--embedder", options->embedder, "Embedder whose vectors count [the sweep's first]")->type_name("ID");
+  auto* keep = app->add_flag("--keep", options->keep, "Seek no motifs; count those of the last such report in all there is now");
+  app->add_flag("--fresh", options->fresh, "Take no notice of earlier reports: every motif gets a new key")->excludes(keep);
   app->add_option("--reference", options->reference,
                   "Vectors (.npy, or a folder of them) or pictures (a folder) that members are compared with")
       ->type_name("PATH");

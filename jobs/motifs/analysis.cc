@@ -15,6 +15,7 @@
 #include "jobs/motifs/concept_report.h"
 #include "jobs/motifs/copies/pictures.h"
 #include "jobs/motifs/explain.h"
+#include "jobs/motifs/history.h"
 #include "jobs/motifs/look.h"
 #include "jobs/motifs/outlook.h"
 
@@ -94,6 +95,8 @@ v1::Motif ToProto(const Finding& finding, const SweepData& data, const Vocabular
   motif.set_stability(finding.stability);
   motif.set_separation(finding.region.separation);
   motif.set_centre(PackHalves(finding.region.centre.data(), finding.region.centre.size()));
+  motif.set_key(finding.key);
+  SetFolds(finding.frozen, motif);
 
   for (const Region& region : finding.looks) {
     v1::MotifLook& look = *motif.add_looks();
@@ -124,18 +127,68 @@ std::vector<Frozen> FrozenOf(const std::vector<Finding>& findings) {
   return frozen;
 }
 
-// The state after the look before; empty where there was none.
-absl::StatusOr<v1::StopState> LastLook(v1::StoreService::StubInterface& store, uint32_t sweep) {
+// The last report that answered a question; absent where there was none.
+absl::StatusOr<std::optional<v1::MotifReport>> LastReport(v1::StoreService::StubInterface& store, uint32_t sweep,
+                                                          const std::string& question) {
   grpc::ClientContext context;
   SetTimeout(context, absl::Seconds(60));
   v1::GetMotifsRequest request;
   request.set_sweep(sweep);
-  request.set_question(LookQuestion());
+  request.set_question(question);
   v1::GetMotifsResponse response;
   PS_RETURN_IF_ERROR(FromGrpc(store.GetMotifs(&context, request, &response)));
+  if (response.report().empty()) return std::nullopt;
   v1::MotifReport report;
-  if (!report.ParseFromString(response.report())) return absl::DataLossError("the stored look cannot be read");
-  return report.stop();
+  if (!report.ParseFromString(response.report())) return absl::DataLossError("the report stored before cannot be read");
+  return report;
+}
+
+absl::Status PutReport(v1::StoreService::StubInterface& store, const v1::MotifReport& report, const std::string& question) {
+  grpc::ClientContext context;
+  SetTimeout(context, absl::Seconds(60));
+  v1::PutMotifsRequest request;
+  request.set_question(question);
+  request.set_sweep(report.sweep());
+  request.set_report(report.SerializeAsString());
+  v1::PutMotifsResponse response;
+  return FromGrpc(store.PutMotifs(&context, request, &response));
+}
+
+// What of a report is known before anything is mined.
+v1::MotifReport Asked(const SweepReader& reader, const AnalysisOptions& options) {
+  v1::MotifReport report;
+  report.set_sweep(reader.info().sweep());
+  report.set_sweep_name(reader.info().manifest().spec().name());
+  report.set_embedder(reader.embedder().id());
+  for (const v1::AxisFilter& filter : reader.target()) *report.add_target() = filter;
+  for (const v1::AxisFilter& filter : reader.baseline()) *report.add_baseline() = filter;
+  report.set_question(QuestionName(options.selection.question));
+  report.set_fdr(options.mine.fdr);
+  report.set_seed(options.mine.seed);
+  report.set_program_version(PROMPTSWEEP_VERSION);
+  return report;
+}
+
+// The motifs of the report before, counted as they were frozen.
+absl::StatusOr<Mined> CountAgain(const v1::MotifReport& previous, const SweepData& data, const MineOptions& options) {
+  Mined mined;
+  mined.candidates = previous.candidates_tested();
+  for (const v1::Motif& motif : previous.motifs()) {
+    PS_ASSIGN_OR_RETURN(Finding finding, FindingOf(motif));
+    if (static_cast<int64_t>(finding.region.centre.size()) != data.x.dim)
+      return absl::DataLossError("the motifs stored before have other dimensions than the vectors");
+    mined.findings.push_back(std::move(finding));
+  }
+  const Design design(data.runs);
+  mined.exchangeable = design.exchangeable();
+  std::vector<RowSet> members = MembersOf(data.x, data.runs.fold, FrozenOf(mined.findings), options.threads);
+  std::vector<Tallies> inside;
+  for (size_t r = 0; r < members.size(); ++r) {
+    inside.push_back(design.TallyOf(members[r]));
+    mined.findings[r].members = std::move(members[r]);
+  }
+  mined.findings = Settle(design, inside, std::move(mined.findings), options);
+  return mined;
 }
 
 // Copies among the pictures, and what is near the reference.
@@ -169,11 +222,25 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
     }
   }
   PS_ASSIGN_OR_RETURN(SweepReader reader, SweepReader::Open(store, options.selection));
+  v1::MotifReport report = Asked(reader, options);
+  const std::string question = QuestionDigest(report);
+  std::optional<v1::MotifReport> previous;
+  if (!options.fresh) {
+    PS_ASSIGN_OR_RETURN(previous, LastReport(store, report.sweep(), question));
+  }
+  if (options.keep && !previous) {
+    return absl::NotFoundError("there are no motifs to keep: no report answers this question yet; seek them without --keep first");
+  }
   PS_ASSIGN_OR_RETURN(const SweepData data, LoadSweep(reader, options.memory));
   if (reference) PS_RETURN_IF_ERROR(CheckLength(*reference, data.x.dim, reader.embedder().id()));
   PS_ASSIGN_OR_RETURN(const Vocabulary vocabulary, LoadVocabulary(store, reader.embedder().digest()));
-  const Mined mined = MineMotifs(data.x, data.runs, options.mine);
-  std::vector<Finding> findings = CombineByName(mined.findings, data, vocabulary);
+  Mined mined;
+  if (options.keep) {
+    PS_ASSIGN_OR_RETURN(mined, CountAgain(*previous, data, options.mine));
+  } else {
+    mined = MineMotifs(data.x, data.runs, options.mine);
+  }
+  std::vector<Finding> findings = options.keep ? mined.findings : CombineByName(mined.findings, data, vocabulary);
   Design design(data.runs);
   if (data.sampled()) {
     PS_ASSIGN_OR_RETURN(const FrozenCounts counts, CountFrozen(reader, FrozenOf(findings), options.mine.threads));
@@ -181,28 +248,19 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
     findings = Settle(design, counts.inside, std::move(findings), options.mine);
   }
 
-  v1::MotifReport report;
-  report.set_sweep(reader.info().sweep());
-  report.set_sweep_name(reader.info().manifest().spec().name());
-  report.set_embedder(reader.embedder().id());
-  for (const v1::AxisFilter& filter : reader.target()) *report.add_target() = filter;
-  for (const v1::AxisFilter& filter : reader.baseline()) *report.add_baseline() = filter;
-  report.set_question(QuestionName(options.selection.question));
   report.set_null_hypothesis(design.NullInWords());
   report.set_target_runs(design.target_runs());
   report.set_baseline_runs(design.baseline_runs());
   report.set_candidates_tested(mined.candidates);
-  report.set_fdr(options.mine.fdr);
-  report.set_seed(options.mine.seed);
-  report.set_program_version(PROMPTSWEEP_VERSION);
   for (const Finding& finding : findings) {
     *report.add_motifs() = ToProto(finding, data, vocabulary, report.motifs_size() + 1);
   }
+  CarryOn(previous, options.keep, report);
   AddConcepts(findings, data, vocabulary, report);
   AddOutlook(data, findings, options.mine, report);
   if (options.look) {
-    PS_ASSIGN_OR_RETURN(const v1::StopState last, LastLook(store, report.sweep()));
-    PS_RETURN_IF_ERROR(TakeLook(reader, data, last, options.mine.threads, report));
+    PS_ASSIGN_OR_RETURN(const auto last, LastReport(store, report.sweep(), LookQuestion()));
+    PS_RETURN_IF_ERROR(TakeLook(reader, data, last ? last->stop() : v1::StopState(), options.mine.threads, report));
   }
 
   PS_RETURN_IF_ERROR(AddMemory(store, reader, data, findings, reference, options, report));
@@ -216,6 +274,7 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   }
   report.add_notes(design.NullInWords());
   report.add_notes("every run is counted by a region fitted without the fifth of the runs it belongs to");
+  if (options.keep) report.add_notes("no motifs were sought: those of the report before were counted in all runs there are now");
   if (data.runs.comparison == Comparison::kPaired && design.exchangeable() != Exchangeable::kPairs &&
       design.exchangeable() != Exchangeable::kNothing) {
     report.add_notes(
@@ -248,14 +307,8 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   if (vocabulary.labels.empty())
     report.add_notes("the store holds no label vocabulary for this embedder, so motifs have no names");
 
-  grpc::ClientContext context;
-  SetTimeout(context, absl::Seconds(60));
-  v1::PutMotifsRequest request;
-  if (options.look) request.set_question(LookQuestion());
-  request.set_sweep(report.sweep());
-  request.set_report(report.SerializeAsString());
-  v1::PutMotifsResponse response;
-  PS_RETURN_IF_ERROR(FromGrpc(store.PutMotifs(&context, request, &response)));
+  PS_RETURN_IF_ERROR(PutReport(store, report, question));
+  if (options.look) PS_RETURN_IF_ERROR(PutReport(store, report, LookQuestion()));
   return report;
 }
 

@@ -4,11 +4,11 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
-#include "base/half.h"
 #include "base/hash.h"
 #include "base/status.h"
 #include "jobs/motifs/fresh_novelty.h"
 #include "jobs/motifs/frozen.h"
+#include "jobs/motifs/history.h"
 #include "jobs/motifs/stopping.h"
 #include "jobs/sweep/growth.h"
 
@@ -18,27 +18,9 @@ namespace {
 // The regions of a motif: its own and its further looks. Works on Motif and FrozenMotif.
 template <typename AnyMotif>
 std::vector<Region> RegionsOf(const AnyMotif& motif) {
-  std::vector<Region> regions;
-  const auto add = [&](const std::string& centre, double threshold) {
-    Region& region = regions.emplace_back();
-    region.centre = UnpackHalves(centre);
-    region.threshold = static_cast<float>(threshold);
-  };
-  add(motif.centre(), motif.radius_cosine());
-  for (const v1::MotifLook& look : motif.looks()) add(look.centre(), look.radius_cosine());
+  std::vector<Region> regions = {RegionOf(motif.centre(), motif.radius_cosine())};
+  for (const v1::MotifLook& look : motif.looks()) regions.push_back(RegionOf(look.centre(), look.radius_cosine()));
   return regions;
-}
-
-bool OneInTheOther(const std::vector<Region>& a, const std::vector<Region>& b) {
-  for (const Region& left : a) {
-    for (const Region& right : b) {
-      if (left.centre.size() != right.centre.size()) continue;
-      double cosine = 0;
-      for (size_t j = 0; j < left.centre.size(); ++j) cosine += static_cast<double>(left.centre[j]) * right.centre[j];
-      if (cosine >= std::min(left.threshold, right.threshold)) return true;
-    }
-  }
-  return false;
 }
 
 // Counts every frozen motif in the runs made after its freeze.

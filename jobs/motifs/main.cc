@@ -110,6 +110,9 @@ int main(int argc, char** argv) {
          "--memory", arguments.analysis.memory,
          "Memory for the vectors, e.g. 8G; motifs are sought in as many as fit, and counted in all [half of the machine's]")
       ->transform(CLI::AsSizeValue(false));
+  auto* keep = app.add_flag("--keep", arguments.analysis.keep,
+                            "Seek no motifs; count those of this question's last report in all that is stored now");
+  app.add_flag("--fresh", arguments.analysis.fresh, "Take no notice of earlier reports: every motif is new")->excludes(keep);
   app.add_flag("--look", arguments.analysis.look, "Take the sweep's next look by its stop rule");
   app.add_option("--pictures", arguments.analysis.copies.pictures,
                  "Most pictures looked at for copies, per motif and per prompt; 0 for none")

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "jobs/motifs/frozen.h"
@@ -41,6 +42,8 @@ struct Finding {
   Tier tier = Tier::kCandidate;
   // What judges runs, those at hand and those to come.
   Frozen frozen;
+  // Its name in reports, where it has one already.
+  std::string key;
   // Rows inside, each judged by the region fitted without its fold; ascending.
   RowSet members;
   Counts counts;

@@ -1,6 +1,9 @@
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/strip.h"
 #include "jobs/motifs/analysis.h"
+#include "jobs/motifs/history.h"
 #include "jobs/motifs/look_json.h"
 #include "jobs/motifs/outlook_json.h"
 
@@ -116,9 +119,21 @@ Json ModelJson(const v1::MotifInModel& m) {
   return json;
 }
 
+Json HistoryJson(const google::protobuf::RepeatedPtrField<v1::MotifEvent>& history) {
+  Json json = Json::array();
+  for (const v1::MotifEvent& event : history) {
+    Json keys = Json::array();
+    for (const std::string& key : event.keys()) keys.push_back(KeyInWords(key));
+    const std::string change = absl::AsciiStrToLower(absl::StripPrefix(v1::MotifChange_Name(event.change()), "MOTIF_CHANGE_"));
+    json.push_back({{"change", change}, {"keys", std::move(keys)}, {"runs", event.runs()}, {"members", event.members()}});
+  }
+  return json;
+}
+
 Json MotifJson(const v1::Motif& m) {
   Json json;
   json["id"] = m.id();
+  json["key"] = KeyInWords(m.key());
   json["tier"] = TierName(m.tier());
   json["label"] = m.label();
   json["prevalence"] = m.prevalence();
@@ -157,6 +172,7 @@ Json MotifJson(const v1::Motif& m) {
   json["spread"] = m.spread();
   json["models_p"] = Optional(m.has_models_p(), m.models_p());
   json["models_q"] = Optional(m.has_models_q(), m.models_q());
+  json["history"] = HistoryJson(m.history());
   return json;
 }
 
@@ -178,6 +194,11 @@ std::string ReportJson(const v1::MotifReport& report) {
   json["seed"] = report.seed();
   AddOutlookJson(report, json);
   json["stop"] = report.has_stop() ? StopJson(report.stop()) : Json(nullptr);
+  json["former"] = Json::array();
+  for (const v1::FormerMotif& former : report.former()) {
+    json["former"].push_back(
+        {{"key", KeyInWords(former.key())}, {"label", former.label()}, {"history", HistoryJson(former.history())}});
+  }
   json["notes"] = Json::array();
   for (const std::string& note : report.notes()) json["notes"].push_back(note);
   json["motifs"] = Json::array();

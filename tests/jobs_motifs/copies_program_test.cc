@@ -74,6 +74,9 @@ class FakeStore final : public v1::StoreService::Service {
   grpc::Status GetLabels(grpc::ServerContext*, const v1::GetLabelsRequest*, v1::GetLabelsResponse*) override {
     return grpc::Status::OK;
   }
+  grpc::Status GetMotifs(grpc::ServerContext*, const v1::GetMotifsRequest*, v1::GetMotifsResponse*) override {
+    return grpc::Status::OK;
+  }
   grpc::Status PutMotifs(grpc::ServerContext*, const v1::PutMotifsRequest* request, v1::PutMotifsResponse*) override {
     EXPECT_TRUE(stored.ParseFromString(request->report()));
     return grpc::Status::OK;

@@ -36,10 +36,10 @@ class FakeStore final : public v1::StoreService::Service {
     EXPECT_EQ(request->sweep(), 3u);
     EXPECT_EQ(request->embedder(), "toy");
     store::ScanDigest digest;
-    for (int64_t begin = 0; begin < data.x.rows; begin += 500) {
+    for (int64_t begin = 0; begin < rows; begin += 500) {
       v1::ScanEmbeddingsResponse message;
       v1::EmbeddingBlock& block = *message.mutable_block();
-      const int64_t end = std::min(data.x.rows, begin + 500);
+      const int64_t end = std::min(rows, begin + 500);
       for (int64_t i = begin; i < end; ++i) block.add_ordinals(i);
       block.set_dim(32);
       block.set_fp16(PackHalves(data.x.row(begin), (end - begin) * 32));
@@ -106,12 +106,21 @@ class FakeStore final : public v1::StoreService::Service {
   grpc::Status PutMotifs(grpc::ServerContext*, const v1::PutMotifsRequest* request, v1::PutMotifsResponse*) override {
     EXPECT_EQ(request->sweep(), 3u);
     EXPECT_TRUE(stored.ParseFromString(request->report()));
+    EXPECT_EQ(request->question().size(), 32u);
+    by_question[request->question()] = request->report();
+    return grpc::Status::OK;
+  }
+  grpc::Status GetMotifs(grpc::ServerContext*, const v1::GetMotifsRequest* request, v1::GetMotifsResponse* response) override {
+    const auto it = by_question.find(request->question());
+    if (it != by_question.end()) response->set_report(it->second);
     return grpc::Status::OK;
   }
 
   Synthetic data;
   v1::SweepInfo info = FakeSweep({{{""}, 600}, {SomePrompts(20), 30}});
   v1::MotifReport stored;
+  std::map<std::string, std::string> by_question;
+  int64_t rows = 1200;  // that are stored
   bool cut_short = false, with_labels = true;
   int more_words = 0;
   // Models a and b, each 40 prompts x 15 seeds.
@@ -314,6 +323,48 @@ TEST_F(Program, TheQuestionChoosesSidesAndTest) {
   EXPECT_EQ(Run("--sweep fake --question unasked").code, 2);  // no blank prompt
   EXPECT_EQ(Run("--sweep fake --question leak").code, 2);
   EXPECT_EQ(Run("--sweep fake --question why").code, 2);
+}
+
+TEST_F(Program, MotifsKeepTheirKeysAndMayBeCountedOn) {
+  // The blank runs, and half of the prompts'.
+  store_.rows = 900;
+  const auto first = nlohmann::json::parse(Run("--sweep fake").out)["motifs"];
+  ASSERT_GE(first.size(), 1u);
+  EXPECT_EQ(first[0]["key"].get<std::string>().size(), 16u);
+  EXPECT_EQ(first[0]["history"].size(), 1u);
+  EXPECT_EQ(first[0]["history"][0]["change"], "found");
+  EXPECT_EQ(first[0]["history"][0]["members"], first[0]["members"]);
+  // Counted on: the same motif, by the same regions, in all there is now.
+  store_.rows = 1200;
+  const auto kept = nlohmann::json::parse(Run("--sweep fake --keep").out);
+  ASSERT_GE(kept["motifs"].size(), 1u);
+  EXPECT_EQ(kept["baseline_runs"], 600);
+  EXPECT_EQ(kept["motifs"][0]["key"], first[0]["key"]);
+  EXPECT_EQ(kept["motifs"][0]["members"], first[0]["members"]);  // all target runs were there before
+  EXPECT_EQ(kept["motifs"][0]["radius_cosine"], first[0]["radius_cosine"]);
+  EXPECT_EQ(kept["motifs"][0]["history"][1]["change"], "counted");
+  const std::string again = Run("--sweep fake --keep").out;
+  EXPECT_EQ(nlohmann::json::parse(again)["motifs"][0]["baseline_prevalence"], kept["motifs"][0]["baseline_prevalence"]);
+  // Sampled and counted in a stream it is the same count.
+  const auto streamed = nlohmann::json::parse(Run("--sweep fake --keep --memory 200000").out);
+  EXPECT_EQ(streamed["motifs"][0]["members"], first[0]["members"]);
+  EXPECT_EQ(streamed["motifs"][0]["baseline_prevalence"], kept["motifs"][0]["baseline_prevalence"]);
+  // Sought anew it is found again, under its key.
+  store_.rows = 1100;
+  const auto sought = nlohmann::json::parse(Run("--sweep fake").out)["motifs"];
+  EXPECT_EQ(sought[0]["key"], first[0]["key"]);
+  EXPECT_EQ(sought[0]["history"].size(), 2u);  // as many target runs, as many members: nothing to add
+  // --fresh forgets; another question has its own motifs.
+  const auto fresh = nlohmann::json::parse(Run("--sweep fake --fresh").out)["motifs"];
+  EXPECT_EQ(fresh[0]["history"].size(), 1u);
+  EXPECT_EQ(nlohmann::json::parse(Run("--sweep fake --question collapsed").out)["motifs"][0]["history"].size(), 1u);
+}
+
+TEST_F(Program, WithoutAReportThereIsNothingToKeep) {
+  const Ended ended = Run("--sweep fake --keep");
+  EXPECT_EQ(ended.code, 3);
+  EXPECT_THAT(ended.err, testing::HasSubstr("without --keep"));
+  EXPECT_EQ(Run("--sweep fake --keep --fresh").code, 2);
 }
 
 TEST_F(Program, OneModelIsNotCompared) {
