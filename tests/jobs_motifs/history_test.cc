@@ -72,6 +72,19 @@ TEST(History, TheSameRunsMinedAgainGiveTheSameReport) {
   EXPECT_EQ(again.SerializeAsString(), one.SerializeAsString());
 }
 
+TEST(History, CountingOnIsTold) {
+  const v1::MotifReport one = Report(std::nullopt, {At(0, 10, 50), At(60, 10, 40)});
+  v1::MotifReport two;
+  two.set_target_runs(2000);
+  *two.add_motifs() = At(60, 10, 90);  // the other is no motif any more
+  two.mutable_motifs(0)->set_key(one.motifs(1).key());
+  CarryOn(one, /*counted=*/true, two);
+  EXPECT_THAT(ChangesOf(two.motifs(0).history()), ElementsAre(v1::MOTIF_CHANGE_FOUND, v1::MOTIF_CHANGE_COUNTED));
+  ASSERT_EQ(two.former_size(), 1);
+  EXPECT_EQ(two.former(0).key(), one.motifs(0).key());
+  EXPECT_THAT(ChangesOf(two.former(0).history()), ElementsAre(v1::MOTIF_CHANGE_FOUND, v1::MOTIF_CHANGE_LOST));
+}
+
 TEST(History, TheLargestPartOfASplitGoesOn) {
   const v1::MotifReport one = Report(std::nullopt, {At(0, 20, 100)});
   const v1::MotifReport two = Report(one, {At(-12, 6, 30), At(12, 6, 60)});

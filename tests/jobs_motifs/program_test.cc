@@ -342,7 +342,7 @@ TEST_F(Program, MotifsKeepTheirKeysAndMayBeCountedOn) {
   EXPECT_EQ(kept["motifs"][0]["key"], first[0]["key"]);
   EXPECT_EQ(kept["motifs"][0]["members"], first[0]["members"]);  // all target runs were there before
   EXPECT_EQ(kept["motifs"][0]["radius_cosine"], first[0]["radius_cosine"]);
-  EXPECT_EQ(kept["motifs"][0]["history"][1]["change"], "counted");
+  EXPECT_EQ(kept["motifs"][0]["history"].size(), 1u);  // as many target runs, as many members: nothing to add
   const std::string again = Run("--sweep fake --keep").out;
   EXPECT_EQ(nlohmann::json::parse(again)["motifs"][0]["baseline_prevalence"], kept["motifs"][0]["baseline_prevalence"]);
   // Sampled and counted in a stream it is the same count.
@@ -353,7 +353,7 @@ TEST_F(Program, MotifsKeepTheirKeysAndMayBeCountedOn) {
   store_.rows = 1100;
   const auto sought = nlohmann::json::parse(Run("--sweep fake").out)["motifs"];
   EXPECT_EQ(sought[0]["key"], first[0]["key"]);
-  EXPECT_EQ(sought[0]["history"].size(), 2u);  // as many target runs, as many members: nothing to add
+  EXPECT_EQ(sought[0]["history"].size(), 1u);
   // --fresh forgets; another question has its own motifs.
   const auto fresh = nlohmann::json::parse(Run("--sweep fake --fresh").out)["motifs"];
   EXPECT_EQ(fresh[0]["history"].size(), 1u);
