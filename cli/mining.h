@@ -21,6 +21,7 @@ struct MiningRequest {
   std::vector<std::string> target;
   std::vector<std::string> baseline;
   std::string embedder;
+  std::string vocabulary;  // stored under this name; empty: see promptsweep-motifs --vocabulary
   // Take the sweep's next look by its stop rule.
   bool look = false;
   std::string reference;            // see promptsweep-motifs --reference; empty for none
@@ -30,6 +31,9 @@ struct MiningRequest {
 
 // Adds --target and --baseline: the runs to look at and those to compare them with. Both must outlive the parsing.
 void AddComparisonOptions(CLI::App& app, std::vector<std::string>& target, std::vector<std::string>& baseline);
+
+// Adds --vocabulary: whose words motifs are named by. It must outlive the parsing.
+void AddVocabularyOption(CLI::App& app, std::string& vocabulary);
 
 // Runs promptsweep-motifs to its end, which stores the report, and returns the JSON it printed. Its error line becomes the
 // status: INVALID_ARGUMENT where it ended with 2, NOT_FOUND with 3, UNAVAILABLE with 4, INTERNAL otherwise; CANCELLED on Ctrl-C.

@@ -15,7 +15,7 @@ namespace {
 struct Options {
   std::string sweep;
   std::vector<std::string> target, baseline;
-  std::string embedder, reference, reference_threshold;
+  std::string embedder, vocabulary, reference, reference_threshold;
 };
 
 void AppendLine(const v1::Motif& motif, const std::string& words, std::string& text) {
@@ -32,6 +32,7 @@ absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
                                                         .target = options.target,
                                                         .baseline = options.baseline,
                                                         .embedder = options.embedder,
+                                                        .vocabulary = options.vocabulary,
                                                         .reference = options.reference,
                                                         .reference_threshold = options.reference_threshold,
                                                         .verbose = common.verbose}));
@@ -73,6 +74,7 @@ void AddMotifs(Commands& commands) {
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest")->required();
   AddComparisonOptions(*app, options->target, options->baseline);
   app->add_option("--embedder", options->embedder, "Embedder whose vectors count [the sweep's first]")->type_name("ID");
+  AddVocabularyOption(*app, options->vocabulary);
   app->add_option("--reference", options->reference,
                   "Vectors (.npy, or a folder of them) or pictures (a folder) that members are compared with")
       ->type_name("PATH");

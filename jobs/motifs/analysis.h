@@ -20,12 +20,14 @@ struct AnalysisOptions {
   ReferenceOptions reference;
   // Bytes that the vectors may take; where there are more, motifs are sought in a sample and counted in all.
   uint64_t memory = uint64_t{4} << 30;
+  // Name of the vocabulary to name motifs by; empty: see LoadVocabulary.
+  std::string vocabulary;
   // Also take the sweep's next look by its stop rule; see look.h.
   bool look = false;
 };
 
-// Loads, mines, names, and stores the report (PutMotifs). Statuses of LoadSweep, TakeLook, FindReference and
-// CheckLength.
+// Loads, mines, names, and stores the report (PutMotifs). Statuses of LoadSweep, LoadVocabulary, TakeLook,
+// FindReference and CheckLength.
 [[nodiscard]] absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, const AnalysisOptions& options);
 
 // The report as JSON, one object, ids and ordinals as numbers, ending in a newline.
