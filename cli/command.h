@@ -54,6 +54,7 @@ void AddQuery(Commands& commands);
 void AddShow(Commands& commands);
 void AddVerify(Commands& commands);
 void AddReproduce(Commands& commands);
+void AddWords(Commands& commands);
 void AddMotifs(Commands& commands);
 void AddReport(Commands& commands);
 void AddExport(Commands& commands);

@@ -51,6 +51,17 @@ std::string FiltersInWords(const Filters& filters) {
   return words;
 }
 
+bool IsKind(const v1::Motif& motif) { return motif.labels_size() > 0 && motif.labels(0).kind(); }
+
+// "garment > sari".
+std::string PathOf(const v1::Motif& motif) {
+  std::string path;
+  if (motif.labels_size() > 0) {
+    for (const std::string& kind : motif.labels(0).path()) absl::StrAppend(&path, kind, " > ");
+  }
+  return OneLine(absl::StrCat(path, absl::StripAsciiWhitespace(motif.label())));
+}
+
 }  // namespace
 
 std::string RunsInWords(const Filters& filters) { return filters.empty() ? "runs" : FiltersInWords(filters); }
@@ -64,10 +75,17 @@ std::string BaselineInWords(const v1::MotifReport& report) {
   return FiltersInWords(report.baseline());
 }
 
+std::string NameInWords(const v1::Motif& motif) {
+  if (motif.label().empty()) return "(unnamed)";
+  return absl::StrCat(PathOf(motif), IsKind(motif) ? " (a kind)" : "");
+}
+
 std::string MotifInWords(const v1::Motif& motif) {
   const std::string label = OneLine(absl::StripAsciiWhitespace(motif.label()));
   if (label.empty()) return absl::StrCat("one kind of picture (motif ", motif.id(), ", unnamed)");
-  return Plural(label);
+  const std::string path = PathOf(motif);
+  return absl::StrCat(IsKind(motif) ? absl::StrCat("some kind of ", label) : Plural(label),
+                      path == label ? "" : absl::StrCat(" (", path, ")"));
 }
 
 std::string LiftInWords(const v1::Motif& motif) {

@@ -17,7 +17,11 @@ namespace promptsweep::cli {
 [[nodiscard]] std::string RunsInWords(const google::protobuf::RepeatedPtrField<v1::AxisFilter>& filters);
 // What the target is compared with, after "more than on": "prompts", "blank prompts", "the other runs", ...
 [[nodiscard]] std::string BaselineInWords(const v1::MotifReport& report);
-// The motif's subject: "saris" for label "sari", "one picture (motif 2, unnamed)" without one.
+// A motif's name: "sari"; with the kinds above it that stand out, too, "garment > sari"; "garment (a kind)" where no word does
+// but a kind; "(unnamed)". One line, safe to print.
+[[nodiscard]] std::string NameInWords(const v1::Motif& motif);
+// The motif's subject: "saris" for label "sari", "saris (garment > sari)" below kinds, "some kind of garment" where only a kind
+// stands out, "one picture (motif 2, unnamed)" without a label.
 [[nodiscard]] std::string MotifInWords(const v1::Motif& motif);
 // "confirmed", "candidate", "descriptive".
 [[nodiscard]] std::string TierName(v1::MotifTier tier);

@@ -45,6 +45,7 @@ int Run(int argc, char** argv) {
   AddShow(commands);
   AddVerify(commands);
   AddReproduce(commands);
+  AddWords(commands);
   AddMotifs(commands);
   AddReport(commands);
   AddExport(commands);

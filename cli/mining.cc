@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "base/status.h"
 #include "cli/client.h"
@@ -34,6 +35,13 @@ void AddComparisonOptions(CLI::App& app, ComparisonOptions& options) {
       ->type_name("QUESTION");
 }
 
+void AddVocabularyOption(CLI::App& app, std::string& vocabulary) {
+  app.add_option(
+         "--vocabulary", vocabulary,
+         "Words to name motifs by, as promptsweep words stored them [the embedder's own; without any, the only ones stored]")
+      ->type_name("NAME");
+}
+
 absl::StatusOr<std::string> RunMiner(const MiningRequest& request) {
   PS_ASSIGN_OR_RETURN(const std::string program, FindProgram("promptsweep-motifs"));
   ChildProcess::Options options;
@@ -48,6 +56,7 @@ absl::StatusOr<std::string> RunMiner(const MiningRequest& request) {
   }
   for (const std::string& filter : request.target) options.argv.insert(options.argv.end(), {"--target", filter});
   for (const std::string& filter : request.baseline) options.argv.insert(options.argv.end(), {"--baseline", filter});
+  if (!request.vocabulary.empty()) options.argv.insert(options.argv.end(), {"--vocabulary", request.vocabulary});
   if (!request.question.empty()) options.argv.insert(options.argv.end(), {"--question", request.question});
   if (request.keep) options.argv.push_back("--keep");
   if (request.fresh) options.argv.push_back("--fresh");
@@ -107,7 +116,8 @@ Table MotifRows(const v1::MotifReport& report) {
                {"copies_low"},
                {"copies_high"},
                {"reference_matches"},
-               {"reference_compared"}});
+               {"reference_compared"},
+               {"kinds", false, true}});
   const auto judged = [](const v1::Motif& motif, double share) { return VerdictName(motif).empty() ? "" : ShortDouble(share); };
   for (const v1::Motif& motif : report.motifs()) {
     table.Add(
@@ -117,7 +127,8 @@ Table MotifRows(const v1::MotifReport& report) {
          motif.has_q_value() ? ShortDouble(motif.q_value()) : "", absl::StrCat(motif.members()), absl::StrCat(motif.medoid()),
          VerdictName(motif), judged(motif, motif.copies().share()), judged(motif, motif.copies().share_low()),
          judged(motif, motif.copies().share_high()), motif.has_reference() ? absl::StrCat(motif.reference().matches()) : "",
-         motif.has_reference() ? absl::StrCat(motif.reference().compared()) : ""});
+         motif.has_reference() ? absl::StrCat(motif.reference().compared()) : "",
+         motif.labels_size() > 0 ? absl::StrJoin(motif.labels(0).path(), " > ") : ""});
   }
   return table;
 }
@@ -147,9 +158,8 @@ Table MotifTable(const v1::MotifReport& report) {
                {"medoid", true},
                {"copies"}});
   for (const v1::Motif& motif : report.motifs()) {
-    table.Add({absl::StrCat(motif.id()), TierName(motif.tier()), motif.label().empty() ? "(unnamed)" : motif.label(),
-               Percent(motif.prevalence()), PercentRange(motif.ci_low(), motif.ci_high()),
-               motif.has_lift() ? LiftInWords(motif) : "",
+    table.Add({absl::StrCat(motif.id()), TierName(motif.tier()), NameInWords(motif), Percent(motif.prevalence()),
+               PercentRange(motif.ci_low(), motif.ci_high()), motif.has_lift() ? LiftInWords(motif) : "",
                motif.has_lift_low() ? absl::StrCat(Times(motif.lift_low()), "–", Times(motif.lift_high())) : "",
                motif.has_q_value() ? absl::StrFormat("%.2g", motif.q_value()) : "", absl::StrCat(motif.members()),
                absl::StrCat(motif.medoid()), VerdictInWords(motif)});

@@ -22,6 +22,7 @@ struct MiningRequest {
   std::vector<std::string> baseline;
   std::string question;  // see promptsweep-motifs --question; empty: target against baseline
   std::string embedder;
+  std::string vocabulary;  // stored under this name; empty: see promptsweep-motifs --vocabulary
   // Count the motifs of the question's last report again; seek new ones as if there had been none before.
   bool keep = false, fresh = false;
   // Take the sweep's next look by its stop rule.
@@ -40,6 +41,9 @@ struct ComparisonOptions {
 
 // Adds --target, --baseline and --question. `options` must outlive the parsing.
 void AddComparisonOptions(CLI::App& app, ComparisonOptions& options);
+
+// Adds --vocabulary: whose words motifs are named by. It must outlive the parsing.
+void AddVocabularyOption(CLI::App& app, std::string& vocabulary);
 
 // Runs promptsweep-motifs to its end, which stores the report, and returns the JSON it printed. Its error line becomes the
 // status: INVALID_ARGUMENT where it ended with 2, NOT_FOUND with 3, UNAVAILABLE with 4, INTERNAL otherwise; CANCELLED on Ctrl-C.

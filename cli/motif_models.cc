@@ -3,13 +3,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "cli/headline.h"
 #include "cli/report/page.h"
 #include "cli/text.h"
 
 namespace promptsweep::cli {
 namespace {
-
-std::string NameOf(const v1::Motif& motif) { return motif.label().empty() ? "(unnamed)" : motif.label(); }
 
 std::string SpreadInWords(const v1::Motif& motif) {
   if (motif.spread() == "shared") return "shared";
@@ -32,9 +31,9 @@ std::string ReachInWords(const v1::Motif& motif, const v1::MotifInModel& model, 
   const v1::MotifReach& reach = model.reach();
   const std::string where = name_model ? absl::StrCat(" in ", OneLine(model.model())) : "";
   std::string words =
-      absl::StrCat(motif.id(), " ", OneLine(NameOf(motif)), where, ": ", Grouped(reach.reached()), " of ",
-                   Grouped(reach.prompts()), " prompts reach it (95 % CI ", PercentRange(reach.share_low(), reach.share_high()),
-                   "), ", Percent(reach.expected()), " expected if prompts made no difference");
+      absl::StrCat(motif.id(), " ", NameInWords(motif), where, ": ", Grouped(reach.reached()), " of ", Grouped(reach.prompts()),
+                   " prompts reach it (95 % CI ", PercentRange(reach.share_low(), reach.share_high()), "), ",
+                   Percent(reach.expected()), " expected if prompts made no difference");
   if (reach.excess_high() < 0) words += ": some prompts hold it";
   if (reach.excess_low() > 0) words += ": spread more evenly than chance";
   if (reach.reached() > 0) absl::StrAppend(&words, "; evenness ", absl::StrFormat("%.2f", reach.entropy()), " of 1");
@@ -61,7 +60,7 @@ Table ModelTable(const v1::MotifReport& report) {
   if (report.models_size() < 2) return table;
   for (const v1::Motif& motif : report.motifs()) {
     for (const v1::MotifInModel& model : motif.models()) {
-      table.Add({absl::StrCat(motif.id()), NameOf(motif), model.model(), Percent(model.prevalence()),
+      table.Add({absl::StrCat(motif.id()), NameInWords(motif), model.model(), Percent(model.prevalence()),
                  PercentRange(model.ci_low(), model.ci_high()), absl::StrCat(model.members()), absl::StrCat(model.runs()),
                  SpreadInWords(motif), motif.has_models_q() ? absl::StrFormat("%.2g", motif.models_q()) : ""});
     }
@@ -88,7 +87,7 @@ std::string ModelSection(const v1::MotifReport& report) {
     }
     for (const v1::Motif& motif : report.motifs()) {
       absl::StrAppend(&rows, "<tr><th scope=\"row\"><a href=\"#motif-", motif.id(), "\">", motif.id(), " · ",
-                      EscapeHtml(OneLine(NameOf(motif))), "</a></th>");
+                      EscapeHtml(NameInWords(motif)), "</a></th>");
       for (const v1::MotifInModel& model : motif.models()) {
         absl::StrAppend(&rows, "<td class=\"number\">", Percent(model.prevalence()), "<small>",
                         PercentRange(model.ci_low(), model.ci_high()), "</small></td>");

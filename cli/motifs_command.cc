@@ -15,7 +15,7 @@ namespace {
 struct Options {
   std::string sweep;
   ComparisonOptions comparison;
-  std::string embedder, reference, reference_threshold;
+  std::string embedder, vocabulary, reference, reference_threshold;
   bool keep = false, fresh = false;
 };
 
@@ -34,6 +34,7 @@ absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
                                                         .baseline = options.comparison.baseline,
                                                         .question = options.comparison.question,
                                                         .embedder = options.embedder,
+                                                        .vocabulary = options.vocabulary,
                                                         .keep = options.keep,
                                                         .fresh = options.fresh,
                                                         .reference = options.reference,
@@ -77,6 +78,7 @@ void AddMotifs(Commands& commands) {
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest")->required();
   AddComparisonOptions(*app, options->comparison);
   app->add_option("--embedder", options->embedder, "Embedder whose vectors count [the sweep's first]")->type_name("ID");
+  AddVocabularyOption(*app, options->vocabulary);
   auto* keep = app->add_flag("--keep", options->keep, "Seek no motifs; count those of the last such report in all there is now");
   app->add_flag("--fresh", options->fresh, "Take no notice of earlier reports: every motif gets a new key")->excludes(keep);
   app->add_option("--reference", options->reference,

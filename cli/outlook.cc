@@ -26,7 +26,7 @@ std::string Various(const v1::Diversity& d) {
 std::vector<std::string> RunsNeededCells(const v1::Motif& motif) {
   const v1::RunsNeeded& needed = motif.runs_needed();
   return {absl::StrCat(motif.id()),
-          motif.label().empty() ? "(unnamed)" : motif.label(),
+          NameInWords(motif),
           RunsWords(needed.to_find()),
           RunsWords(needed.to_one_point()),
           RunsWords(needed.to_quarter()),

@@ -78,15 +78,16 @@ struct Options {
   std::string sweep;
   std::string out;
   ComparisonOptions comparison;
+  std::string vocabulary;
 };
 
 // Mines anew where the stored motifs answer another question than the one the page is asked.
 absl::Status MineForPage(const Options& options, const Common& common, Client& client, const v1::SweepInfo& info) {
   if (!options.comparison.given()) {
     const auto stored = StoredMotifs(client.store(), info.sweep());
-    if (absl::IsNotFound(stored.status())) return absl::OkStatus();
-    PS_RETURN_IF_ERROR(stored.status());
-    if (AnswersDefaultQuestion(*stored)) return absl::OkStatus();
+    if (!absl::IsNotFound(stored.status())) PS_RETURN_IF_ERROR(stored.status());
+    const bool named = options.vocabulary.empty() || (stored.ok() && stored->vocabulary() == options.vocabulary);
+    if (named && (!stored.ok() || AnswersDefaultQuestion(*stored))) return absl::OkStatus();
   }
   return RunMiner({.address = client.address(),
                    .security = client.SecurityArguments(),
@@ -94,6 +95,7 @@ absl::Status MineForPage(const Options& options, const Common& common, Client& c
                    .target = options.comparison.target,
                    .baseline = options.comparison.baseline,
                    .question = options.comparison.question,
+                   .vocabulary = options.vocabulary,
                    .verbose = common.verbose})
       .status();
 }
@@ -162,6 +164,7 @@ void AddReport(Commands& commands) {
   app->add_option("SWEEP", options->sweep, "Id, name or at least 6 digits of the digest")->required();
   app->add_option("--out", options->out, "File to write; - for stdout [NAME-report.html]")->type_name("FILE");
   AddComparisonOptions(*app, options->comparison);
+  AddVocabularyOption(*app, options->vocabulary);
 }
 
 }  // namespace promptsweep::cli

@@ -16,6 +16,7 @@
 #include "cli/progress.h"
 #include "cli/report_command.h"
 #include "cli/text.h"
+#include "jobs/motifs/stored_vocabulary.h"
 #include "jobs/sweep/freeze.h"
 #include "jobs/sweep/spec.h"
 
@@ -31,6 +32,7 @@ struct Options {
   std::vector<std::string> models;
   bool no_motifs = false;
   std::string report;
+  std::string vocabulary;
   std::string listen = "127.0.0.1:0";
   LimitOptions limits;
 };
@@ -68,6 +70,9 @@ class RunCommand {
     auto cluster = LocalCluster::Start(common_.source.store, options_.listen);
     if (!cluster.ok()) return AsBadInput(cluster.status());
     cluster_ = *std::move(cluster);
+    if (!options_.vocabulary.empty() && manifest.embedders_size() > 0) {
+      PS_RETURN_IF_ERROR(motifs::RequireHead(cluster_->store(), manifest.embedders(0), options_.vocabulary).status());
+    }
     PS_RETURN_IF_ERROR(Submit(std::move(manifest)));
     PS_ASSIGN_OR_RETURN(v1::SweepStatus status, Status());
     if (HasEnded(status.state())) {
@@ -84,8 +89,9 @@ class RunCommand {
         status = *end;
       }
       if (!adaptive_ || options_.no_motifs || !HasEnded(status.state()) || status.done() == 0) break;
-      auto looked = LookAndGrow(cluster_->store(), &cluster_->sweeps(),
-                                {.address = cluster_->address(), .sweep = sweep_, .verbose = common_.verbose});
+      auto looked = LookAndGrow(
+          cluster_->store(), &cluster_->sweeps(),
+          {.address = cluster_->address(), .sweep = sweep_, .vocabulary = options_.vocabulary, .verbose = common_.verbose});
       if (absl::IsCancelled(looked.status())) return Interrupted();
       PS_RETURN_IF_ERROR(looked.status());
       Note(looked->words);
@@ -247,7 +253,10 @@ class RunCommand {
     }
     if (embeds_ && status.done() > 0 && !options_.no_motifs) {
       if (look_json_.empty()) Note(absl::StrCat("looking for motifs in ", Grouped(status.done()), " pictures"));
-      auto mined = look_json_.empty() ? RunMiner({.address = cluster_->address(), .sweep = sweep_, .verbose = common_.verbose})
+      auto mined = look_json_.empty() ? RunMiner({.address = cluster_->address(),
+                                                  .sweep = sweep_,
+                                                  .vocabulary = options_.vocabulary,
+                                                  .verbose = common_.verbose})
                                       : absl::StatusOr<std::string>(look_json_);
       if (absl::IsCancelled(mined.status())) return Interrupted();
       PS_RETURN_IF_ERROR(mined.status());
@@ -319,6 +328,7 @@ void AddRun(Commands& commands) {
   app->add_option("--device", options->device, "cpu, or cuda:N where libtorch has it")->capture_default_str();
   app->add_flag("--no-motifs", options->no_motifs, "Stop when every cell has run");
   app->add_option("--report", options->report, "Where to write the page [STORE/report-NAME.html]")->type_name("FILE");
+  AddVocabularyOption(*app, options->vocabulary);
   options->limits.AddTo(*app);
   app->add_option("--listen", options->listen, "Loopback address for workers, and for other commands meanwhile")
       ->type_name("HOST:PORT")

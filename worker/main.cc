@@ -1,7 +1,8 @@
-// promptsweep-worker: takes leases from a coordinator, runs models, stores results. `import` fills an imported sweep instead.
+// promptsweep-worker: takes leases from a coordinator, runs models, stores results. `import` fills an imported sweep instead,
+// `words` stores a vocabulary.
 //
 // Exit codes: 0 done or drained; 1 internal error; 2 bad arguments or unusable models; 3 import: some rows failed; 4 coordinator
-// or store out of reach; 130 import interrupted.
+// or store out of reach; 130 import, reproduce or words interrupted.
 #include <unistd.h>
 
 #include <algorithm>
@@ -34,6 +35,7 @@
 #include "worker/pipeline/pipeline.h"
 #include "worker/pipeline/reproduce.h"
 #include "worker/pipeline/session.h"
+#include "worker/pipeline/words.h"
 #include "worker/tensors/determinism.h"
 
 namespace promptsweep::worker {
@@ -59,11 +61,13 @@ struct Flags {
   double connect_timeout = 60;
   double drain_grace = 20;
   size_t spool_mib = 256;
-  // import and reproduce
+  // import, reproduce and words
   std::string sweep;
   std::string cells;
   std::string rows;
   std::string embedder;
+  std::string vocabulary;
+  std::string file;
 };
 
 int Report(const absl::Status& status) {
@@ -224,7 +228,7 @@ int Work(const Flags& flags) {
   return status.ok() ? kOk : Report(status);
 }
 
-// What import and reproduce work with.
+// What import, reproduce and words work with.
 struct StoreTools {
   sweep::ModelCatalog catalog;
   std::unique_ptr<ModelHost> host;
@@ -304,6 +308,28 @@ int ReproduceCells(const Flags& flags) {
   return status.ok() ? kOk : Report(status);
 }
 
+int StoreVocabulary(const Flags& flags) {
+  const auto file = motifs::ReadVocabulary(flags.file);
+  if (!file.ok()) return Report(file.status());
+  const auto tools = OpenStoreTools(flags);
+  if (!tools.ok()) return Report(tools.status());
+  absl::Notification stop;
+  const Signals signals(flags.exit_with_parent, [&] { stop.Notify(); });
+  const auto print = [](uint64_t done, uint64_t total) {
+    std::cout << "{\"done\":" << done << ",\"of\":" << total << "}" << std::endl;
+  };
+  const absl::StatusOr<WordsOutcome> outcome = StoreWords(*file, {.store = (*tools)->store.get(),
+                                                                  .models = (*tools)->host.get(),
+                                                                  .engine = (*tools)->engine.get(),
+                                                                  .embedder = flags.embedder,
+                                                                  .vocabulary = flags.vocabulary,
+                                                                  .progress = print,
+                                                                  .stop = &stop});
+  if (!outcome.ok()) return Report(outcome.status());
+  std::cout << "{\"labels\":" << outcome->head.labels << ",\"embedded\":" << outcome->embedded << "}" << std::endl;
+  return kOk;
+}
+
 int Main(int argc, char** argv) {
   BlockStopSignals();
   spdlog::set_default_logger(spdlog::stderr_logger_mt("worker"));
@@ -326,7 +352,11 @@ int Main(int argc, char** argv) {
       app.add_subcommand("reproduce", "Makes stored results again and prints how far the new ones are from them.");
   reproduce->add_option("--sweep", flags.sweep, "Id, name or digest of the sweep")->required();
   reproduce->add_option("--cells", flags.cells, "File with one cell a line, ascending")->required();
-  for (CLI::App* command : {&app, import, reproduce}) {
+  CLI::App* words = app.add_subcommand("words", "Stores the vectors of a vocabulary's labels, for naming motifs by.");
+  words->add_option("--vocabulary", flags.vocabulary, "Name to store it under")->required();
+  words->add_option("--file", flags.file, "LABEL or LABEL<TAB>PARENT a line")->required();
+  words->add_option("--embedder", flags.embedder, "Whose text tower makes the vectors")->required();
+  for (CLI::App* command : {&app, import, reproduce, words}) {
     command->add_option("--store", flags.store, "HOST:PORT of the store; default: what the coordinator says");
     command->add_option("--models", flags.models, "Folder of model folders; may stand several times; default: models");
     command->add_option("--name", flags.name, "Unique and stable; default: POD_NAME, or host name and process id");
@@ -340,12 +370,13 @@ int Main(int argc, char** argv) {
     command->add_flag("--exit-with-parent", flags.exit_with_parent, "Stop when the process that started this one ends");
   }
   app.final_callback([&] {
-    const bool tool = import->parsed() || reproduce->parsed();
+    const bool tool = import->parsed() || reproduce->parsed() || words->parsed();
     if (!tool && flags.coordinator.empty()) throw CLI::RequiredError("--coordinator");
     if (tool && flags.store.empty()) throw CLI::RequiredError("--store");
   });
   if (const auto code = ParseCommandLine(app, argc, argv)) return *code;
   if (import->parsed()) return ImportRows(flags);
+  if (words->parsed()) return StoreVocabulary(flags);
   return reproduce->parsed() ? ReproduceCells(flags) : Work(flags);
 }
 

@@ -84,7 +84,21 @@ std::string CopyBadge(const v1::Motif& motif) {
   return name.empty() ? "" : absl::StrCat(" <span class=\"copies ", name, "\">", name, "</span>");
 }
 
-std::string Name(const v1::Motif& motif) { return EscapeHtml(motif.label().empty() ? "unnamed" : motif.label()); }
+std::string Name(const v1::Motif& motif) { return EscapeHtml(motif.label().empty() ? "unnamed" : NameInWords(motif)); }
+
+std::string NamesInWords(const v1::Motif& motif) {
+  if (motif.labels().empty()) return "No name of the list fits it clearly. ";
+  if (motif.labels(0).kind()) {
+    return absl::StrCat("No single name of the list fits it clearly; as a kind, the names below ",
+                        EscapeHtml(motif.labels(0).label()), " do, ", absl::StrFormat("%.1f", motif.labels(0).standing()),
+                        " standard deviations more than by chance. ");
+  }
+  std::vector<std::string> names;
+  for (const v1::MotifLabel& label : motif.labels())
+    names.push_back(absl::StrCat(EscapeHtml(label.label()), absl::StrFormat(" (%.1f)", label.z())));
+  return absl::StrCat("Names that fit best, and by how many standard deviations better than on other pictures: ",
+                      absl::StrJoin(names, ", "), ". ");
+}
 
 // `no_pictures` says why the card has none; empty where it has.
 std::string MotifCard(const v1::Motif& motif, const v1::MotifReport& report, const Pictures& pictures,
@@ -135,15 +149,8 @@ std::string MotifCard(const v1::Motif& motif, const v1::MotifReport& report, con
                       items, "</ul>\n");
     }
   }
-  std::vector<std::string> names;
-  for (const v1::MotifLabel& label : motif.labels())
-    names.push_back(absl::StrCat(EscapeHtml(label.label()), absl::StrFormat(" (%.1f)", label.z())));
   absl::StrAppend(
-      &card, "<p class=\"details\">",
-      names.empty() ? "No name of the list fits it clearly. "
-                    : absl::StrCat("Names that fit best, and by how many standard deviations better than on other "
-                                   "pictures: ",
-                                   absl::StrJoin(names, ", "), ". "),
+      &card, "<p class=\"details\">", NamesInWords(motif),
       motif.looks_size() > 0 ? absl::StrCat("It comes in ", motif.looks_size() + 1, " looks of the same name, counted together. ")
                              : "",
       "A picture belongs here where ", EscapeHtml(report.embedder()), " finds it alike to picture ", motif.medoid(),

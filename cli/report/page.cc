@@ -19,6 +19,7 @@
 #include "cli/report_resources.h"
 #include "cli/text.h"
 #include "jobs/sweep/filter.h"
+#include "jobs/sweep/names.h"
 
 namespace promptsweep::cli {
 namespace {
@@ -100,7 +101,10 @@ std::string Provenance(const ReportInput& input) {
     row("Analysis",
         absl::StrCat(Grouped(input.motifs.candidates_tested()), " candidate regions tested, seed ", input.motifs.seed(),
                      input.motifs.baseline_runs() > 0 ? absl::StrCat(", false-discovery rate ", Percent(input.motifs.fdr())) : "",
-                     ", promptsweep ", EscapeHtml(input.motifs.program_version())));
+                     ", promptsweep ", EscapeHtml(input.motifs.program_version()),
+                     input.motifs.vocabulary().empty()
+                         ? ""
+                         : absl::StrCat(", named by the vocabulary ", EscapeHtml(input.motifs.vocabulary()))));
   }
   return rows;
 }
@@ -117,6 +121,7 @@ std::string MotifsCommand(const ReportInput& input, const std::string& sweep) {
   };
   add("--target", input.motifs.target());
   add("--baseline", input.motifs.baseline());
+  if (sweep::IsName(input.motifs.vocabulary())) absl::StrAppend(&command, " --vocabulary ", input.motifs.vocabulary());
   return command;
 }
 

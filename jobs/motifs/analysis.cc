@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "base/half.h"
 #include "base/rpc.h"
 #include "base/status.h"
@@ -17,6 +18,7 @@
 #include "jobs/motifs/explain.h"
 #include "jobs/motifs/history.h"
 #include "jobs/motifs/look.h"
+#include "jobs/motifs/namer.h"
 #include "jobs/motifs/outlook.h"
 
 namespace promptsweep::motifs {
@@ -49,29 +51,7 @@ const char* SourceName(Source source) {
   return "";
 }
 
-std::vector<ScoredLabel> NamesOf(const Finding& finding, const SweepData& data, const Vocabulary& vocabulary) {
-  const RowSet members = TargetMembers(finding, data.runs);
-  return NameMotif(data.x, members, ComparedWith(finding, members, data.runs), vocabulary.words, vocabulary.labels);
-}
-
-// Findings of one tier with the same best name are looks of one motif.
-std::vector<Finding> CombineByName(const std::vector<Finding>& findings, const SweepData& data, const Vocabulary& vocabulary) {
-  std::map<std::pair<Tier, std::string>, std::vector<Finding>> named;
-  std::vector<Finding> combined;
-  for (const Finding& finding : findings) {
-    const std::vector<ScoredLabel> names = NamesOf(finding, data, vocabulary);
-    if (names.empty()) {
-      combined.push_back(finding);
-    } else {
-      named[{finding.tier, names[0].label}].push_back(finding);
-    }
-  }
-  for (auto& [name, parts] : named) combined.push_back(Combine(data.x, data.runs, std::move(parts)));
-  SortFindings(combined);
-  return combined;
-}
-
-v1::Motif ToProto(const Finding& finding, const SweepData& data, const Vocabulary& vocabulary, uint32_t id) {
+v1::Motif ToProto(const Finding& finding, const SweepData& data, Namer& namer, uint32_t id) {
   v1::Motif motif;
   motif.set_id(id);
   motif.set_tier(ToProto(finding.tier));
@@ -110,15 +90,32 @@ v1::Motif ToProto(const Finding& finding, const SweepData& data, const Vocabular
   motif.add_exemplars(motif.medoid());
   for (const uint32_t i : exemplars.diverse) motif.add_exemplars(data.runs.ordinal[i]);
   for (const uint32_t i : exemplars.borderline) motif.add_borderline(data.runs.ordinal[i]);
-  for (const ScoredLabel& scored : NamesOf(finding, data, vocabulary)) {
+  for (const MotifName& name : namer.NamesOf(finding)) {
     v1::MotifLabel& label = *motif.add_labels();
-    label.set_label(scored.label);
-    label.set_z(scored.z);
-    label.set_standing(scored.standing);
-    label.set_share(scored.share);
+    label.set_label(name.label.label);
+    label.set_z(name.label.z);
+    label.set_standing(name.label.standing);
+    label.set_share(name.label.share);
+    *label.mutable_path() = {name.path.begin(), name.path.end()};
+    label.set_kind(name.kind);
   }
   if (motif.labels_size() > 0) motif.set_label(motif.labels(0).label());
   return motif;
+}
+
+// Where somebody who named no vocabulary may wonder. Else empty.
+std::string VocabularyNote(const Vocabulary& vocabulary, const std::string& asked) {
+  if (!vocabulary.others.empty()) {
+    return absl::StrCat(
+        "the embedder has no labels of its own and several vocabularies are stored for it, so motifs have no names; ",
+        "--vocabulary takes one of: ", absl::StrJoin(vocabulary.others, ", "));
+  }
+  if (vocabulary.labels.empty()) return "the store holds no label vocabulary for this embedder, so motifs have no names";
+  if (asked.empty() && !vocabulary.name.empty()) {
+    return absl::StrCat("the embedder has no labels of its own; motifs are named by the one vocabulary stored for it, ",
+                        vocabulary.name);
+  }
+  return "";
 }
 
 std::vector<Frozen> FrozenOf(const std::vector<Finding>& findings) {
@@ -231,16 +228,17 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   if (options.keep && !previous) {
     return absl::NotFoundError("there are no motifs to keep: no report answers this question yet; seek them without --keep first");
   }
+  PS_ASSIGN_OR_RETURN(const Vocabulary vocabulary, LoadVocabulary(store, reader.embedder(), options.vocabulary));
   PS_ASSIGN_OR_RETURN(const SweepData data, LoadSweep(reader, options.memory));
   if (reference) PS_RETURN_IF_ERROR(CheckLength(*reference, data.x.dim, reader.embedder().id()));
-  PS_ASSIGN_OR_RETURN(const Vocabulary vocabulary, LoadVocabulary(store, reader.embedder().digest()));
   Mined mined;
   if (options.keep) {
     PS_ASSIGN_OR_RETURN(mined, CountAgain(*previous, data, options.mine));
   } else {
     mined = MineMotifs(data.x, data.runs, options.mine);
   }
-  std::vector<Finding> findings = options.keep ? mined.findings : CombineByName(mined.findings, data, vocabulary);
+  Namer namer(data, vocabulary, mined.findings);
+  std::vector<Finding> findings = options.keep ? mined.findings : namer.CombineByName(mined.findings);
   Design design(data.runs);
   if (data.sampled()) {
     PS_ASSIGN_OR_RETURN(const FrozenCounts counts, CountFrozen(reader, FrozenOf(findings), options.mine.threads));
@@ -252,8 +250,9 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   report.set_target_runs(design.target_runs());
   report.set_baseline_runs(design.baseline_runs());
   report.set_candidates_tested(mined.candidates);
+  report.set_vocabulary(vocabulary.name);
   for (const Finding& finding : findings) {
-    *report.add_motifs() = ToProto(finding, data, vocabulary, report.motifs_size() + 1);
+    *report.add_motifs() = ToProto(finding, data, namer, report.motifs_size() + 1);
   }
   CarryOn(previous, options.keep, report);
   AddConcepts(findings, data, vocabulary, report);
@@ -304,8 +303,7 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
                         "found only %.0f %% of them",
                         kFewestFound, options.mine.discovery_runs, 100 * *mined.recall));
   }
-  if (vocabulary.labels.empty())
-    report.add_notes("the store holds no label vocabulary for this embedder, so motifs have no names");
+  if (const std::string note = VocabularyNote(vocabulary, options.vocabulary); !note.empty()) report.add_notes(note);
 
   PS_RETURN_IF_ERROR(PutReport(store, report, question));
   if (options.look) PS_RETURN_IF_ERROR(PutReport(store, report, LookQuestion()));

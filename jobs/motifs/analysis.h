@@ -20,6 +20,8 @@ struct AnalysisOptions {
   ReferenceOptions reference;
   // Bytes that the vectors may take; where there are more, motifs are sought in a sample and counted in all.
   uint64_t memory = uint64_t{4} << 30;
+  // Name of the vocabulary to name motifs by; empty: see LoadVocabulary.
+  std::string vocabulary;
   // Seek no motifs: count those of the last report of this question, as they were frozen, in all that is stored now.
   bool keep = false;
   // Take no notice of earlier reports: every motif is new.
@@ -28,8 +30,8 @@ struct AnalysisOptions {
   bool look = false;
 };
 
-// Loads, mines, names, and stores the report (PutMotifs), as the last that answers its question too. Statuses of LoadSweep, TakeLook,
-// FindReference and CheckLength. NOT_FOUND: `keep`, and no report answers the question yet.
+// Loads, mines, names, and stores the report (PutMotifs), as the last that answers its question too. Statuses of LoadSweep,
+// LoadVocabulary, TakeLook, FindReference and CheckLength. NOT_FOUND: `keep`, and no report answers the question yet.
 [[nodiscard]] absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, const AnalysisOptions& options);
 
 // The report as JSON, one object, ids and ordinals as numbers, ending in a newline.

@@ -8,8 +8,6 @@
 namespace promptsweep::motifs {
 namespace {
 
-constexpr size_t kFewestRuns = 20;
-
 void Put(const Decomposition& found, const Vocabulary& vocabulary, v1::MotifConcepts& concepts) {
   concepts.set_cosine(found.cosine);
   for (const Concept& one : found.concepts) {
@@ -24,16 +22,8 @@ void Put(const Decomposition& found, const Vocabulary& vocabulary, v1::MotifConc
 void AddConcepts(const std::vector<Finding>& findings, const SweepData& data, const Vocabulary& vocabulary,
                  v1::MotifReport& report) {
   if (findings.empty() || vocabulary.labels.size() < kFewestWords || vocabulary.words.dim != data.x.dim) return;
-  const bool compared = findings[0].lift.has_value();
-  std::vector<bool> shown(data.runs.size(), false);
-  for (const Finding& finding : findings) {
-    for (const uint32_t i : finding.members) shown[i] = true;
-  }
-  RowSet background;
-  for (uint32_t i = 0; i < data.runs.size(); ++i) {
-    if (!shown[i] && !(compared && data.runs.is_target[i])) background.push_back(i);
-  }
-  if (background.size() < kFewestRuns) return;
+  const RowSet background = WithoutMotif(findings, data.runs);
+  if (background.size() < kFewestBackground) return;
   const ConceptSpace space(vocabulary.words);
   const ConceptReader reader(space, data.x, background);
   for (size_t f = 0; f < findings.size(); ++f) {

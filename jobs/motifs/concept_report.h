@@ -5,6 +5,7 @@
 
 #include "jobs/motifs/miner.h"
 #include "jobs/motifs/sweep_data.h"
+#include "jobs/motifs/vocabulary_data.h"
 #include "promptsweep/v1/motifs.pb.h"
 
 namespace promptsweep::motifs {

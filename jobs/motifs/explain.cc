@@ -41,9 +41,51 @@ std::vector<double> Along(const Matrix& words, const std::vector<double>& direct
   return dots;
 }
 
+// Sum over the baseline of the outer products of what is left of its rows without their mean, times `scale`; symmetric.
+Matrix Scatter(const Matrix& x, const RowSet& baseline, const std::vector<double>& mean, double scale) {
+  constexpr size_t kTile = 256;
+  Matrix columns(x.dim, kTile);
+  AlignedFloats product(x.dim * x.dim);
+  std::vector<double> sum(x.dim * x.dim, 0);
+  for (size_t begin = 0; begin < baseline.size(); begin += kTile) {
+    const size_t count = std::min(kTile, baseline.size() - begin);
+    std::fill(columns.data.begin(), columns.data.end(), 0.0f);
+    for (size_t i = 0; i < count; ++i) {
+      for (int64_t j = 0; j < x.dim; ++j) columns.row(j)[i] = x.row(baseline[begin + i])[j] - mean[j];
+    }
+    GemmNT(columns.data.data(), x.dim, columns.data.data(), x.dim, kTile, product.data());
+    for (size_t e = 0; e < sum.size(); ++e) sum[e] += product[e];
+  }
+  Matrix scatter(x.dim, x.dim);
+  for (size_t e = 0; e < sum.size(); ++e) scatter.data[e] = static_cast<float>(sum[e] * scale);
+  return scatter;
+}
+
+// As Spread, from the covariance: cheaper where there are more words than dimensions, whatever the number of runs.
+std::vector<double> SpreadOfMany(const Matrix& x, const RowSet& baseline, const std::vector<double>& baseline_mean,
+                                 const Matrix& words) {
+  constexpr int64_t kTile = 256;
+  const Matrix covariance = Scatter(x, baseline, baseline_mean, 1.0 / (baseline.size() - 1));
+  std::vector<double> spread(words.rows, 0);
+  Matrix tile(kTile, x.dim);
+  AlignedFloats product(kTile * x.dim);
+  for (int64_t begin = 0; begin < words.rows; begin += kTile) {
+    const int64_t count = std::min(kTile, words.rows - begin);
+    std::copy_n(words.row(begin), count * x.dim, tile.data.begin());
+    GemmNT(tile.data.data(), count, covariance.data.data(), x.dim, x.dim, product.data());
+    for (int64_t l = 0; l < count; ++l) {
+      double variance = 0;
+      for (int64_t j = 0; j < x.dim; ++j) variance += static_cast<double>(product[l * x.dim + j]) * tile.row(l)[j];
+      spread[begin + l] = std::sqrt(std::max(0.0, variance));
+    }
+  }
+  return spread;
+}
+
 // Standard deviation over the baseline of each word's score.
 std::vector<double> Spread(const Matrix& x, const RowSet& baseline, const std::vector<double>& baseline_mean,
                            const Matrix& words) {
+  if (words.rows > x.dim) return SpreadOfMany(x, baseline, baseline_mean, words);
   constexpr size_t kTile = 256;
   const std::vector<double> mean = Along(words, baseline_mean);
   std::vector<double> spread(words.rows, 0);
@@ -71,16 +113,22 @@ std::vector<int> Wins(const Matrix& x, const RowSet& members, const std::vector<
   std::vector<std::vector<double>> means;
   for (size_t g = 0; g < groups; ++g) means.push_back(Mean(x, members, g, groups));
   std::mt19937_64 random(members.size());
-  std::vector<int> wins(words.rows, 0);
+  Matrix shifts(kResamples, x.dim);
   for (int b = 0; b < kResamples; ++b) {
     std::vector<double> shift(x.dim, 0);
     for (size_t g = 0; g < groups; ++g) {
       const std::vector<double>& drawn = means[random() % groups];
       for (int64_t j = 0; j < x.dim; ++j) shift[j] += (drawn[j] - baseline_mean[j]) / groups;
     }
-    const std::vector<double> along = Along(words, shift);
-    size_t best = 0;
-    for (size_t l = 1; l < along.size(); ++l) {
+    std::copy(shift.begin(), shift.end(), shifts.row(b));
+  }
+  AlignedFloats dots(kResamples * words.rows);
+  GemmNT(shifts.data.data(), kResamples, words.data.data(), words.rows, x.dim, dots.data());
+  std::vector<int> wins(words.rows, 0);
+  for (int b = 0; b < kResamples; ++b) {
+    const float* along = dots.data() + b * words.rows;
+    int64_t best = 0;
+    for (int64_t l = 1; l < words.rows; ++l) {
       if (along[l] * scale[best] > along[best] * scale[l]) best = l;
     }
     ++wins[best];
@@ -151,6 +199,7 @@ std::vector<ScoredLabel> NameMotif(const Matrix& x, const RowSet& members, const
   std::vector<ScoredLabel> scored(count);
   for (size_t l = 0; l < count; ++l) {
     scored[l].label = labels[l];
+    scored[l].word = l;
     scored[l].z = along[l] / std::max(spread[l], 1e-9);
     if (enough) scored[l].standing = (along[l] / scale[l] - middle) / deviation;
     if (scored[l].z >= (enough ? kLeastZ : kLeastZOfFew) && scored[l].standing >= bar) chosen.push_back(l);

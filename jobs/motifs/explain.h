@@ -20,6 +20,7 @@ struct Exemplars {
 
 struct ScoredLabel {
   std::string label;
+  uint32_t word = 0;  // its row
   // Standard deviations of the baseline runs' own scores by which the members' mean score exceeds theirs.
   double z = 0;
   // How far the label stands out among all labels: see NameMotif. 0 where there are too few labels to tell.

@@ -18,6 +18,13 @@ double Median(std::vector<double> values) {
   return values[at];
 }
 
+// What the z of one of the draws would be, were mean and sd those of the others, as they are for a direction that is not among
+// them. Grows with z.
+double WithoutItself(double z) {
+  constexpr double n = kDraws;
+  return n / (n - 1) * z / std::sqrt(std::max(1e-9, ((n - 1) - n / (n - 1) * z * z) / (n - 2)));
+}
+
 std::vector<double> Mean(const Matrix& x, const RowSet& rows) {
   std::vector<double> mean(x.dim, 0);
   for (const uint32_t i : rows) {
@@ -95,7 +102,7 @@ Hierarchy::Hierarchy(const Matrix& words, const std::vector<int>& parents, const
   for (const auto& score : scores) {
     double largest = -1e300;
     for (size_t s = 0; s < roots_.size(); ++s) largest = std::max(largest, (score[s] - mean_[s]) / sd_[s]);
-    largest_.push_back(largest);
+    largest_.push_back(WithoutItself(largest));
   }
   std::sort(largest_.begin(), largest_.end());
 }

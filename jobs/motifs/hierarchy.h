@@ -22,7 +22,8 @@ struct Kind {
 // that stands highest, lest one word carry it. The score's mean and sd are those over 199 directions drawn with the background's
 // covariance (sums of its rows, centred, up to 2,000 of them, with random signs): words of one kind agree by chance too, and only
 // such draws, not random sets of words, say by how much. A subtree's z is its standardised score; it stands out where no more
-// than 5 % of draws have a subtree, of any size, with as large a z (Westfall & Young 1993, single-step max-T).
+// than 5 % of draws have a subtree, of any size, with as large a z (Westfall & Young 1993, single-step max-T), each draw's by the
+// mean and sd of the others.
 class Hierarchy {
  public:
   static constexpr double kFalseKinds = 0.05;

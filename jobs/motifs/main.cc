@@ -98,6 +98,9 @@ int main(int argc, char** argv) {
       "What is asked: unasked (one model against others), leak (one prompt against others), changed (new against old, run "
       "by run), collapsed [target against baseline]");
   app.add_option("--embedder", selection.embedder, "Embedder whose vectors count [the sweep's first]");
+  app.add_option("--vocabulary", arguments.analysis.vocabulary,
+                 "Stored vocabulary to name motifs by [the embedder's own labels; without any, the only one stored for it]")
+      ->type_name("NAME");
   app.add_option("--seed", mine.seed, "Seed of every random choice")->capture_default_str();
   app.add_option("--threads", mine.threads, "Processor threads; the result does not depend on them")->check(CLI::Range(1, 1024));
   app.add_option("--fdr", mine.fdr, "False-discovery rate that \"confirmed\" controls")

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <new>
@@ -44,6 +45,16 @@ using RowSet = std::vector<uint32_t>;
   Matrix out(static_cast<int64_t>(rows.size()), x.dim);
   for (size_t i = 0; i < rows.size(); ++i) std::copy_n(x.row(rows[i]), x.dim, out.row(static_cast<int64_t>(i)));
   return out;
+}
+
+// Appends `row` scaled to unit length. False where it has none.
+[[nodiscard]] inline bool AppendUnit(const float* row, int64_t dim, AlignedFloats& out) {
+  double square = 0;
+  for (int64_t j = 0; j < dim; ++j) square += static_cast<double>(row[j]) * row[j];
+  if (!(square > 0) || !std::isfinite(square)) return false;
+  const double scale = 1 / std::sqrt(square);
+  for (int64_t j = 0; j < dim; ++j) out.push_back(static_cast<float>(row[j] * scale));
+  return true;
 }
 
 }  // namespace promptsweep::motifs

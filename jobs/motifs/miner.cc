@@ -260,6 +260,20 @@ RowSet ComparedWith(const Finding& finding, const RowSet& members, const Runs& r
   return others;
 }
 
+RowSet WithoutMotif(const std::vector<Finding>& findings, const Runs& runs) {
+  std::vector<bool> shown(runs.size(), false);
+  bool compared = false;
+  for (const Finding& finding : findings) {
+    compared |= finding.lift.has_value();
+    for (const uint32_t i : finding.members) shown[i] = true;
+  }
+  RowSet background;
+  for (uint32_t i = 0; i < runs.size(); ++i) {
+    if (!shown[i] && !(compared && runs.is_target[i])) background.push_back(i);
+  }
+  return background;
+}
+
 void Measure(const Design& design, const Tallies& inside, Finding& finding) {
   finding.counts = design.Count(inside);
   const Design::DesignEffects deff = design.DesignEffectsOf(inside);

@@ -80,6 +80,11 @@ struct Mined {
 // What those (`members`) are compared with in words: the baseline, or without one the other runs.
 [[nodiscard]] RowSet ComparedWith(const Finding& finding, const RowSet& members, const Runs& runs);
 
+// Rows that show none of the findings, of the baseline where there is one: what random directions are drawn from. Of fewer than
+// kFewestBackground nothing is said.
+inline constexpr size_t kFewestBackground = 20;
+[[nodiscard]] RowSet WithoutMotif(const std::vector<Finding>& findings, const Runs& runs);
+
 // Sets counts, prevalence, lift and their intervals from what is inside.
 void Measure(const Design& design, const Tallies& inside, Finding& finding);
 

@@ -152,8 +152,11 @@ Json MotifJson(const v1::Motif& m) {
   for (const uint64_t ordinal : m.borderline()) json["borderline"].push_back(ordinal);
   json["labels"] = Json::array();
   for (const v1::MotifLabel& label : m.labels()) {
-    json["labels"].push_back(
-        {{"label", label.label()}, {"z", label.z()}, {"standing", label.standing()}, {"share", label.share()}});
+    Json one = {{"label", label.label()}, {"z", label.z()}, {"standing", label.standing()}, {"share", label.share()}};
+    one["path"] = Json::array();
+    for (const std::string& kind : label.path()) one["path"].push_back(kind);
+    one["kind"] = label.kind();
+    json["labels"].push_back(std::move(one));
   }
   json["concepts"] = m.has_concepts() ? ConceptsJson(m.concepts()) : Json(nullptr);
   json["shows"] = m.has_shows() ? ConceptsJson(m.shows()) : Json(nullptr);
@@ -183,6 +186,7 @@ std::string ReportJson(const v1::MotifReport& report) {
   json["sweep"] = report.sweep();
   json["name"] = report.sweep_name();
   json["embedder"] = report.embedder();
+  json["vocabulary"] = report.vocabulary();
   json["target"] = FiltersJson(report.target());
   json["baseline"] = FiltersJson(report.baseline());
   json["target_runs"] = report.target_runs();

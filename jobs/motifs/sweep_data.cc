@@ -169,16 +169,6 @@ class Sorter {
   std::vector<std::string> model_names_;
 };
 
-// Appends `row` scaled to unit length. False where it has none.
-bool AppendUnit(const float* row, int64_t dim, AlignedFloats& out) {
-  double square = 0;
-  for (int64_t j = 0; j < dim; ++j) square += static_cast<double>(row[j]) * row[j];
-  if (!(square > 0) || !std::isfinite(square)) return false;
-  const double scale = 1 / std::sqrt(square);
-  for (int64_t j = 0; j < dim; ++j) out.push_back(static_cast<float>(row[j] * scale));
-  return true;
-}
-
 void Append(const Runs& from, size_t i, Runs& to) {
   to.ordinal.push_back(from.ordinal[i]);
   to.is_target.push_back(from.is_target[i]);
@@ -411,28 +401,6 @@ absl::StatusOr<FrozenCounts> CountFrozen(SweepReader& reader, std::vector<Frozen
   counts.totals = in_order(totals);
   for (const auto& tallies : inside) counts.inside.push_back(in_order(tallies));
   return counts;
-}
-
-absl::StatusOr<Vocabulary> LoadVocabulary(v1::StoreService::StubInterface& store, const std::string& embedder_digest) {
-  grpc::ClientContext context;
-  SetTimeout(context, kCallTimeout);
-  v1::GetLabelsRequest request;
-  request.set_embedder_digest(embedder_digest);
-  v1::GetLabelsResponse response;
-  PS_RETURN_IF_ERROR(FromGrpc(store.GetLabels(&context, request, &response)));
-  Vocabulary vocabulary;
-  if (response.labels().empty()) return vocabulary;
-  const int64_t dim = response.dim();
-  if (dim == 0 || response.fp16().size() != static_cast<size_t>(response.labels_size()) * dim * 2) {
-    return absl::DataLossError("the label vocabulary has the wrong size");
-  }
-  const std::vector<float> values = UnpackHalves(response.fp16());
-  vocabulary.words.dim = dim;
-  for (int l = 0; l < response.labels_size(); ++l) {
-    if (AppendUnit(values.data() + l * dim, dim, vocabulary.words.data)) vocabulary.labels.push_back(response.labels(l));
-  }
-  vocabulary.words.rows = vocabulary.labels.size();
-  return vocabulary;
 }
 
 }  // namespace promptsweep::motifs

@@ -85,12 +85,4 @@ struct FrozenCounts {
 // Counts frozen motifs in every stored run, holding one block at a time. Statuses of ForEachBlock.
 [[nodiscard]] absl::StatusOr<FrozenCounts> CountFrozen(SweepReader& reader, std::vector<Frozen> motifs, int threads);
 
-// An embedder's label vocabulary with unit rows; no labels where the store has none.
-struct Vocabulary {
-  std::vector<std::string> labels;
-  Matrix words;
-};
-[[nodiscard]] absl::StatusOr<Vocabulary> LoadVocabulary(v1::StoreService::StubInterface& store,
-                                                        const std::string& embedder_digest);
-
 }  // namespace promptsweep::motifs

@@ -1,6 +1,7 @@
 #include "jobs/motifs/vocabulary.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <unordered_map>
@@ -37,10 +38,22 @@ bool IsUtf8(absl::string_view text) {
   return true;
 }
 
+// Of UTF-8: C0, DEL, C1, line and paragraph separators, and what embeds, overrides or isolates a direction of writing.
+bool HasControl(absl::string_view text) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (absl::ascii_iscntrl(static_cast<unsigned char>(text[i]))) return true;
+    const absl::string_view here = text.substr(i, 3);
+    if (here.size() > 1 && here[0] == '\xC2' && static_cast<unsigned char>(here[1]) < 0xA0) return true;
+    if (here >= absl::string_view("\xE2\x80\xA8") && here <= absl::string_view("\xE2\x80\xAE")) return true;
+    if (here >= absl::string_view("\xE2\x81\xA6") && here <= absl::string_view("\xE2\x81\xA9")) return true;
+  }
+  return false;
+}
+
 const char* Problem(absl::string_view label) {
   if (label.empty()) return "an empty label";
   if (label.size() > kLongestLabel) return "a label is too long";
-  if (std::any_of(label.begin(), label.end(), [](char c) { return absl::ascii_iscntrl(c); })) return "a control character";
+  if (HasControl(label)) return "a control character";
   return nullptr;
 }
 
@@ -98,6 +111,13 @@ absl::StatusOr<VocabularyFile> ParseVocabulary(absl::string_view text, absl::str
 }
 
 absl::StatusOr<VocabularyFile> ReadVocabulary(const std::string& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(status)) return absl::NotFoundError(absl::StrCat("cannot read ", path));
+  if (!std::filesystem::is_regular_file(status)) return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
+  if (std::filesystem::file_size(path, error) > kLargestFile || error) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": larger than ", kLargestFile >> 20, " MiB"));
+  }
   std::ifstream file(path, std::ios::binary);
   if (!file) return absl::NotFoundError(absl::StrCat("cannot read ", path));
   const std::string text{std::istreambuf_iterator<char>(file), {}};

@@ -35,6 +35,34 @@ TEST(Headline, Confirmed) {
             "than on prompts");
 }
 
+TEST(Headline, AWordBelowItsKindsAndAKindAlone) {
+  v1::MotifReport report = Report(v1::MOTIF_TIER_CONFIRMED);
+  v1::Motif& motif = *report.mutable_motifs(0);
+  v1::MotifLabel& label = *motif.add_labels();
+  label.set_label("sari");
+  EXPECT_EQ(NameInWords(motif), "sari");
+  EXPECT_EQ(MotifInWords(motif), "saris");
+  label.add_path("clothing");
+  label.add_path("gar\x1b[2Jment");
+  EXPECT_EQ(NameInWords(motif), "clothing > gar\\x1b[2Jment > sari");
+  label.set_path(1, "garment");
+  EXPECT_EQ(NameInWords(motif), "clothing > garment > sari");
+  EXPECT_EQ(Headline(report, 1),
+            "this model keeps drawing saris (clothing > garment > sari): 31 % of blank runs (95 % CI 29–33 %), 14x more than on "
+            "prompts");
+  motif.set_label("garment");
+  label.set_label("garment");
+  label.mutable_path()->RemoveLast();
+  label.set_kind(true);
+  EXPECT_EQ(NameInWords(motif), "clothing > garment (a kind)");
+  EXPECT_EQ(MotifInWords(motif), "some kind of garment (clothing > garment)");
+  label.clear_path();
+  EXPECT_EQ(MotifInWords(motif), "some kind of garment");
+  motif.clear_label();
+  motif.clear_labels();
+  EXPECT_EQ(NameInWords(motif), "(unnamed)");
+}
+
 // The ratio was 14,885 where no baseline run was inside: the half that smoothing adds, not an estimate.
 TEST(Headline, WhereNoBaselineRunIsInsideTheLowerEndSpeaks) {
   v1::MotifReport report = Report(v1::MOTIF_TIER_CONFIRMED);

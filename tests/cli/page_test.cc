@@ -188,5 +188,29 @@ TEST(Page, WithoutBaselineMotifsOrMining) {
   EXPECT_THAT(page, Not(HasSubstr("{{h")));
 }
 
+TEST(Page, ShowsKindsEscapedAndWhichVocabularyNamed) {
+  ReportInput input = Input();
+  v1::Motif& motif = *input.motifs.mutable_motifs(0);
+  motif.set_label("sari");
+  v1::MotifLabel& label = *motif.mutable_labels(0);
+  label.set_label("sari");
+  label.add_path("garment");
+  label.add_path(kEvil);
+  input.motifs.set_vocabulary("my-words");
+  std::string page = RenderReport(input);
+  EXPECT_THAT(page, HasSubstr(EscapeHtml(absl::StrCat("garment > ", kEvil, " > sari"))));
+  EXPECT_THAT(page, Not(HasSubstr("<script>alert")));
+  EXPECT_THAT(page, HasSubstr("named by the vocabulary my-words"));
+  EXPECT_THAT(page, HasSubstr("--vocabulary my-words"));
+  EXPECT_THAT(page, HasSubstr("Names that fit best"));
+  label.set_kind(true);
+  label.set_standing(4.25);
+  input.motifs.set_vocabulary("$(reboot)");
+  page = RenderReport(input);
+  EXPECT_THAT(page, HasSubstr("sari (a kind)"));
+  EXPECT_THAT(page, HasSubstr("as a kind, the names below sari do, 4.2 standard deviations more than by chance"));
+  EXPECT_THAT(page, Not(HasSubstr("--vocabulary")));
+}
+
 }  // namespace
 }  // namespace promptsweep::cli

@@ -36,11 +36,17 @@ TEST(VocabularyFile, BadLinesAreRefusedWithTheirPlace) {
   EXPECT_THAT(why("a\n\tb\n"), HasSubstr("v.txt:2: an empty label"));
   EXPECT_THAT(why("a\t\n"), HasSubstr("v.txt:1: an empty label"));
   EXPECT_THAT(why("a\nb\x01z\n"), HasSubstr("v.txt:2: a control character"));
+  for (const char* control : {"\x7f", "\xC2\x85", "\xC2\x9B", "\xE2\x80\xA8", "\xE2\x80\xAE", "\xE2\x81\xA6"}) {
+    EXPECT_THAT(why(std::string("a\nb") + control + "z\n"), HasSubstr("v.txt:2: a control character"));
+  }
+  EXPECT_TRUE(ParseVocabulary("caf\xC3\xA9\n\xE2\x80\x8D\n\xC2\xA0x\n\xE2\x80\xAF\n", "v.txt").ok());
   EXPECT_THAT(why("\xff\n"), HasSubstr("v.txt:1: not UTF-8"));
   EXPECT_THAT(why("\xed\xa0\x80\n"), HasSubstr("v.txt:1: not UTF-8"));
   EXPECT_THAT(why(std::string(kLongestLabel + 1, 'a')), HasSubstr("v.txt:1: a label is too long"));
   EXPECT_THAT(why("# nothing\n"), HasSubstr("v.txt: no labels"));
   EXPECT_EQ(ReadVocabulary("/no/such/file").status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(ReadVocabulary("/dev/zero").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ReadVocabulary("/tmp").status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(VocabularyFile, TheShippedOnesAreSound) {

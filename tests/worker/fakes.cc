@@ -430,6 +430,8 @@ class FakeEmbedder final : public Embedder {
     return rows.to(at::kFloat);
   }
   absl::StatusOr<at::Tensor> EmbedTexts(absl::Span<const std::string> texts) override {
+    if (models_.on_texts) models_.on_texts(texts.size());
+    if (!models_.texts_error.ok()) return models_.texts_error;
     at::Tensor rows = at::zeros({static_cast<int64_t>(texts.size()), kDim});
     for (size_t i = 0; i < texts.size(); ++i) rows.mutable_data_ptr<float>()[i * kDim + Xxh3(texts[i]) % kDim] = 1;
     return rows;

@@ -185,7 +185,9 @@ struct FakeModels {
   bool unstable = false;            // bytes depend on the place in the batch
   absl::Status load_error;
   std::vector<std::string> labels;
-  std::string digest_suffix;  // another folder under the same name
+  absl::Status texts_error;                    // of EmbedTexts
+  std::function<void(size_t texts)> on_texts;  // before EmbedTexts
+  std::string digest_suffix;                   // another folder under the same name
   std::function<void(const std::vector<uint64_t>&)> on_generate;
 };
 

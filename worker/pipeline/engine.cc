@@ -346,21 +346,11 @@ std::vector<v1::PutLabelsRequest> Engine::NewLabels(const ModelSetup& setup) {
     v1::PutLabelsRequest request;
     request.set_embedder_digest(digest);
     request.set_dim(embedder.dim());
-    absl::Status status;
-    for (size_t begin = 0; begin < labels.size() && status.ok(); begin += kLabelSlice) {
-      const auto slice = absl::MakeConstSpan(labels).subspan(begin, kLabelSlice);
-      auto rows = Guarded([&]() -> absl::StatusOr<std::vector<absl::StatusOr<v1::Embedding>>> {
-        const c10::InferenceMode inference;
-        PS_ASSIGN_OR_RETURN(const at::Tensor vectors, embedder.EmbedTexts(slice));
-        return Vectors(vectors, impl_->embedders[i].id, static_cast<int64_t>(slice.size()), embedder.dim());
-      });
-      status = rows.status();
-      for (size_t row = 0; status.ok() && row < slice.size(); ++row) {
-        status = (*rows)[row].status();
-        if (!status.ok()) break;
-        request.add_labels(slice[row]);
-        request.mutable_fp16()->append((*rows)[row]->fp16());
-      }
+    auto vectors = EmbedLabels(i, labels);
+    absl::Status status = vectors.status();
+    if (status.ok()) {
+      *request.mutable_labels() = {labels.begin(), labels.end()};
+      request.set_fp16(*std::move(vectors));
     }
     if (status.ok() && request.ByteSizeLong() > kMaxLabelBytes)
       status = absl::ResourceExhaustedError("too many labels for one message");
@@ -371,6 +361,26 @@ std::vector<v1::PutLabelsRequest> Engine::NewLabels(const ModelSetup& setup) {
     }
   }
   return requests;
+}
+
+absl::StatusOr<std::string> Engine::EmbedLabels(size_t index, absl::Span<const std::string> labels) {
+  const Impl::LoadedEmbedder& loaded = impl_->embedders[index];
+  Embedder& embedder = *loaded.embedder;
+  std::string fp16;
+  for (size_t begin = 0; begin < labels.size(); begin += kLabelSlice) {
+    const auto slice = labels.subspan(begin, kLabelSlice);
+    auto rows = Guarded([&]() -> absl::StatusOr<std::vector<absl::StatusOr<v1::Embedding>>> {
+      const c10::InferenceMode inference;
+      PS_ASSIGN_OR_RETURN(const at::Tensor vectors, embedder.EmbedTexts(slice));
+      return Vectors(vectors, loaded.id, static_cast<int64_t>(slice.size()), embedder.dim());
+    });
+    PS_RETURN_IF_ERROR(rows.status());
+    for (const absl::StatusOr<v1::Embedding>& row : *rows) {
+      PS_RETURN_IF_ERROR(row.status());
+      fp16 += row->fp16();
+    }
+  }
+  return fp16;
 }
 
 int Engine::batch_shape() const { return impl_->generator == nullptr ? 1 : impl_->generator->batch_shape(); }

@@ -51,6 +51,8 @@ class Engine {
   [[nodiscard]] absl::Status Prepare(const ModelSetup& setup);
   // Label vectors that the store lacks for the prepared embedders, computed once each.
   [[nodiscard]] std::vector<v1::PutLabelsRequest> NewLabels(const ModelSetup& setup);
+  // Vectors of texts by the setup's embedder of that index: little-endian halves, row-major. UNIMPLEMENTED: it has no text tower.
+  [[nodiscard]] absl::StatusOr<std::string> EmbedLabels(size_t embedder, absl::Span<const std::string> labels);
 
   // The rest need a successful Prepare.
   // Cells one Run takes at most. Shrinks when the device runs out of memory.
