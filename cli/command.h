@@ -55,6 +55,7 @@ void AddShow(Commands& commands);
 void AddVerify(Commands& commands);
 void AddReproduce(Commands& commands);
 void AddMotifs(Commands& commands);
+void AddDiff(Commands& commands);
 void AddReport(Commands& commands);
 void AddExport(Commands& commands);
 void AddImport(Commands& commands);

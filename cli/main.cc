@@ -46,6 +46,7 @@ int Run(int argc, char** argv) {
   AddVerify(commands);
   AddReproduce(commands);
   AddMotifs(commands);
+  AddDiff(commands);
   AddReport(commands);
   AddExport(commands);
   AddImport(commands);

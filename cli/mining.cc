@@ -15,31 +15,16 @@
 #include "cli/text.h"
 
 namespace promptsweep::cli {
+namespace {
 
-void AddComparisonOptions(CLI::App& app, std::vector<std::string>& target, std::vector<std::string>& baseline) {
-  app.add_option("--target", target,
-                 "Runs to look at, axis=value,...; prompt= is blank of any kind [blank runs; all where none is]")
-      ->type_name("FILTER")
-      ->expected(1)
-      ->take_all();
-  app.add_option("--baseline", baseline, "Runs to compare with [all others]")->type_name("FILTER")->expected(1)->take_all();
-}
-
-absl::StatusOr<std::string> RunMiner(const MiningRequest& request) {
+// Runs promptsweep-motifs to its end; what it printed.
+absl::StatusOr<std::string> RunMotifProgram(const std::vector<std::string>& arguments, bool verbose) {
   PS_ASSIGN_OR_RETURN(const std::string program, FindProgram("promptsweep-motifs"));
   ChildProcess::Options options;
-  options.argv = {program, "--server", request.address, "--sweep", absl::StrCat(request.sweep)};
+  options.argv = {program};
+  options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());
   options.capture_stdout = true;
-  options.echo_stderr = request.verbose;
-  options.argv.insert(options.argv.end(), request.security.begin(), request.security.end());
-  if (!request.embedder.empty()) options.argv.insert(options.argv.end(), {"--embedder", request.embedder});
-  if (!request.reference.empty()) options.argv.insert(options.argv.end(), {"--reference", request.reference});
-  if (!request.reference_threshold.empty()) {
-    options.argv.insert(options.argv.end(), {"--reference-threshold", request.reference_threshold});
-  }
-  for (const std::string& filter : request.target) options.argv.insert(options.argv.end(), {"--target", filter});
-  for (const std::string& filter : request.baseline) options.argv.insert(options.argv.end(), {"--baseline", filter});
-  if (request.look) options.argv.push_back("--look");
+  options.echo_stderr = verbose;
   PS_ASSIGN_OR_RETURN(const auto child, ChildProcess::Start(std::move(options)));
   while (!child->Poll()) {
     if (IsStopSignal(WaitForSignal(absl::Milliseconds(200)))) return absl::CancelledError("interrupted while mining");
@@ -60,6 +45,48 @@ absl::StatusOr<std::string> RunMiner(const MiningRequest& request) {
     default:
       return absl::InternalError(why);
   }
+}
+
+}  // namespace
+
+void AddComparisonOptions(CLI::App& app, std::vector<std::string>& target, std::vector<std::string>& baseline) {
+  app.add_option("--target", target,
+                 "Runs to look at, axis=value,...; prompt= is blank of any kind [blank runs; all where none is]")
+      ->type_name("FILTER")
+      ->expected(1)
+      ->take_all();
+  app.add_option("--baseline", baseline, "Runs to compare with [all others]")->type_name("FILTER")->expected(1)->take_all();
+}
+
+absl::StatusOr<std::string> RunMiner(const MiningRequest& request) {
+  std::vector<std::string> arguments = {"--server", request.address, "--sweep", absl::StrCat(request.sweep)};
+  arguments.insert(arguments.end(), request.security.begin(), request.security.end());
+  if (!request.embedder.empty()) arguments.insert(arguments.end(), {"--embedder", request.embedder});
+  if (!request.reference.empty()) arguments.insert(arguments.end(), {"--reference", request.reference});
+  if (!request.reference_threshold.empty()) {
+    arguments.insert(arguments.end(), {"--reference-threshold", request.reference_threshold});
+  }
+  for (const std::string& filter : request.target) arguments.insert(arguments.end(), {"--target", filter});
+  for (const std::string& filter : request.baseline) arguments.insert(arguments.end(), {"--baseline", filter});
+  if (request.look) arguments.push_back("--look");
+  return RunMotifProgram(arguments, request.verbose);
+}
+
+absl::StatusOr<std::string> RunDiff(const DiffRequest& request) {
+  std::vector<std::string> arguments = {"diff",
+                                        "--server",
+                                        request.address,
+                                        "--from-sweep",
+                                        absl::StrCat(request.from_sweep),
+                                        "--to-sweep",
+                                        absl::StrCat(request.to_sweep)};
+  arguments.insert(arguments.end(), request.security.begin(), request.security.end());
+  if (!request.embedder.empty()) arguments.insert(arguments.end(), {"--embedder", request.embedder});
+  for (const std::string& filter : request.only) arguments.insert(arguments.end(), {"--only", filter});
+  for (const std::string& filter : request.from) arguments.insert(arguments.end(), {"--from", filter});
+  for (const std::string& filter : request.to) arguments.insert(arguments.end(), {"--to", filter});
+  if (request.all_prompts) arguments.push_back("--all");
+  return RunMotifProgram(arguments, request.verbose);
 }
 
 absl::StatusOr<v1::MotifReport> StoredMotifs(v1::StoreService::StubInterface& store, uint32_t sweep) {

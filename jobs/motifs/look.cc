@@ -4,30 +4,16 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
-#include "base/half.h"
 #include "base/hash.h"
 #include "base/status.h"
 #include "jobs/motifs/fresh_novelty.h"
 #include "jobs/motifs/frozen.h"
 #include "jobs/motifs/stopping.h"
+#include "jobs/motifs/stored_region.h"
 #include "jobs/sweep/growth.h"
 
 namespace promptsweep::motifs {
 namespace {
-
-// The regions of a motif: its own and its further looks. Works on Motif and FrozenMotif.
-template <typename AnyMotif>
-std::vector<Region> RegionsOf(const AnyMotif& motif) {
-  std::vector<Region> regions;
-  const auto add = [&](const std::string& centre, double threshold) {
-    Region& region = regions.emplace_back();
-    region.centre = UnpackHalves(centre);
-    region.threshold = static_cast<float>(threshold);
-  };
-  add(motif.centre(), motif.radius_cosine());
-  for (const v1::MotifLook& look : motif.looks()) add(look.centre(), look.radius_cosine());
-  return regions;
-}
 
 bool OneInTheOther(const std::vector<Region>& a, const std::vector<Region>& b) {
   for (const Region& left : a) {

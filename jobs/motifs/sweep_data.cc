@@ -89,10 +89,7 @@ class Sorter {
       : plan_(std::move(plan)), target_(std::move(target)), baseline_(std::move(baseline)), columns_(std::move(columns)) {}
 
   absl::StatusOr<Side> Add(uint64_t ordinal, Runs& runs) {
-    PS_ASSIGN_OR_RETURN(v1::Cell cell, plan_.CellAt(ordinal));
-    if (const auto imported = columns_.find(ordinal); imported != columns_.end()) {
-      cell = sweep::ImportedCell(cell, {imported->second.begin(), imported->second.end()});
-    }
+    PS_ASSIGN_OR_RETURN(const v1::Cell cell, CellOf(ordinal));
     const std::string prompt = cell.prompt().SerializeAsString();
     const int64_t seed = cell.seed();
     const bool rest_is_target = target_.empty() && !baseline_.empty();
@@ -115,6 +112,20 @@ class Sorter {
     if (is_new_model) model_names_.push_back(cell.model());
     runs.model.push_back(model->second);
     return target ? Side::kTarget : Side::kBaseline;
+  }
+
+  absl::StatusOr<v1::Cell> CellOf(uint64_t ordinal) const {
+    PS_ASSIGN_OR_RETURN(v1::Cell cell, plan_.CellAt(ordinal));
+    const auto imported = columns_.find(ordinal);
+    if (imported == columns_.end()) return cell;
+    return sweep::ImportedCell(cell, {imported->second.begin(), imported->second.end()});
+  }
+
+  bool HasSeed(uint64_t ordinal) const {
+    const auto imported = columns_.find(ordinal);
+    if (imported == columns_.end()) return true;
+    return std::any_of(imported->second.begin(), imported->second.end(),
+                       [](const v1::Setting& column) { return column.name() == "seed" && column.value().has_int_value(); });
   }
 
   const std::vector<v1::Prompt>& prompts() const { return asked_; }
@@ -271,6 +282,10 @@ absl::Status SweepReader::ForEachBlock(const std::function<absl::Status(const Ma
   return impl_->ForEachBlock(*this, visit);
 }
 
+absl::StatusOr<v1::Cell> SweepReader::CellOf(uint64_t ordinal) const { return impl_->sorter().CellOf(ordinal); }
+
+bool SweepReader::HasSeed(uint64_t ordinal) const { return impl_->sorter().HasSeed(ordinal); }
+
 const std::vector<v1::Prompt>& SweepReader::prompts() const { return impl_->sorter().prompts(); }
 
 const std::vector<std::string>& SweepReader::models() const { return impl_->sorter().models(); }
@@ -310,12 +325,14 @@ absl::StatusOr<SweepReader> SweepReader::Open(v1::StoreService::StubInterface& s
     axes.assign(names.begin(), names.end());
   }
   const bool by_default = selection.target.empty();
-  const std::string standard = AsksBlank(manifest, columns) ? "prompt=" : "";
+  reader.asks_blank_ = AsksBlank(manifest, columns);
+  const std::string standard = reader.asks_blank_ ? "prompt=" : "";
   PS_ASSIGN_OR_RETURN(sweep::CellFilter target, sweep::ParseFilters(by_default ? standard : selection.target, axes));
   PS_ASSIGN_OR_RETURN(sweep::CellFilter baseline, sweep::ParseFilters(selection.baseline, axes));
   reader.target_ = InWords(target);
   reader.baseline_ = InWords(baseline);
   reader.by_default_ = by_default;
+  reader.axes_ = std::move(axes);
   reader.impl_ =
       std::make_unique<Impl>(store, Sorter(std::move(plan), std::move(target), std::move(baseline), std::move(columns)));
   return reader;
