@@ -71,8 +71,8 @@ absl::StatusOr<std::string> ChooseEmbedder(const Options& options, const Side& f
   for (const std::string& id : ids) {
     if (InBoth(from.info, to.info, id)) return id;
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("sweeps ", NameOf(from.info), " and ", NameOf(to.info), " have no embedder in common, so their vectors do not compare"));
+  return absl::InvalidArgumentError(absl::StrCat("sweeps ", NameOf(from.info), " and ", NameOf(to.info),
+                                                 " have no embedder in common, so their vectors do not compare"));
 }
 
 absl::Status MineWhereNeeded(const Side& side, const std::string& embedder, const Common& common, Client& client) {
@@ -99,8 +99,9 @@ absl::StatusOr<int> Diff(const Options& options, const Common& common) {
   if (one_sweep && options.from.empty() && options.to.empty()) {
     const auto& models = from.info.manifest().models();
     const bool several = models.size() > 1 && from.info.manifest().imported_from().empty();
-    return absl::InvalidArgumentError(absl::StrCat("sweep ", NameOf(from.info), " is on both sides: name another one, or two parts of it (--from model=",
-                                                   several ? models[0].id() : "a", " --to model=", several ? models[1].id() : "b", ")"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("sweep ", NameOf(from.info), " is on both sides: name another one, or two parts of it (--from model=",
+                     several ? models[0].id() : "a", " --to model=", several ? models[1].id() : "b", ")"));
   }
   PS_ASSIGN_OR_RETURN(const std::string embedder, ChooseEmbedder(options, from, to));
   PS_RETURN_IF_ERROR(MineWhereNeeded(from, embedder, common, *client));

@@ -61,7 +61,8 @@ std::string MotifName(const Json& motif, const SideNames& names) {
   const std::string label = OneLine(absl::StripAsciiWhitespace(motif["label"].get<std::string>()));
   if (!label.empty()) return label;
   const bool in_from = !motif["id_from"].is_null();
-  return absl::StrCat("unnamed motif ", motif[in_from ? "id_from" : "id_to"].get<uint64_t>(), " of ", in_from ? names.from : names.to);
+  return absl::StrCat("unnamed motif ", motif[in_from ? "id_from" : "id_to"].get<uint64_t>(), " of ",
+                      in_from ? names.from : names.to);
 }
 
 std::string Field(const Json& value) {
@@ -75,13 +76,13 @@ std::string Field(const Json& value) {
 std::string DiffText(const Json& diff) {
   const SideNames names = NamesOf(diff);
   const std::string runs = diff["blank_only"].get<bool>() ? " blank runs" : " runs";
-  std::string text = absl::StrCat(names.from, " (", Grouped(diff["from"]["runs"].get<uint64_t>()), runs, ") against ", names.to, " (",
-                                  Grouped(diff["to"]["runs"].get<uint64_t>()), runs, ")\n\n");
+  std::string text = absl::StrCat(names.from, " (", Grouped(diff["from"]["runs"].get<uint64_t>()), runs, ") against ", names.to,
+                                  " (", Grouped(diff["to"]["runs"].get<uint64_t>()), runs, ")\n\n");
   const std::string base =
       diff["paired"].get<bool>() ? absl::StrCat(Grouped(diff["pairs"].get<uint64_t>()), " pairs") : std::string("unpaired");
   for (const Json& motif : diff["motifs"]) {
-    absl::StrAppend(&text, MotifName(motif, names), ": ", ShareText(motif["from"]), " in ", names.from, ", ", ShareText(motif["to"]),
-                    " in ", names.to, ": ", ChangeText(motif, names), ", q ",
+    absl::StrAppend(&text, MotifName(motif, names), ": ", ShareText(motif["from"]), " in ", names.from, ", ",
+                    ShareText(motif["to"]), " in ", names.to, ": ", ChangeText(motif, names), ", q ",
                     absl::StrFormat("%.2g", motif["q_value"].get<double>()), ", ", base, "\n");
   }
   if (diff["motifs"].empty()) text += "neither side has a motif to compare\n";

@@ -46,8 +46,8 @@ double UnpairedP(const std::vector<Share>& from, const std::vector<Share>& to, d
   }
   if (same_prompts) return TwoSided(strata);
   if (effect == 1) {
-    return TwoSided({{static_cast<uint64_t>(t.in), static_cast<uint64_t>(t.of), static_cast<uint64_t>(f.in),
-                      static_cast<uint64_t>(f.of)}});
+    return TwoSided(
+        {{static_cast<uint64_t>(t.in), static_cast<uint64_t>(t.of), static_cast<uint64_t>(f.in), static_cast<uint64_t>(f.of)}});
   }
   const double share = (f.in + t.in) / (f.of + t.of);
   const double error = std::sqrt(share * (1 - share) * (1 / f.of + 1 / t.of) * effect);

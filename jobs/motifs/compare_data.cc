@@ -4,17 +4,15 @@
 #include <cmath>
 #include <map>
 #include <set>
-#include <unordered_map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/hash.h"
 #include "base/rpc.h"
 #include "base/status.h"
+#include "jobs/motifs/compare_motifs.h"
 #include "jobs/motifs/miner.h"
 #include "jobs/motifs/pairing.h"
-#include "jobs/motifs/refit.h"
-#include "jobs/motifs/stored_region.h"
 #include "jobs/motifs/sweep_data.h"
 #include "jobs/sweep/filter.h"
 #include "jobs/sweep/fingerprint.h"
@@ -75,123 +73,6 @@ absl::Status CheckEmbedder(const v1::SweepInfo& from, const v1::SweepInfo& to, c
       absl::StrCat("the two sweeps' embedders ", sweep::Quoted(id), " have different weights, so their vectors do not compare"));
 }
 
-// As it was typed.
-std::string FilterTextOf(const google::protobuf::RepeatedPtrField<v1::AxisFilter>& filters) {
-  std::map<std::string, std::string> by_axis;
-  for (const v1::AxisFilter& filter : filters) {
-    const std::string value = sweep::EscapeFilterValue(filter.value());
-    const auto [entry, is_new] = by_axis.emplace(filter.axis(), absl::StrCat(filter.axis(), "=", value));
-    if (!is_new) absl::StrAppend(&entry->second, "|", value);
-  }
-  std::string text;
-  for (const auto& [axis, part] : by_axis) absl::StrAppend(&text, text.empty() ? "" : ",", part);
-  return text;
-}
-
-// A motif of one report or of both.
-struct Compared {
-  const v1::Motif* from = nullptr;
-  const v1::Motif* to = nullptr;
-  Frozen frozen;
-};
-
-bool EachInTheOther(const v1::Motif& a, const v1::Motif& b, double& cosine) {
-  cosine = -1;
-  bool same = false;
-  for (const Region& left : RegionsOf(a)) {
-    for (const Region& right : RegionsOf(b)) {
-      if (left.centre.size() != right.centre.size()) continue;
-      double dot = 0;
-      for (size_t j = 0; j < left.centre.size(); ++j) dot += static_cast<double>(left.centre[j]) * right.centre[j];
-      if (dot < std::max(left.threshold, right.threshold)) continue;
-      same = true;
-      cosine = std::max(cosine, dot);
-    }
-  }
-  return same;
-}
-
-// Which motif of the other report is the same, each once, the nearest first.
-std::map<int, int> MatchMotifs(const v1::MotifReport& from, const v1::MotifReport& to) {
-  std::vector<std::pair<double, std::pair<int, int>>> near;
-  for (int a = 0; a < from.motifs_size(); ++a) {
-    for (int b = 0; b < to.motifs_size(); ++b) {
-      double cosine = 0;
-      if (EachInTheOther(from.motifs(a), to.motifs(b), cosine)) near.push_back({-cosine, {a, b}});
-    }
-  }
-  std::sort(near.begin(), near.end());
-  std::map<int, int> matched;
-  std::set<int> taken;
-  for (const auto& [away, both] : near) {
-    if (matched.count(both.first) > 0 || !taken.insert(both.second).second) continue;
-    matched.insert(both);
-  }
-  return matched;
-}
-
-// A report's regions without each fold, fitted to the runs it was mined from.
-absl::StatusOr<std::vector<Frozen>> CrossFitted(v1::StoreService::StubInterface& store, const v1::MotifReport& report,
-                                                int threads) {
-  std::vector<std::vector<Region>> motifs;
-  for (const v1::Motif& motif : report.motifs()) motifs.push_back(RegionsOf(motif));
-  if (motifs.empty()) return std::vector<Frozen>();
-  RunSelection selection{.sweep = absl::StrCat(report.sweep()), .embedder = report.embedder()};
-  selection.target = FilterTextOf(report.target());
-  selection.baseline = FilterTextOf(report.baseline());
-  PS_ASSIGN_OR_RETURN(SweepReader reader, SweepReader::Open(store, selection));
-  std::optional<Refit> refit;
-  PS_RETURN_IF_ERROR(reader.ForEachBlock([&](const Matrix& rows, const Runs& runs) {
-    if (!refit) refit.emplace(motifs, rows.dim);
-    refit->Add(rows, runs, threads);
-    return absl::OkStatus();
-  }));
-  if (!refit) return absl::InvalidArgumentError("no vectors are stored any more of the runs that were mined");
-  return refit->Fit();
-}
-
-// The motifs of both reports, those with some proof first found in either.
-absl::StatusOr<std::vector<Compared>> MotifsToCompare(v1::StoreService::StubInterface& store, const v1::MotifReport& from,
-                                                      const v1::MotifReport* to, int threads, uint64_t& left_out) {
-  PS_ASSIGN_OR_RETURN(const std::vector<Frozen> of_from, CrossFitted(store, from, threads));
-  std::vector<Frozen> of_to;
-  std::map<int, int> matched;
-  std::vector<Compared> all;
-  if (to != nullptr) {
-    PS_ASSIGN_OR_RETURN(of_to, CrossFitted(store, *to, threads));
-    matched = MatchMotifs(from, *to);
-  }
-  std::set<int> taken;
-  for (int m = 0; m < from.motifs_size(); ++m) {
-    Compared& one = all.emplace_back();
-    one.from = &from.motifs(m);
-    one.frozen = of_from[m];
-    if (to == nullptr) one.to = one.from;
-    if (const auto same = matched.find(m); same != matched.end()) {
-      one.to = &to->motifs(same->second);
-      taken.insert(same->second);
-      for (int fold = 0; fold < kFolds; ++fold) {
-        const std::vector<Region>& more = of_to[same->second].by_fold[fold];
-        one.frozen.by_fold[fold].insert(one.frozen.by_fold[fold].end(), more.begin(), more.end());
-      }
-    }
-  }
-  for (int m = 0; to != nullptr && m < to->motifs_size(); ++m) {
-    if (taken.count(m) > 0) continue;
-    Compared& one = all.emplace_back();
-    one.to = &to->motifs(m);
-    one.frozen = of_to[m];
-  }
-  const auto unproven = [](const Compared& one) {
-    const auto candidate = [](const v1::Motif* motif) { return motif == nullptr || motif->tier() == v1::MOTIF_TIER_CANDIDATE; };
-    return candidate(one.from) && candidate(one.to);
-  };
-  const auto kept = std::remove_if(all.begin(), all.end(), unproven);
-  left_out = all.end() - kept;
-  all.erase(kept, all.end());
-  return all;
-}
-
 // Which of a sweep's runs belong to one group.
 struct Selector {
   sweep::CellFilter only, own;
@@ -247,7 +128,8 @@ class Collector {
       for (uint32_t i = 0; i < runs.size(); ++i) {
         PS_ASSIGN_OR_RETURN(const v1::Cell cell, reader.CellOf(runs.ordinal[i]));
         const bool has_seed = reader.HasSeed(runs.ordinal[i]);
-        const bool in_from = from != nullptr && first->Takes(cell, has_seed), in_to = to != nullptr && second->Takes(cell, has_seed);
+        const bool in_from = from != nullptr && first->Takes(cell, has_seed),
+                   in_to = to != nullptr && second->Takes(cell, has_seed);
         if (in_from && in_to) {
           return absl::InvalidArgumentError(absl::StrCat("cell ", runs.ordinal[i], " is on both sides; they must not overlap"));
         }
@@ -324,9 +206,9 @@ std::set<std::string> AxesApart(const sweep::CellFilter& from, const sweep::Cell
 
 absl::Status NoRuns(const DiffSide& side, const DiffRequest& request, bool blank) {
   const bool filtered = blank || !side.filter.empty() || !request.only.empty();
-  return absl::InvalidArgumentError(absl::StrCat("sweep ", sweep::Quoted(side.name), " has no stored run with vectors",
-                                                 filtered ? " that matches" : "", blank ? " (blank prompts; --all for others)" : "",
-                                                 side.filter.empty() ? "" : " ", side.filter));
+  return absl::InvalidArgumentError(
+      absl::StrCat("sweep ", sweep::Quoted(side.name), " has no stored run with vectors", filtered ? " that matches" : "",
+                   blank ? " (blank prompts; --all for others)" : "", side.filter.empty() ? "" : " ", side.filter));
 }
 
 }  // namespace
@@ -337,7 +219,8 @@ absl::StatusOr<SweepDiff> DiffSweeps(v1::StoreService::StubInterface& store, con
   const bool one_sweep = from_info.sweep() == to_info.sweep();
   if (one_sweep && request.from.empty() && request.to.empty()) {
     return absl::InvalidArgumentError(
-        "both sides are the same sweep: say with --from and --to which of its runs to compare, as in --from model=a --to model=b");
+        "both sides are the same sweep: say with --from and --to which of its runs to compare, as in --from model=a --to "
+        "model=b");
   }
   if (!request.embedder.empty()) PS_RETURN_IF_ERROR(CheckEmbedder(from_info, to_info, request.embedder));
   PS_ASSIGN_OR_RETURN(const v1::MotifReport from_report, StoredReport(store, from_info));
@@ -350,9 +233,9 @@ absl::StatusOr<SweepDiff> DiffSweeps(v1::StoreService::StubInterface& store, con
   PS_RETURN_IF_ERROR(CheckEmbedder(from_info, to_info, diff.embedder));
   for (const v1::MotifReport* report : {&from_report, one_sweep ? &from_report : &to_report}) {
     if (report->embedder() == diff.embedder) continue;
-    return absl::InvalidArgumentError(absl::StrCat("the motifs of sweep ", sweep::Quoted(report->sweep_name()), " are of embedder ",
-                                                   sweep::Quoted(report->embedder()), ", not ", sweep::Quoted(diff.embedder),
-                                                   ": promptsweep motifs ", report->sweep(), " --embedder ", diff.embedder));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the motifs of sweep ", sweep::Quoted(report->sweep_name()), " are of embedder ", sweep::Quoted(report->embedder()),
+        ", not ", sweep::Quoted(diff.embedder), ": promptsweep motifs ", report->sweep(), " --embedder ", diff.embedder));
   }
 
   // Without filters every run is read; the selectors take their own.
@@ -368,7 +251,8 @@ absl::StatusOr<SweepDiff> DiffSweeps(v1::StoreService::StubInterface& store, con
   Selector first, second;
   const auto parse = [](const std::string& text, const SweepReader& reader, sweep::CellFilter& filter) -> absl::Status {
     auto parsed = sweep::ParseFilters(text, reader.axes());
-    if (!parsed.ok()) return Annotate(parsed.status(), absl::StrCat("sweep ", sweep::Quoted(reader.info().manifest().spec().name())));
+    if (!parsed.ok())
+      return Annotate(parsed.status(), absl::StrCat("sweep ", sweep::Quoted(reader.info().manifest().spec().name())));
     filter = *std::move(parsed);
     return absl::OkStatus();
   };
@@ -384,8 +268,8 @@ absl::StatusOr<SweepDiff> DiffSweeps(v1::StoreService::StubInterface& store, con
     selector->apart = AxesApart(first.own, second.own);
   }
 
-  PS_ASSIGN_OR_RETURN(const std::vector<Compared> motifs, MotifsToCompare(store, from_report, one_sweep ? nullptr : &to_report,
-                                                                         request.threads, diff.left_out));
+  PS_ASSIGN_OR_RETURN(const std::vector<Compared> motifs,
+                      MotifsToCompare(store, from_report, one_sweep ? nullptr : &to_report, request.threads, diff.left_out));
   Group from, to;
   from.inside.resize(motifs.size());
   from.nearest.resize(motifs.size());
@@ -394,8 +278,8 @@ absl::StatusOr<SweepDiff> DiffSweeps(v1::StoreService::StubInterface& store, con
   PS_RETURN_IF_ERROR(collector.Read(from_reader, &first, &from, one_sweep ? &second : nullptr, one_sweep ? &to : nullptr));
   if (!one_sweep) PS_RETURN_IF_ERROR(collector.Read(to_reader, nullptr, nullptr, &second, &to));
 
-  const Pairing pairing = PairQuestions(from.questions, to.questions,
-                                        !from_info.manifest().imported_from().empty() || !to_info.manifest().imported_from().empty());
+  const Pairing pairing = PairQuestions(
+      from.questions, to.questions, !from_info.manifest().imported_from().empty() || !to_info.manifest().imported_from().empty());
   const auto side = [&](const v1::SweepInfo& info, const std::string& filter, const Group& group, uint64_t alone) {
     return DiffSide{info.sweep(), info.manifest().spec().name(), filter, group.questions.size(), alone};
   };
@@ -427,7 +311,8 @@ absl::StatusOr<SweepDiff> DiffSweeps(v1::StoreService::StubInterface& store, con
     return std::fabs(l.comparison.difference.value) > std::fabs(r.comparison.difference.value);
   });
 
-  if (diff.blank_only) diff.notes.push_back("blank runs only, as both sides ask blank prompts: --only prompt=... or --all for others");
+  if (diff.blank_only)
+    diff.notes.push_back("blank runs only, as both sides ask blank prompts: --only prompt=... or --all for others");
   const uint64_t smaller = std::min(diff.from.runs, diff.to.runs);
   if (diff.paired) {
     diff.notes.push_back(absl::StrCat("paired: ", diff.pairs, " pairs of one prompt, seed and settings; exact McNemar tests"));
@@ -437,14 +322,15 @@ absl::StatusOr<SweepDiff> DiffSweeps(v1::StoreService::StubInterface& store, con
                                                         " runs have a partner with the same prompt, seed and settings"));
   }
   if (diff.paired && diff.from.alone + diff.to.alone > 0) {
-    diff.notes.push_back(absl::StrCat("differences are of the pairs; ", diff.from.alone, " runs of the first side and ", diff.to.alone,
-                                      " of the second have no partner and count in the shares alone"));
+    diff.notes.push_back(absl::StrCat("differences are of the pairs; ", diff.from.alone, " runs of the first side and ",
+                                      diff.to.alone, " of the second have no partner and count in the shares alone"));
   }
   if (!diff.paired && collector.prompts() > 1) {
     diff.notes.push_back("intervals are widened by what prompts add to the variance of the difference");
   }
   diff.notes.push_back(
-      "every run is counted by regions fitted without the fifth of the runs it belongs to; that a motif was reported at all still "
+      "every run is counted by regions fitted without the fifth of the runs it belongs to; that a motif was reported at all "
+      "still "
       "favours the side it was found in, a little");
   if (diff.left_out > 0) diff.notes.push_back(absl::StrCat(diff.left_out, " motifs that are only candidates were left out"));
   return diff;

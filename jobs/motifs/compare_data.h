@@ -60,10 +60,10 @@ struct SweepDiff {
 };
 
 // Takes each sweep's stored report, cross-fits its regions (refit.h) and counts them in both groups. Two reports' motifs are one
-// where each centre lies inside the other's region; a run is inside if it is inside either. INVALID_ARGUMENT: a bad filter, a sweep
-// without the embedder or with another one of that name, a report by another embedder, a run on both sides, a side without stored
-// runs. FAILED_PRECONDITION: a sweep that was not mined. NOT_FOUND: no such sweep. Otherwise as SweepReader. Memory: some 100
-// bytes a run. The same bits for any number of threads.
+// where each centre lies inside the other's region; a run is inside if it is inside either. INVALID_ARGUMENT: a bad filter, a
+// sweep without the embedder or with another one of that name, a report by another embedder, a run on both sides, a side without
+// stored runs. FAILED_PRECONDITION: a sweep that was not mined. NOT_FOUND: no such sweep. Otherwise as SweepReader. Memory: some
+// 100 bytes a run. The same bits for any number of threads.
 [[nodiscard]] absl::StatusOr<SweepDiff> DiffSweeps(v1::StoreService::StubInterface& store, const DiffRequest& request);
 
 // As JSON, one object, ending in a newline; cli/README.md describes it.

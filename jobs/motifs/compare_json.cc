@@ -24,7 +24,8 @@ const char* ChangeName(Change change) {
 }
 
 Json SideJson(const DiffSide& side) {
-  return {{"sweep", side.sweep}, {"name", side.name}, {"filter", side.filter}, {"runs", side.runs}, {"unpaired_runs", side.alone}};
+  return {
+      {"sweep", side.sweep}, {"name", side.name}, {"filter", side.filter}, {"runs", side.runs}, {"unpaired_runs", side.alone}};
 }
 
 Json PrevalenceJson(const Prevalence& p) {

@@ -55,7 +55,8 @@ int DiffMain(int argc, char** argv) {
   app.add_option("--to", arguments.to, "Runs of the second side [all]")->expected(1)->take_all();
   app.add_option("--embedder", request.embedder, "Embedder whose vectors count [that of the stored motifs]");
   app.add_flag("--all", request.all_prompts, "All runs where no filter names prompts, not the blank ones alone");
-  app.add_option("--threads", request.threads, "Processor threads; the result does not depend on them")->check(CLI::Range(1, 1024));
+  app.add_option("--threads", request.threads, "Processor threads; the result does not depend on them")
+      ->check(CLI::Range(1, 1024));
   AddSecurityFlags(app, arguments.security);
   app.footer(kProgramFooter);
   if (const auto code = ParseCommandLine(app, argc, argv)) return *code;

@@ -12,7 +12,7 @@ bool SeveralModels(const std::vector<Question>& questions) {
   return std::any_of(questions.begin(), questions.end(), [&](const Question& q) { return q.model != questions[0].model; });
 }
 
-std::vector<uint64_t> Keys(const std::vector<Question>& questions, uint64_t Question::*part, bool model) {
+std::vector<uint64_t> Keys(const std::vector<Question>& questions, uint64_t Question::* part, bool model) {
   std::vector<uint64_t> keys;
   keys.reserve(questions.size());
   for (const Question& question : questions) {

@@ -27,7 +27,7 @@ class Refit {
   };
   const std::vector<std::vector<Region>> motifs_;
   const int64_t dim_;
-  Judge judge_;  // each region by itself, whatever the fold
+  Judge judge_;                         // each region by itself, whatever the fold
   std::vector<std::vector<Sum>> sums_;  // per region, all motifs' one after the other, and fold
 };
 

@@ -47,7 +47,9 @@ Json Diff(Json motif) {
 TEST(DiffTextTest, SaysWhichWayAndHowSurely) {
   const std::string text = DiffText(Diff(Fewer()));
   EXPECT_THAT(text, HasSubstr("before (2,000 blank runs) against after (2,000 blank runs)"));
-  EXPECT_THAT(text, HasSubstr("sari: 31 % (29–33 %) in before, 12 % (10–14 %) in after: 19 points fewer (17–21), q 3e-40, 2,000 pairs\n"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("sari: 31 % (29–33 %) in before, 12 % (10–14 %) in after: 19 points fewer (17–21), q 3e-40, 2,000 pairs\n"));
   EXPECT_THAT(text, HasSubstr("note: a note"));
 }
 
