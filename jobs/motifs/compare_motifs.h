@@ -20,9 +20,9 @@ struct Compared {
 };
 
 // The motifs of both reports, the first one's first. `to` is null where one report stands for both sides. Two are one where each
-// centre lies inside the other's region, each once, the nearest first. Those that are candidates in every report that has them are
-// left out and counted. The reports must outlive the result. Statuses of SweepReader; INVALID_ARGUMENT where no vectors are stored
-// of the runs that were mined.
+// centre lies inside the other's region, each once, the nearest first. Those that are candidates in every report that has them
+// are left out and counted. The reports must outlive the result. Statuses of SweepReader; INVALID_ARGUMENT where no vectors are
+// stored of the runs that were mined.
 [[nodiscard]] absl::StatusOr<std::vector<Compared>> MotifsToCompare(v1::StoreService::StubInterface& store,
                                                                     const v1::MotifReport& from, const v1::MotifReport* to,
                                                                     int threads, uint64_t& left_out);

@@ -105,9 +105,9 @@ class DiffTest(Case):
         self.assertIn(diff["motifs"][0]["verdict"], ("more_in_from", "gone"))
 
     def test_models_of_one_sweep_are_paired_by_seed(self):
-        self.make("both", {"a": 0.25, "b": 0.0}, range(400))
+        self.make("both", {"a": 0.25, "b": 0.0}, range(250))
         diff = self.json("diff", "both", "--from", "model=a", "--to", "model=b", *self.store)
-        self.assertEqual((diff["paired"], diff["pairs"], diff["unpaired_runs"]), (True, 400, 0))
+        self.assertEqual((diff["paired"], diff["pairs"], diff["unpaired_runs"]), (True, 250, 0))
         motif, = diff["motifs"]
         self.assertEqual((motif["verdict"], motif["id_from"], motif["id_to"]), ("gone", 1, 1))
         again = self.json("diff", "both", "both", "--from", "model=a", "--to", "model=b", "--only", "seed=0..99", *self.store)
@@ -121,14 +121,11 @@ class DiffTest(Case):
                  *self.store, "-q")
         cases = [(3, ["one", "nowhere"], "nowhere"),
                  (2, ["one"], "on both sides"),
-                 (2, ["one", "one"], "on both sides"),
                  (2, ["one", "other"], "no embedder in common"),
                  (2, ["one", "two", "--embedder", "clip"], "no embedder \"clip\""),
                  (2, ["one", "two", "--only", "colour=red"], "colour"),
                  (2, ["one", "two", "--from", "seed=100..200"], "no stored run"),
-                 (2, ["one", "two", "--to", "nonsense"], "axis=value"),
-                 (2, ["one", "--from", "seed=0..30", "--to", "seed=20..59"], "both sides"),
-                 (2, ["one", "--from", "seed=0..30"], "both sides")]
+                 (2, ["one", "--from", "seed=0..30", "--to", "seed=20..59"], "both sides")]
         for code, arguments, words in cases:
             with self.subTest(arguments):
                 out, err = self.cli("diff", *arguments, *self.store, "-q", code=code)

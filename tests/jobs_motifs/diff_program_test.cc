@@ -1,5 +1,5 @@
-// Proves that `promptsweep-motifs diff` compares two stored sweeps by their stored motifs, each once, in pairs where it can, with the
-// same bytes on any number of threads, and ends with the documented exit code where something is wrong.
+// Proves that `promptsweep-motifs diff` compares two stored sweeps by their stored motifs, each once, in pairs where it can, with
+// the same bytes on any number of threads, and ends with the documented exit code where something is wrong.
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
@@ -23,12 +23,13 @@ using testing::HasSubstr;
 
 constexpr int kRuns = 400, kDim = 32;
 
-// Sweeps 3 and 4: 400 blank cells, then 20 prompts x 20 seeds; motif 0 in 30 % of the blank runs of the one and 10 % of the other,
-// motif 1 in 10 % of the first alone.
+// Sweeps 3 and 4: 400 blank cells, then 20 prompts x 20 seeds; motif 0 in 30 % of the blank runs of the one and 10 % of the
+// other, motif 1 in 10 % of the first alone.
 class FakeStore final : public v1::StoreService::Service {
  public:
   FakeStore() {
-    SyntheticOptions options{.target = kRuns, .baseline = kRuns, .dim = kDim, .seed = 9, .planted = {0.3, 0.1}, .within_cosine = 0.9};
+    SyntheticOptions options{
+        .target = kRuns, .baseline = kRuns, .dim = kDim, .seed = 9, .planted = {0.3, 0.1}, .within_cosine = 0.9};
     const Synthetic first = MakeSynthetic(options);
     options.target = 2 * kRuns;
     options.seed = 9;
@@ -100,23 +101,27 @@ class FakeStore final : public v1::StoreService::Service {
   }
 };
 
+// One store for all tests; both sweeps are mined once.
 class DiffProgram : public testing::Test {
  protected:
-  void SetUp() override {
+  static void SetUpTestSuite() {
+    store_ = new FakeStore();
     grpc::ServerBuilder builder;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
-    builder.RegisterService(&store_);
-    server_ = builder.BuildAndStart();
+    builder.RegisterService(store_);
+    server_ = builder.BuildAndStart().release();
     ASSERT_NE(port_, 0);
-  }
-  void TearDown() override { server_->Shutdown(); }
-
-  void Mine() {
     for (const char* sweep : {"3", "4"}) {
       const Ended ended = RunProgram(port_, absl::StrCat("--pictures 0 --sweep ", sweep));
       ASSERT_EQ(ended.code, 0) << ended.err;
     }
   }
+  static void TearDownTestSuite() {
+    server_->Shutdown();
+    delete server_;
+    delete store_;
+  }
+
   Ended Diff(const std::string& arguments) { return RunProgram(port_, arguments, "diff"); }
   nlohmann::json DiffOf(const std::string& arguments) {
     const Ended ended = Diff(arguments);
@@ -124,19 +129,21 @@ class DiffProgram : public testing::Test {
     return nlohmann::json::parse(ended.out, nullptr, false);
   }
   uint64_t Drawn(uint32_t sweep, int motif) const {
-    const std::vector<int>& all = store_.sweeps.at(sweep).motif;
+    const std::vector<int>& all = store_->sweeps.at(sweep).motif;
     return std::count(all.begin(), all.begin() + kRuns, motif);
   }
 
-  FakeStore store_;
-  std::unique_ptr<grpc::Server> server_;
-  int port_ = 0;
+  static FakeStore* store_;
+  static grpc::Server* server_;
+  static int port_;
 };
+FakeStore* DiffProgram::store_ = nullptr;
+grpc::Server* DiffProgram::server_ = nullptr;
+int DiffProgram::port_ = 0;
 
 constexpr char kBoth[] = "--from-sweep before --to-sweep after";
 
 TEST_F(DiffProgram, ComparesEachMotifOnceInPairs) {
-  Mine();
   const nlohmann::json diff = DiffOf(kBoth);
   EXPECT_EQ(diff["from"]["sweep"], 3);
   EXPECT_EQ(diff["to"]["name"], "after");
@@ -159,13 +166,12 @@ TEST_F(DiffProgram, ComparesEachMotifOnceInPairs) {
   EXPECT_EQ(gone["to"]["members"], 0);
   EXPECT_EQ(gone["exemplars_to"].size(), 0u);
   ASSERT_EQ(both["exemplars_from"].size(), 8u);
-  for (const auto& ordinal : both["exemplars_from"]) EXPECT_EQ(store_.sweeps.at(3).motif[ordinal.get<size_t>()], 0);
-  for (const auto& ordinal : both["exemplars_to"]) EXPECT_EQ(store_.sweeps.at(4).motif[ordinal.get<size_t>()], 0);
+  for (const auto& ordinal : both["exemplars_from"]) EXPECT_EQ(store_->sweeps.at(3).motif[ordinal.get<size_t>()], 0);
+  for (const auto& ordinal : both["exemplars_to"]) EXPECT_EQ(store_->sweeps.at(4).motif[ordinal.get<size_t>()], 0);
   EXPECT_EQ(Diff(absl::StrCat(kBoth, " --threads 1")).out, Diff(absl::StrCat(kBoth, " --threads 3")).out);
 }
 
 TEST_F(DiffProgram, FiltersDecideWhatIsCompared) {
-  Mine();
   EXPECT_EQ(DiffOf(absl::StrCat(kBoth, " --all"))["pairs"], 2 * kRuns);
   const nlohmann::json prompts = DiffOf(absl::StrCat(kBoth, " --only 'prompt=prompt 1|prompt 2'"));
   EXPECT_EQ(prompts["blank_only"], false);
@@ -186,23 +192,28 @@ TEST_F(DiffProgram, FiltersDecideWhatIsCompared) {
 }
 
 TEST_F(DiffProgram, BadInputEndsWithTwoAndOneLine) {
-  EXPECT_THAT(Diff(kBoth).err, HasSubstr("was not mined"));
-  EXPECT_EQ(Diff(kBoth).code, 2);
-  Mine();
+  const FakeStore::Sweep kept = store_->sweeps.at(4);
+  store_->sweeps.at(4).report.clear();
+  const Ended unmined = Diff(kBoth);
+  EXPECT_THAT(unmined.err, HasSubstr("sweep \"after\" was not mined"));
+  EXPECT_EQ(unmined.code, 2);
+  store_->sweeps.at(4) = kept;
   for (const std::string arguments :
-       {"--from-sweep 3 --to-sweep before", "--from-sweep 3 --to-sweep 4 --embedder clip", "--from-sweep 3 --to-sweep 4 --only colour=red",
-        "--from-sweep 3 --to-sweep 4 --from seed=900", "--from-sweep 3 --to-sweep 3 --from seed=0..9 --to seed=5..20",
-        "--from-sweep 3 --to-sweep 4 --to nonsense", "--from-sweep 3", "--from-sweep 3 --to-sweep 4 --no-such-flag"}) {
+       {"--from-sweep 3 --to-sweep before", "--from-sweep 3 --to-sweep 4 --embedder clip",
+        "--from-sweep 3 --to-sweep 4 --only colour=red", "--from-sweep 3 --to-sweep 4 --from seed=900",
+        "--from-sweep 3 --to-sweep 3 --from seed=0..9 --to seed=5..20", "--from-sweep 3 --to-sweep 4 --to nonsense",
+        "--from-sweep 3", "--from-sweep 3 --to-sweep 4 --no-such-flag"}) {
     const Ended ended = Diff(arguments);
     EXPECT_EQ(ended.code, 2) << arguments << ended.err;
     EXPECT_EQ(std::count(ended.err.begin(), ended.err.end(), '\n'), 1) << ended.err;
     EXPECT_EQ(ended.out, "");
   }
   EXPECT_EQ(Diff("--from-sweep 3 --to-sweep nowhere").code, 3);
-  store_.sweeps.at(4).info.mutable_manifest()->mutable_embedders(0)->set_digest(std::string(32, 'f'));
+  store_->sweeps.at(4).info.mutable_manifest()->mutable_embedders(0)->set_digest(std::string(32, 'f'));
   const Ended other = Diff(kBoth);
   EXPECT_EQ(other.code, 2);
   EXPECT_THAT(other.err, HasSubstr("different weights"));
+  store_->sweeps.at(4) = kept;
 }
 
 }  // namespace
