@@ -57,6 +57,9 @@ std::string ChangeText(const Json& motif, const SideNames& names) {
                       WithoutSign(fewer ? PercentRange(-high, -low) : PercentRange(low, high)), ")");
 }
 
+// Adjusted p-values of large sweeps fall below what a double holds.
+std::string QText(double q) { return q > 0 ? absl::StrFormat("q %.2g", q) : "q < 1e-300"; }
+
 std::string MotifName(const Json& motif, const SideNames& names) {
   const std::string label = OneLine(absl::StripAsciiWhitespace(motif["label"].get<std::string>()));
   if (!label.empty()) return label;
@@ -82,8 +85,8 @@ std::string DiffText(const Json& diff) {
       diff["paired"].get<bool>() ? absl::StrCat(Grouped(diff["pairs"].get<uint64_t>()), " pairs") : std::string("unpaired");
   for (const Json& motif : diff["motifs"]) {
     absl::StrAppend(&text, MotifName(motif, names), ": ", ShareText(motif["from"]), " in ", names.from, ", ",
-                    ShareText(motif["to"]), " in ", names.to, ": ", ChangeText(motif, names), ", q ",
-                    absl::StrFormat("%.2g", motif["q_value"].get<double>()), ", ", base, "\n");
+                    ShareText(motif["to"]), " in ", names.to, ": ", ChangeText(motif, names), ", ",
+                    QText(motif["q_value"].get<double>()), ", ", base, "\n");
   }
   if (diff["motifs"].empty()) text += "neither side has a motif to compare\n";
   for (const Json& note : diff["notes"]) absl::StrAppend(&text, "\nnote: ", OneLine(note.get<std::string>()));

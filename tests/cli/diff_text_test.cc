@@ -51,6 +51,9 @@ TEST(DiffTextTest, SaysWhichWayAndHowSurely) {
       text,
       HasSubstr("sari: 31 % (29–33 %) in before, 12 % (10–14 %) in after: 19 points fewer (17–21), q 3e-40, 2,000 pairs\n"));
   EXPECT_THAT(text, HasSubstr("note: a note"));
+  Json sure = Fewer();
+  sure["q_value"] = 0.0;
+  EXPECT_THAT(DiffText(Diff(sure)), HasSubstr(", q < 1e-300, "));
 }
 
 TEST(DiffTextTest, NamesEveryVerdict) {
