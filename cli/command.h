@@ -56,6 +56,7 @@ void AddVerify(Commands& commands);
 void AddReproduce(Commands& commands);
 void AddWords(Commands& commands);
 void AddMotifs(Commands& commands);
+void AddDiff(Commands& commands);
 void AddReport(Commands& commands);
 void AddExport(Commands& commands);
 void AddImport(Commands& commands);

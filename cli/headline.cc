@@ -138,7 +138,7 @@ std::string Headline(const v1::MotifReport& report, size_t models) {
                           ", not proven to be more than on ", BaselineInWords(report));
     default:
       return absl::StrCat(subject, one ? " draws " : " draw ", what, " in ", share,
-                          motif.has_lift() ? absl::StrCat(", ", LiftInWords(motif), " as often as on ", BaselineInWords(report),
+                          report.question() == "collapsed" && motif.has_lift() ? absl::StrCat(", ", LiftInWords(motif), " as often as on ", BaselineInWords(report),
                                                           "; nothing was tested")
                                            : "; there is no baseline to compare with");
   }

@@ -47,6 +47,7 @@ int Run(int argc, char** argv) {
   AddReproduce(commands);
   AddWords(commands);
   AddMotifs(commands);
+  AddDiff(commands);
   AddReport(commands);
   AddExport(commands);
   AddImport(commands);

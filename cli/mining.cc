@@ -16,6 +16,39 @@
 #include "cli/text.h"
 
 namespace promptsweep::cli {
+namespace {
+
+// Runs promptsweep-motifs to its end; what it printed.
+absl::StatusOr<std::string> RunMotifProgram(const std::vector<std::string>& arguments, bool verbose) {
+  PS_ASSIGN_OR_RETURN(const std::string program, FindProgram("promptsweep-motifs"));
+  ChildProcess::Options options;
+  options.argv = {program};
+  options.argv.insert(options.argv.end(), arguments.begin(), arguments.end());
+  options.capture_stdout = true;
+  options.echo_stderr = verbose;
+  PS_ASSIGN_OR_RETURN(const auto child, ChildProcess::Start(std::move(options)));
+  while (!child->Poll()) {
+    if (IsStopSignal(WaitForSignal(absl::Milliseconds(200)))) return absl::CancelledError("interrupted while mining");
+  }
+  const ExitInfo& exit = child->exit_info();
+  if (exit.signal == 0 && exit.code == 0) return child->stdout_text();
+  const std::vector<std::string> lines = child->last_lines();
+  std::string why = lines.empty() ? absl::StrCat("promptsweep-motifs ended with ", exit.InWords())
+                                  : std::string(absl::StripPrefix(lines.back(), "promptsweep-motifs: "));
+  if (exit.signal != 0) why = absl::StrCat("promptsweep-motifs died of ", exit.InWords());
+  switch (exit.code) {
+    case kBadInput:
+      return absl::InvalidArgumentError(why);
+    case kNotFound:
+      return absl::NotFoundError(why);
+    case kUnreachable:
+      return absl::UnavailableError(why);
+    default:
+      return absl::InternalError(why);
+  }
+}
+
+}  // namespace
 
 void AddComparisonOptions(CLI::App& app, ComparisonOptions& options) {
   app.add_option("--target", options.target,
@@ -43,44 +76,38 @@ void AddVocabularyOption(CLI::App& app, std::string& vocabulary) {
 }
 
 absl::StatusOr<std::string> RunMiner(const MiningRequest& request) {
-  PS_ASSIGN_OR_RETURN(const std::string program, FindProgram("promptsweep-motifs"));
-  ChildProcess::Options options;
-  options.argv = {program, "--server", request.address, "--sweep", absl::StrCat(request.sweep)};
-  options.capture_stdout = true;
-  options.echo_stderr = request.verbose;
-  options.argv.insert(options.argv.end(), request.security.begin(), request.security.end());
-  if (!request.embedder.empty()) options.argv.insert(options.argv.end(), {"--embedder", request.embedder});
-  if (!request.reference.empty()) options.argv.insert(options.argv.end(), {"--reference", request.reference});
+  std::vector<std::string> arguments = {"--server", request.address, "--sweep", absl::StrCat(request.sweep)};
+  arguments.insert(arguments.end(), request.security.begin(), request.security.end());
+  if (!request.embedder.empty()) arguments.insert(arguments.end(), {"--embedder", request.embedder});
+  if (!request.reference.empty()) arguments.insert(arguments.end(), {"--reference", request.reference});
   if (!request.reference_threshold.empty()) {
-    options.argv.insert(options.argv.end(), {"--reference-threshold", request.reference_threshold});
+    arguments.insert(arguments.end(), {"--reference-threshold", request.reference_threshold});
   }
-  for (const std::string& filter : request.target) options.argv.insert(options.argv.end(), {"--target", filter});
-  for (const std::string& filter : request.baseline) options.argv.insert(options.argv.end(), {"--baseline", filter});
-  if (!request.vocabulary.empty()) options.argv.insert(options.argv.end(), {"--vocabulary", request.vocabulary});
-  if (!request.question.empty()) options.argv.insert(options.argv.end(), {"--question", request.question});
-  if (request.keep) options.argv.push_back("--keep");
-  if (request.fresh) options.argv.push_back("--fresh");
-  if (request.look) options.argv.push_back("--look");
-  PS_ASSIGN_OR_RETURN(const auto child, ChildProcess::Start(std::move(options)));
-  while (!child->Poll()) {
-    if (IsStopSignal(WaitForSignal(absl::Milliseconds(200)))) return absl::CancelledError("interrupted while mining");
-  }
-  const ExitInfo& exit = child->exit_info();
-  if (exit.signal == 0 && exit.code == 0) return child->stdout_text();
-  const std::vector<std::string> lines = child->last_lines();
-  std::string why = lines.empty() ? absl::StrCat("promptsweep-motifs ended with ", exit.InWords())
-                                  : std::string(absl::StripPrefix(lines.back(), "promptsweep-motifs: "));
-  if (exit.signal != 0) why = absl::StrCat("promptsweep-motifs died of ", exit.InWords());
-  switch (exit.code) {
-    case kBadInput:
-      return absl::InvalidArgumentError(why);
-    case kNotFound:
-      return absl::NotFoundError(why);
-    case kUnreachable:
-      return absl::UnavailableError(why);
-    default:
-      return absl::InternalError(why);
-  }
+  for (const std::string& filter : request.target) arguments.insert(arguments.end(), {"--target", filter});
+  for (const std::string& filter : request.baseline) arguments.insert(arguments.end(), {"--baseline", filter});
+  if (!request.vocabulary.empty()) arguments.insert(arguments.end(), {"--vocabulary", request.vocabulary});
+  if (!request.question.empty()) arguments.insert(arguments.end(), {"--question", request.question});
+  if (request.keep) arguments.push_back("--keep");
+  if (request.fresh) arguments.push_back("--fresh");
+  if (request.look) arguments.push_back("--look");
+  return RunMotifProgram(arguments, request.verbose);
+}
+
+absl::StatusOr<std::string> RunDiff(const DiffRequest& request) {
+  std::vector<std::string> arguments = {"diff",
+                                        "--server",
+                                        request.address,
+                                        "--from-sweep",
+                                        absl::StrCat(request.from_sweep),
+                                        "--to-sweep",
+                                        absl::StrCat(request.to_sweep)};
+  arguments.insert(arguments.end(), request.security.begin(), request.security.end());
+  if (!request.embedder.empty()) arguments.insert(arguments.end(), {"--embedder", request.embedder});
+  for (const std::string& filter : request.only) arguments.insert(arguments.end(), {"--only", filter});
+  for (const std::string& filter : request.from) arguments.insert(arguments.end(), {"--from", filter});
+  for (const std::string& filter : request.to) arguments.insert(arguments.end(), {"--to", filter});
+  if (request.all_prompts) arguments.push_back("--all");
+  return RunMotifProgram(arguments, request.verbose);
 }
 
 absl::StatusOr<v1::MotifReport> StoredMotifs(v1::StoreService::StubInterface& store, uint32_t sweep) {

@@ -49,6 +49,22 @@ void AddVocabularyOption(CLI::App& app, std::string& vocabulary);
 // status: INVALID_ARGUMENT where it ended with 2, NOT_FOUND with 3, UNAVAILABLE with 4, INTERNAL otherwise; CANCELLED on Ctrl-C.
 [[nodiscard]] absl::StatusOr<std::string> RunMiner(const MiningRequest& request);
 
+struct DiffRequest {
+  std::string address;                // of the store
+  std::vector<std::string> security;  // arguments that say how it is reached
+  uint32_t from_sweep = 0;
+  uint32_t to_sweep = 0;
+  std::vector<std::string> only, from, to;  // filters: of both sides, of each
+  std::string embedder;
+  // All runs where no filter names prompts, not the blank ones alone.
+  bool all_prompts = false;
+  bool verbose = false;
+};
+
+// Runs promptsweep-motifs diff to its end and returns the JSON it printed. Both sweeps must have been mined. Errors as of
+// RunMiner.
+[[nodiscard]] absl::StatusOr<std::string> RunDiff(const DiffRequest& request);
+
 // The last report stored for a sweep. NOT_FOUND where there is none.
 [[nodiscard]] absl::StatusOr<v1::MotifReport> StoredMotifs(v1::StoreService::StubInterface& store, uint32_t sweep);
 

@@ -16,12 +16,6 @@ namespace {
 constexpr size_t kKeyBytes = 8;
 constexpr int kMostEvents = 100, kMostFormer = 100;
 
-std::vector<Region> RegionsOf(const v1::Motif& motif) {
-  std::vector<Region> regions = {RegionOf(motif.centre(), motif.radius_cosine())};
-  for (const v1::MotifLook& look : motif.looks()) regions.push_back(RegionOf(look.centre(), look.radius_cosine()));
-  return regions;
-}
-
 std::string NewKey(const v1::Motif& motif, const std::set<std::string>& taken) {
   std::string all = motif.centre() + std::to_string(motif.radius_cosine());
   for (const v1::MotifFold& fold : motif.folds()) all += fold.SerializeAsString() + "/";
@@ -157,25 +151,6 @@ std::string QuestionDigest(const v1::MotifReport& report) {
   asked.set_question(report.question());
   asked.set_embedder(report.embedder());
   return Sha256Of("motifs of the question " + asked.SerializeAsString());
-}
-
-Region RegionOf(const std::string& centre, double threshold) {
-  Region region;
-  region.centre = UnpackHalves(centre);
-  region.threshold = static_cast<float>(threshold);
-  return region;
-}
-
-bool OneInTheOther(const std::vector<Region>& a, const std::vector<Region>& b) {
-  for (const Region& left : a) {
-    for (const Region& right : b) {
-      if (left.centre.size() != right.centre.size()) continue;
-      double cosine = 0;
-      for (size_t j = 0; j < left.centre.size(); ++j) cosine += static_cast<double>(left.centre[j]) * right.centre[j];
-      if (cosine >= std::min(left.threshold, right.threshold)) return true;
-    }
-  }
-  return false;
 }
 
 void SetFolds(const Frozen& frozen, v1::Motif& motif) {

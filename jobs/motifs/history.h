@@ -8,18 +8,13 @@
 #include "absl/status/statusor.h"
 #include "jobs/motifs/frozen.h"
 #include "jobs/motifs/miner.h"
+#include "jobs/motifs/stored_region.h"
 #include "promptsweep/v1/motifs.pb.h"
 
 namespace promptsweep::motifs {
 
 // What reports that answer one question share (PutMotifsRequest.question): sides, question and embedder, as a digest.
 [[nodiscard]] std::string QuestionDigest(const v1::MotifReport& report);
-
-// A stored region.
-[[nodiscard]] Region RegionOf(const std::string& centre, double threshold);
-
-// True where the centre of one of `a` lies in one of `b`, or the other way round: they are one motif.
-[[nodiscard]] bool OneInTheOther(const std::vector<Region>& a, const std::vector<Region>& b);
 
 // Keeps what judges runs.
 void SetFolds(const Frozen& frozen, v1::Motif& motif);

@@ -8,20 +8,12 @@
 #include "base/status.h"
 #include "jobs/motifs/fresh_novelty.h"
 #include "jobs/motifs/frozen.h"
-#include "jobs/motifs/history.h"
 #include "jobs/motifs/stopping.h"
+#include "jobs/motifs/stored_region.h"
 #include "jobs/sweep/growth.h"
 
 namespace promptsweep::motifs {
 namespace {
-
-// The regions of a motif: its own and its further looks. Works on Motif and FrozenMotif.
-template <typename AnyMotif>
-std::vector<Region> RegionsOf(const AnyMotif& motif) {
-  std::vector<Region> regions = {RegionOf(motif.centre(), motif.radius_cosine())};
-  for (const v1::MotifLook& look : motif.looks()) regions.push_back(RegionOf(look.centre(), look.radius_cosine()));
-  return regions;
-}
 
 // Counts every frozen motif in the runs made after its freeze.
 absl::Status CountAll(SweepReader& reader, int threads, v1::StopState& state) {

@@ -2,8 +2,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
-#include <iostream>
-#include <new>
+#include <string>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -14,34 +13,13 @@
 #include "base/security_flags.h"
 #include "base/status.h"
 #include "jobs/motifs/analysis.h"
+#include "jobs/motifs/compare_main.h"
 #include "jobs/motifs/gemm.h"
+#include "jobs/motifs/program.h"
 
 namespace {
 
-constexpr char kProgram[] = "promptsweep-motifs";
-
-// As those of `promptsweep`.
-enum ExitCode { kOk = 0, kFailed = 1, kBadInput = promptsweep::kExitBadInput, kNotFound = 3, kUnreachable = 4 };
-
-int ExitCodeOf(const absl::Status& status) {
-  switch (status.code()) {
-    case absl::StatusCode::kOk:
-      return kOk;
-    case absl::StatusCode::kInvalidArgument:
-    case absl::StatusCode::kFailedPrecondition:
-    case absl::StatusCode::kResourceExhausted:
-      return kBadInput;
-    case absl::StatusCode::kNotFound:
-      return kNotFound;
-    case absl::StatusCode::kUnavailable:
-    case absl::StatusCode::kDeadlineExceeded:
-    case absl::StatusCode::kPermissionDenied:
-    case absl::StatusCode::kUnauthenticated:
-      return kUnreachable;
-    default:
-      return kFailed;
-  }
-}
+using promptsweep::motifs::kProgram;
 
 struct Arguments {
   std::string server;
@@ -80,6 +58,7 @@ absl::Status Run(Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc > 1 && std::string(argv[1]) == "diff") return promptsweep::motifs::DiffMain(argc - 1, argv + 1);
   Arguments arguments;
   arguments.json = "-";
   auto& mine = arguments.analysis.mine;
@@ -130,17 +109,9 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--json", arguments.json, "File for the report; - is standard output")->expected(0, 1)->default_str("-");
   promptsweep::AddSecurityFlags(app, arguments.security);
-  app.footer("Exit codes: 0 done; 1 failed; 2 bad input or usage; 3 no such sweep or embedder; 4 store unreachable.");
+  app.footer(std::string("`promptsweep-motifs diff --help`: compares two groups of runs.\n") +
+             promptsweep::motifs::kProgramFooter);
   if (const auto code = promptsweep::ParseCommandLine(app, argc, argv)) return *code;
   if (arguments.json.empty()) arguments.json = "-";
-  absl::Status status;
-  try {
-    status = Run(arguments);
-  } catch (const std::bad_alloc&) {
-    status = absl::ResourceExhaustedError("out of memory");
-  } catch (const std::exception& error) {
-    status = absl::InternalError(error.what());
-  }
-  if (!status.ok()) promptsweep::SayError(kProgram, status.message());
-  return ExitCodeOf(status);
+  return promptsweep::motifs::RunToExitCode([&arguments] { return Run(arguments); });
 }

@@ -113,10 +113,7 @@ class Sorter {
         columns_(std::move(columns)) {}
 
   absl::StatusOr<Side> Add(uint64_t ordinal, Runs& runs) {
-    PS_ASSIGN_OR_RETURN(v1::Cell cell, plan_.CellAt(ordinal));
-    if (const auto imported = columns_.find(ordinal); imported != columns_.end()) {
-      cell = sweep::ImportedCell(cell, {imported->second.begin(), imported->second.end()});
-    }
+    PS_ASSIGN_OR_RETURN(const v1::Cell cell, CellOf(ordinal));
     const std::string prompt = cell.prompt().SerializeAsString();
     const int64_t seed = cell.seed();
     const bool target = sides_.target_is_rest ? !sweep::Matches(cell, sides_.baseline) : sweep::Matches(cell, sides_.target);
@@ -141,6 +138,20 @@ class Sorter {
     if (is_new_model) model_names_.push_back(cell.model());
     runs.model.push_back(model->second);
     return target ? Side::kTarget : Side::kBaseline;
+  }
+
+  absl::StatusOr<v1::Cell> CellOf(uint64_t ordinal) const {
+    PS_ASSIGN_OR_RETURN(v1::Cell cell, plan_.CellAt(ordinal));
+    const auto imported = columns_.find(ordinal);
+    if (imported == columns_.end()) return cell;
+    return sweep::ImportedCell(cell, {imported->second.begin(), imported->second.end()});
+  }
+
+  bool HasSeed(uint64_t ordinal) const {
+    const auto imported = columns_.find(ordinal);
+    if (imported == columns_.end()) return true;
+    return std::any_of(imported->second.begin(), imported->second.end(),
+                       [](const v1::Setting& column) { return column.name() == "seed" && column.value().has_int_value(); });
   }
 
   const std::vector<v1::Prompt>& prompts() const { return asked_; }
@@ -305,6 +316,10 @@ absl::Status SweepReader::ForEachBlock(const std::function<absl::Status(const Ma
   return impl_->ForEachBlock(*this, visit);
 }
 
+absl::StatusOr<v1::Cell> SweepReader::CellOf(uint64_t ordinal) const { return impl_->sorter().CellOf(ordinal); }
+
+bool SweepReader::HasSeed(uint64_t ordinal) const { return impl_->sorter().HasSeed(ordinal); }
+
 const std::vector<v1::Prompt>& SweepReader::prompts() const { return impl_->sorter().prompts(); }
 
 const std::vector<std::string>& SweepReader::models() const { return impl_->sorter().models(); }
@@ -343,11 +358,13 @@ absl::StatusOr<SweepReader> SweepReader::Open(v1::StoreService::StubInterface& s
     }
     axes.assign(names.begin(), names.end());
   }
-  const SweepFacts facts{axes, ModelsOf(manifest, columns), AsksBlank(manifest, columns)};
+  reader.asks_blank_ = AsksBlank(manifest, columns);
+  const SweepFacts facts{axes, ModelsOf(manifest, columns), reader.asks_blank_};
   PS_ASSIGN_OR_RETURN(Sides sides, ChooseSides(selection.question, selection.target, selection.baseline, facts));
   reader.target_ = InWords(sides.target);
   reader.baseline_ = InWords(sides.baseline);
   reader.by_default_ = selection.target.empty();
+  reader.axes_ = std::move(axes);
   const Comparison comparison = ComparisonOf(selection.question);
   const bool paired = comparison == Comparison::kPaired && reader.info_.counts().done() <= kMostPaired;
   reader.impl_ = std::make_unique<Impl>(store, Sorter(std::move(plan), std::move(sides), comparison, paired, std::move(columns)));

@@ -14,6 +14,7 @@
 #include "jobs/motifs/question.h"
 #include "promptsweep/v1/motifs.pb.h"
 #include "promptsweep/v1/store.grpc.pb.h"
+#include "promptsweep/v1/sweep.pb.h"
 
 namespace promptsweep::motifs {
 
@@ -47,6 +48,15 @@ class SweepReader {
   const std::vector<v1::Prompt>& prompts() const;
   const std::vector<std::string>& models() const;
 
+  // What a run was asked, of an imported row by its own columns. Statuses of Plan::CellAt.
+  [[nodiscard]] absl::StatusOr<v1::Cell> CellOf(uint64_t ordinal) const;
+  // False of an imported row without a seed, which CellOf gives its ordinal.
+  bool HasSeed(uint64_t ordinal) const;
+  // Names that a filter may use, sorted.
+  const std::vector<std::string>& axes() const { return axes_; }
+  // True where some run, stored or not, asks a blank prompt.
+  bool asks_blank() const { return asks_blank_; }
+
   const v1::SweepInfo& info() const { return info_; }
   const v1::ModelRef& embedder() const { return embedder_; }
   const std::vector<v1::AxisFilter>& target() const { return target_; }
@@ -61,6 +71,8 @@ class SweepReader {
   v1::ModelRef embedder_;
   std::vector<v1::AxisFilter> target_, baseline_;
   bool by_default_ = false;
+  std::vector<std::string> axes_;
+  bool asks_blank_ = false;
   std::unique_ptr<Impl> impl_;
 };
 

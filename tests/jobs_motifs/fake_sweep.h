@@ -72,10 +72,10 @@ struct Ended {
 };
 
 // Runs promptsweep-motifs against a store at `port`. Arguments must need no quoting beyond single quotes.
-inline Ended RunProgram(int port, const std::string& arguments) {
+inline Ended RunProgram(int port, const std::string& arguments, const std::string& command_word = "") {
   const std::string errors = testing::TempDir() + absl::StrCat("/motifs-stderr-", getpid());
-  const std::string command =
-      absl::StrCat(PROMPTSWEEP_BIN_DIR "/promptsweep-motifs --server 127.0.0.1:", port, " ", arguments, " 2>", errors);
+  const std::string command = absl::StrCat(PROMPTSWEEP_BIN_DIR "/promptsweep-motifs ", command_word, " --server 127.0.0.1:", port,
+                                           " ", arguments, " 2>", errors);
   Ended ended{-1, "", ""};
   FILE* pipe = popen(command.c_str(), "r");
   char buffer[4096];
