@@ -137,10 +137,11 @@ std::string Headline(const v1::MotifReport& report, size_t models) {
       return absl::StrCat("nothing is confirmed; ", subject, " may keep drawing ", what, ": ", share,
                           ", not proven to be more than on ", BaselineInWords(report));
     default:
-      return absl::StrCat(subject, one ? " draws " : " draw ", what, " in ", share,
-                          report.question() == "collapsed" && motif.has_lift() ? absl::StrCat(", ", LiftInWords(motif), " as often as on ", BaselineInWords(report),
-                                                          "; nothing was tested")
-                                           : "; there is no baseline to compare with");
+      return absl::StrCat(
+          subject, one ? " draws " : " draw ", what, " in ", share,
+          report.question() == "collapsed" && motif.has_lift()
+              ? absl::StrCat(", ", LiftInWords(motif), " as often as on ", BaselineInWords(report), "; nothing was tested")
+              : "; there is no baseline to compare with");
   }
 }
 

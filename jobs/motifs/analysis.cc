@@ -226,7 +226,8 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
     PS_ASSIGN_OR_RETURN(previous, LastReport(store, report.sweep(), question));
   }
   if (options.keep && !previous) {
-    return absl::NotFoundError("there are no motifs to keep: no report answers this question yet; seek them without --keep first");
+    return absl::NotFoundError(
+        "there are no motifs to keep: no report answers this question yet; seek them without --keep first");
   }
   PS_ASSIGN_OR_RETURN(const Vocabulary vocabulary, LoadVocabulary(store, reader.embedder(), options.vocabulary));
   PS_ASSIGN_OR_RETURN(const SweepData data, LoadSweep(reader, options.memory));

@@ -80,8 +80,8 @@ double DifferenceDesignEffect(const std::vector<Share>& from, const std::vector<
   return std::max(1.0, variance / binomial);
 }
 
-Comparison Compare(const std::vector<Share>& from, const std::vector<Share>& to, const std::optional<Pairs>& pairs) {
-  Comparison result;
+ComparedShares Compare(const std::vector<Share>& from, const std::vector<Share>& to, const std::optional<Pairs>& pairs) {
+  ComparedShares result;
   result.from = PrevalenceOf(from);
   result.to = PrevalenceOf(to);
   result.pairs = pairs;
@@ -96,12 +96,12 @@ Comparison Compare(const std::vector<Share>& from, const std::vector<Share>& to,
   return result;
 }
 
-void DecideChanges(std::vector<Comparison>& comparisons, double least) {
+void DecideChanges(std::vector<ComparedShares>& comparisons, double least) {
   std::vector<double> p_values;
-  for (const Comparison& one : comparisons) p_values.push_back(one.p);
+  for (const ComparedShares& one : comparisons) p_values.push_back(one.p);
   const std::vector<double> q_values = BenjaminiHochberg(p_values);
   for (size_t i = 0; i < comparisons.size(); ++i) {
-    Comparison& one = comparisons[i];
+    ComparedShares& one = comparisons[i];
     one.q = q_values[i];
     one.change = Change::kNone;
     if (one.q > kErrorRate) continue;

@@ -21,7 +21,7 @@ enum class Change {
   kNew,
 };
 
-struct Comparison {
+struct ComparedShares {
   Prevalence from, to;
   // Of the pairs, `first` being the second group (to); absent where groups are compared.
   std::optional<Pairs> pairs;
@@ -38,11 +38,12 @@ struct Comparison {
 // Without: Newcombe's interval with the design effect of prompts on the difference (what prompts do to both groups alike
 // cancels), and where both groups have the same prompts the exact stratified test within prompts; where each has one prompt of
 // its own, or prompts make no difference, Fisher's test; else Student's t over prompts.
-[[nodiscard]] Comparison Compare(const std::vector<Share>& from, const std::vector<Share>& to, const std::optional<Pairs>& pairs);
+[[nodiscard]] ComparedShares Compare(const std::vector<Share>& from, const std::vector<Share>& to,
+                                     const std::optional<Pairs>& pairs);
 
 // Sets q and change. Different means q <= 0.05 and a 95 % interval of the difference without 0. A motif is in a group where the
 // low end of its interval is above `least`.
-void DecideChanges(std::vector<Comparison>& comparisons, double least);
+void DecideChanges(std::vector<ComparedShares>& comparisons, double least);
 
 // Design effect of prompts on the difference of two shares: its variance over prompts, shared ones on both sides at once, over
 // the binomial one, at least 1; 1 with fewer than two prompts in all. A side with one prompt adds its binomial variance.

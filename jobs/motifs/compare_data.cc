@@ -88,7 +88,7 @@ struct Selector {
 
 // A group's runs and which motif holds which.
 struct Group {
-  std::vector<Question> questions;
+  std::vector<Asked> questions;
   std::vector<uint32_t> prompt;
   std::vector<std::vector<uint32_t>> inside;  // runs, per motif, ascending
   struct Near {
@@ -99,8 +99,8 @@ struct Group {
   std::vector<std::vector<Near>> nearest;  // per motif
 };
 
-Question QuestionOf(const v1::Cell& cell, bool has_seed, const std::set<std::string>& apart) {
-  Question question;
+Asked AskedOf(const v1::Cell& cell, bool has_seed, const std::set<std::string>& apart) {
+  Asked question;
   question.model = Xxh3(cell.model());
   if (!has_seed) return question;
   std::string bytes = absl::StrCat(cell.seed(), "/");
@@ -136,7 +136,7 @@ class Collector {
         if (!in_from && !in_to) continue;
         group[i] = in_from ? from : to;
         place[i] = static_cast<uint32_t>(group[i]->questions.size());
-        group[i]->questions.push_back(QuestionOf(cell, has_seed, (in_from ? first : second)->apart));
+        group[i]->questions.push_back(AskedOf(cell, has_seed, (in_from ? first : second)->apart));
         group[i]->prompt.push_back(prompts_.emplace(cell.prompt().SerializeAsString(), prompts_.size()).first->second);
       }
       if (!judge_) {
@@ -278,8 +278,8 @@ absl::StatusOr<SweepDiff> DiffSweeps(v1::StoreService::StubInterface& store, con
   PS_RETURN_IF_ERROR(collector.Read(from_reader, &first, &from, one_sweep ? &second : nullptr, one_sweep ? &to : nullptr));
   if (!one_sweep) PS_RETURN_IF_ERROR(collector.Read(to_reader, nullptr, nullptr, &second, &to));
 
-  const Pairing pairing = PairQuestions(
-      from.questions, to.questions, !from_info.manifest().imported_from().empty() || !to_info.manifest().imported_from().empty());
+  const Pairing pairing = PairAsked(from.questions, to.questions,
+                                    !from_info.manifest().imported_from().empty() || !to_info.manifest().imported_from().empty());
   const auto side = [&](const v1::SweepInfo& info, const std::string& filter, const Group& group, uint64_t alone) {
     return DiffSide{info.sweep(), info.manifest().spec().name(), filter, group.questions.size(), alone};
   };
@@ -290,7 +290,7 @@ absl::StatusOr<SweepDiff> DiffSweeps(v1::StoreService::StubInterface& store, con
   diff.paired = WorthPairing(pairing);
   diff.pairs = pairing.pairs.size();
 
-  std::vector<Comparison> comparisons;
+  std::vector<ComparedShares> comparisons;
   for (size_t m = 0; m < motifs.size(); ++m) {
     std::optional<Pairs> pairs;
     if (diff.paired) pairs = PairsOf(pairing, from, to, m);

@@ -39,7 +39,7 @@ struct MotifDiff {
   // In each sweep's report; absent where its report does not have the motif.
   std::optional<uint32_t> id_from, id_to;
   std::string label;
-  Comparison comparison;
+  ComparedShares comparison;
   // Ordinals of at most 8 members on each side, nearest to a centre first.
   std::vector<uint64_t> exemplars_from, exemplars_to;
 };

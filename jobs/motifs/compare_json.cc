@@ -48,7 +48,7 @@ std::string DiffJson(const SweepDiff& diff) {
   json["left_out"] = diff.left_out;
   json["motifs"] = Json::array();
   for (const MotifDiff& motif : diff.motifs) {
-    const Comparison& c = motif.comparison;
+    const ComparedShares& c = motif.comparison;
     Json one;
     one["id_from"] = IdJson(motif.id_from);
     one["id_to"] = IdJson(motif.id_to);

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "jobs/motifs/history.h"
 #include "jobs/motifs/refit.h"
 #include "jobs/motifs/stored_region.h"
 #include "jobs/motifs/sweep_data.h"
@@ -65,12 +66,19 @@ std::map<int, int> MatchMotifs(const v1::MotifReport& from, const v1::MotifRepor
   return matched;
 }
 
-// A report's regions without each fold, fitted to the runs it was mined from.
+// A report's regions without each fold: as it holds them, or in a report of an earlier program fitted to the runs it was mined
+// from.
 absl::StatusOr<std::vector<Frozen>> CrossFitted(v1::StoreService::StubInterface& store, const v1::MotifReport& report,
                                                 int threads) {
   std::vector<std::vector<Region>> motifs;
   for (const v1::Motif& motif : report.motifs()) motifs.push_back(RegionsOf(motif));
-  if (motifs.empty()) return std::vector<Frozen>();
+  std::vector<Frozen> stored;
+  for (const v1::Motif& motif : report.motifs()) {
+    if (motif.folds_size() != kFolds) break;
+    PS_ASSIGN_OR_RETURN(Finding finding, FindingOf(motif));
+    stored.push_back(std::move(finding.frozen));
+  }
+  if (stored.size() == motifs.size()) return stored;
   RunSelection selection{.sweep = absl::StrCat(report.sweep()), .embedder = report.embedder()};
   selection.target = FilterTextOf(report.target());
   selection.baseline = FilterTextOf(report.baseline());

@@ -172,7 +172,7 @@ absl::StatusOr<Finding> FindingOf(const v1::Motif& motif) {
   Finding finding;
   finding.region = RegionOf(motif.centre(), motif.radius_cosine());
   finding.region.separation = motif.separation();
-  finding.region.source = motif.source() == "density" ? Source::kDensity
+  finding.region.source = motif.source() == "density"  ? Source::kDensity
                           : motif.source() == "kmeans" ? Source::kKmeans
                                                        : Source::kNeighbourhood;
   for (const v1::MotifLook& look : motif.looks()) finding.looks.push_back(RegionOf(look.centre(), look.radius_cosine()));

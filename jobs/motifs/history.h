@@ -19,16 +19,15 @@ namespace promptsweep::motifs {
 // Keeps what judges runs.
 void SetFolds(const Frozen& frozen, v1::Motif& motif);
 
-// A motif of a report as it was frozen, to be counted again: region, looks, folds, tier, q, stability, missed. DATA_LOSS where the
-// report does not hold what is needed.
+// A motif of a report as it was frozen, to be counted again: region, looks, folds, tier, q, stability, missed. DATA_LOSS where
+// the report does not hold what is needed.
 [[nodiscard]] absl::StatusOr<Finding> FindingOf(const v1::Motif& motif);
 
-// Gives the motifs of `report` their keys and histories, and sets its former ones, by the report before. `counted`: its motifs are those
-// of `previous` with the regions they had, named by their keys already. Else each motif is matched with those before that are one with
-// it. It keeps the key of the largest (of several motifs that match one, the largest keeps it); keys it takes over are absorbed, and a
-// motif that matches one which goes on under its key elsewhere has split from it. A motif without a match is found, its key a digest of
-// its folds. No key is given twice. Runs mined
-// again as they were add nothing to any history.
+// Gives the motifs of `report` their keys and histories, and sets its former ones, by the report before. `counted`: its motifs
+// are those of `previous` with the regions they had, named by their keys already. Else each motif is matched with those before
+// that are one with it. It keeps the key of the largest (of several motifs that match one, the largest keeps it); keys it takes
+// over are absorbed, and a motif that matches one which goes on under its key elsewhere has split from it. A motif without a
+// match is found, its key a digest of its folds. No key is given twice. Runs mined again as they were add nothing to any history.
 void CarryOn(const std::optional<v1::MotifReport>& previous, bool counted, v1::MotifReport& report);
 
 // "3f09..." in 16 hex digits.

@@ -8,14 +8,14 @@
 namespace promptsweep::motifs {
 namespace {
 
-bool SeveralModels(const std::vector<Question>& questions) {
-  return std::any_of(questions.begin(), questions.end(), [&](const Question& q) { return q.model != questions[0].model; });
+bool SeveralModels(const std::vector<Asked>& questions) {
+  return std::any_of(questions.begin(), questions.end(), [&](const Asked& q) { return q.model != questions[0].model; });
 }
 
-std::vector<uint64_t> Keys(const std::vector<Question>& questions, uint64_t Question::* part, bool model) {
+std::vector<uint64_t> Keys(const std::vector<Asked>& questions, uint64_t Asked::* part, bool model) {
   std::vector<uint64_t> keys;
   keys.reserve(questions.size());
-  for (const Question& question : questions) {
+  for (const Asked& question : questions) {
     const uint64_t parts[2] = {question.*part, question.model};
     keys.push_back(parts[0] != 0 && model ? Xxh3({reinterpret_cast<const char*>(parts), sizeof parts}) : parts[0]);
   }
@@ -48,11 +48,11 @@ Pairing PairUp(const std::vector<uint64_t>& first, const std::vector<uint64_t>& 
   return pairing;
 }
 
-Pairing PairQuestions(const std::vector<Question>& first, const std::vector<Question>& second, bool with_columns) {
+Pairing PairAsked(const std::vector<Asked>& first, const std::vector<Asked>& second, bool with_columns) {
   const bool model = SeveralModels(first) || SeveralModels(second);
-  Pairing exact = PairUp(Keys(first, &Question::exact, model), Keys(second, &Question::exact, model));
+  Pairing exact = PairUp(Keys(first, &Asked::exact, model), Keys(second, &Asked::exact, model));
   if (!with_columns) return exact;
-  Pairing loose = PairUp(Keys(first, &Question::loose, model), Keys(second, &Question::loose, model));
+  Pairing loose = PairUp(Keys(first, &Asked::loose, model), Keys(second, &Asked::loose, model));
   return loose.pairs.size() > exact.pairs.size() ? loose : exact;
 }
 

@@ -8,7 +8,7 @@
 namespace promptsweep::motifs {
 
 // What one run was asked, as hashes; 0 where that is not known (an imported row without a seed).
-struct Question {
+struct Asked {
   // Prompt, seed and settings, without those that tell the groups apart and without the model.
   uint64_t exact = 0;
   // Prompt and seed alone.
@@ -30,7 +30,7 @@ struct Pairing {
 
 // Pairs runs that were asked the same. The model counts where either group has several. `with_columns`: settings are columns of
 // imported rows and may be mere remarks, so the loose key decides where it pairs more runs.
-[[nodiscard]] Pairing PairQuestions(const std::vector<Question>& first, const std::vector<Question>& second, bool with_columns);
+[[nodiscard]] Pairing PairAsked(const std::vector<Asked>& first, const std::vector<Asked>& second, bool with_columns);
 
 // True where at least half of the smaller group's runs have a partner: then pairs are compared, else groups.
 [[nodiscard]] bool WorthPairing(const Pairing& pairing);

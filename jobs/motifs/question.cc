@@ -37,8 +37,9 @@ std::string ModelFilter(std::vector<std::string> models) {
 absl::Status Unasked(const SweepFacts& facts, Sides& sides) {
   if (!facts.asks_blank) return absl::InvalidArgumentError("--question unasked looks at blank prompts, and the sweep asks none");
   if (facts.models.size() < 2) {
-    return absl::InvalidArgumentError("--question unasked compares models, and the sweep has one; without --question its blank runs "
-                                      "are compared with its prompts");
+    return absl::InvalidArgumentError(
+        "--question unasked compares models, and the sweep has one; without --question its blank runs "
+        "are compared with its prompts");
   }
   const bool chosen = Names(sides.target, kModel);
   PS_RETURN_IF_ERROR(FillIn(absl::StrCat(kBlank, ",", ModelFilter({facts.models[0]})), facts, sides.target));
@@ -64,13 +65,14 @@ absl::Status Leak(bool has_baseline, Sides& sides) {
 
 absl::Status Changed(const SweepFacts& facts, Sides& sides) {
   if (sides.target.empty() != sides.baseline.empty()) {
-    return absl::InvalidArgumentError("--question changed needs both sides: --target, what it is now, and --baseline, what it was");
+    return absl::InvalidArgumentError(
+        "--question changed needs both sides: --target, what it is now, and --baseline, what it was");
   }
   if (!sides.target.empty()) return absl::OkStatus();
   if (facts.models.size() != 2) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--question changed compares two models, and the sweep has ", facts.models.size(),
-                     ": say which by --target model=NEW --baseline model=OLD"));
+    return absl::InvalidArgumentError(absl::StrCat("--question changed compares two models, and the sweep has ",
+                                                   facts.models.size(),
+                                                   ": say which by --target model=NEW --baseline model=OLD"));
   }
   PS_RETURN_IF_ERROR(FillIn(ModelFilter({facts.models[1]}), facts, sides.target));
   return FillIn(ModelFilter({facts.models[0]}), facts, sides.baseline);

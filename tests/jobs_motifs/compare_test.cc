@@ -19,7 +19,7 @@ constexpr double kLeast = 0.001;
 bool Happens(std::mt19937_64& random, double p) { return static_cast<double>(random() >> 11) * 0x1p-53 < p; }
 
 Change ChangeOf(const std::vector<Share>& from, const std::vector<Share>& to, const std::optional<Pairs>& pairs = std::nullopt) {
-  std::vector<Comparison> one = {Compare(from, to, pairs)};
+  std::vector<ComparedShares> one = {Compare(from, to, pairs)};
   DecideChanges(one, kLeast);
   return one[0].change;
 }
@@ -40,7 +40,7 @@ TEST(CompareTest, SaysWhichWay) {
 }
 
 TEST(CompareTest, TellsTheNumbers) {
-  const Comparison one = Compare({{620, 2000}}, {{240, 2000}}, std::nullopt);
+  const ComparedShares one = Compare({{620, 2000}}, {{240, 2000}}, std::nullopt);
   EXPECT_DOUBLE_EQ(one.from.share, 0.31);
   EXPECT_DOUBLE_EQ(one.to.share, 0.12);
   EXPECT_DOUBLE_EQ(one.difference.value, -0.19);
@@ -48,14 +48,14 @@ TEST(CompareTest, TellsTheNumbers) {
   EXPECT_NEAR(one.difference.ci.high, -0.1650, 5e-4);
   EXPECT_LT(one.p, 1e-45);
   // Turned round, everything turns.
-  const Comparison turned = Compare({{240, 2000}}, {{620, 2000}}, std::nullopt);
+  const ComparedShares turned = Compare({{240, 2000}}, {{620, 2000}}, std::nullopt);
   EXPECT_DOUBLE_EQ(turned.difference.value, 0.19);
   EXPECT_DOUBLE_EQ(turned.difference.ci.low, -one.difference.ci.high);
   EXPECT_NEAR(turned.p / one.p, 1, 1e-9);
 }
 
 TEST(CompareTest, SeveralMotifsAreAdjusted) {
-  std::vector<Comparison> many(20, Compare({{240, 2000}}, {{251, 2000}}, std::nullopt));
+  std::vector<ComparedShares> many(20, Compare({{240, 2000}}, {{251, 2000}}, std::nullopt));
   many.push_back(Compare({{60, 1000}}, {{84, 1000}}, std::nullopt));
   ASSERT_LT(many.back().p, 0.05);
   DecideChanges(many, kLeast);
@@ -88,7 +88,7 @@ TEST(CompareTest, WhatPromptsDoToBothCancels) {
     const std::vector<Share> from = Drawn(random, rates, 50), again = Drawn(random, rates, 50);
     for (double& rate : rates) rate -= 0.1;
     const std::vector<Share> to = Drawn(random, rates, 50);
-    const Comparison one = Compare(from, to, std::nullopt);
+    const ComparedShares one = Compare(from, to, std::nullopt);
     covered += one.difference.ci.low <= -0.1 && -0.1 <= one.difference.ci.high;
     found += ChangeOf(from, to) == Change::kMoreInFrom;
     false_alarms += ChangeOf(from, again) != Change::kNone;
@@ -158,7 +158,7 @@ TEST(CompareTest, HalvesOfOneSweepRarelyDiffer) {
     const Synthetic s = MakeSynthetic(
         {.target = 500, .baseline = 0, .dim = 32, .background = kinds[set % 3], .seed = 100 + set, .planted = {0.15, 0.08}});
     const Half from = HalfOf(s, false), to = HalfOf(s, true);
-    std::vector<Comparison> in_pairs, in_groups;
+    std::vector<ComparedShares> in_pairs, in_groups;
     for (const Half* found_in : {&from, &to}) {
       std::vector<std::vector<Region>> regions;
       for (const Finding& finding : MineMotifs(found_in->x, found_in->runs, {.threads = 2}).findings) {
@@ -175,7 +175,7 @@ TEST(CompareTest, HalvesOfOneSweepRarelyDiffer) {
     }
     DecideChanges(in_pairs, kLeast);
     DecideChanges(in_groups, kLeast);
-    const auto differs = [](const Comparison& one) { return one.change != Change::kNone; };
+    const auto differs = [](const ComparedShares& one) { return one.change != Change::kNone; };
     paired += std::any_of(in_pairs.begin(), in_pairs.end(), differs);
     unpaired += std::any_of(in_groups.begin(), in_groups.end(), differs);
     motifs += static_cast<int>(in_groups.size());

@@ -1,5 +1,5 @@
-// Proves that motifs keep their keys from report to report, that splits, merges and losses are told, and that a frozen motif read back
-// judges runs as it did.
+// Proves that motifs keep their keys from report to report, that splits, merges and losses are told, and that a frozen motif read
+// back judges runs as it did.
 #include "jobs/motifs/history.h"
 
 #include <cmath>
@@ -122,7 +122,8 @@ TEST(History, KeysAreUniqueWhateverMatchesWhat) {
   std::optional<v1::MotifReport> before;
   for (int round = 0; round < 30; ++round) {
     std::vector<v1::Motif> motifs;
-    for (int m = 0; m < 1 + round % 7; ++m) motifs.push_back(At(17 * m + 5 * round, 4 + 3 * ((m + round) % 5), 10 + (m * 37 + round) % 50));
+    for (int m = 0; m < 1 + round % 7; ++m)
+      motifs.push_back(At(17 * m + 5 * round, 4 + 3 * ((m + round) % 5), 10 + (m * 37 + round) % 50));
     const v1::MotifReport report = Report(before, motifs);
     std::set<std::string> keys;
     for (const v1::Motif& motif : report.motifs()) EXPECT_TRUE(keys.insert(motif.key()).second) << round;

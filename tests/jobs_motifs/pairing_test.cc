@@ -27,25 +27,25 @@ TEST(PairingTest, LeavesAloneWhatIsNotKnownOrNotUnique) {
 }
 
 TEST(PairingTest, TheModelCountsOnlyWhereAGroupHasSeveral) {
-  const std::vector<Question> one = {{1, 1, 10}, {2, 2, 10}}, other = {{1, 1, 20}, {2, 2, 20}};
-  EXPECT_EQ(PairQuestions(one, other, false).pairs.size(), 2u);
-  const std::vector<Question> both = {{1, 1, 10}, {1, 1, 20}}, turned = {{1, 1, 20}, {1, 1, 10}};
-  EXPECT_EQ(PairQuestions(both, turned, false).pairs, (Both{{0, 1}, {1, 0}}));
-  EXPECT_EQ(PairQuestions(one, both, false).pairs, (Both{{0, 0}}));
-  EXPECT_TRUE(PairQuestions({}, {}, true).pairs.empty());
+  const std::vector<Asked> one = {{1, 1, 10}, {2, 2, 10}}, other = {{1, 1, 20}, {2, 2, 20}};
+  EXPECT_EQ(PairAsked(one, other, false).pairs.size(), 2u);
+  const std::vector<Asked> both = {{1, 1, 10}, {1, 1, 20}}, turned = {{1, 1, 20}, {1, 1, 10}};
+  EXPECT_EQ(PairAsked(both, turned, false).pairs, (Both{{0, 1}, {1, 0}}));
+  EXPECT_EQ(PairAsked(one, both, false).pairs, (Both{{0, 0}}));
+  EXPECT_TRUE(PairAsked({}, {}, true).pairs.empty());
 }
 
 TEST(PairingTest, SettingsCountUnlessTheyAreRemarksOfImportedRows) {
   // The rows of one import name their file in a further column.
-  const std::vector<Question> first = {{11, 1, 0}, {12, 2, 0}, {13, 3, 0}}, second = {{21, 1, 0}, {22, 2, 0}, {13, 3, 0}};
-  EXPECT_EQ(PairQuestions(first, second, false).pairs, (Both{{2, 2}}));
-  EXPECT_EQ(PairQuestions(first, second, true).pairs.size(), 3u);
+  const std::vector<Asked> first = {{11, 1, 0}, {12, 2, 0}, {13, 3, 0}}, second = {{21, 1, 0}, {22, 2, 0}, {13, 3, 0}};
+  EXPECT_EQ(PairAsked(first, second, false).pairs, (Both{{2, 2}}));
+  EXPECT_EQ(PairAsked(first, second, true).pairs.size(), 3u);
   // Two settings a seed: only with the settings is a run known.
-  const std::vector<Question> settings = {{11, 1, 0}, {12, 1, 0}};
-  EXPECT_EQ(PairQuestions(settings, settings, true).pairs.size(), 2u);
+  const std::vector<Asked> settings = {{11, 1, 0}, {12, 1, 0}};
+  EXPECT_EQ(PairAsked(settings, settings, true).pairs.size(), 2u);
   // Without a seed nothing is known, several models or not.
-  const std::vector<Question> unknown = {{0, 0, 10}, {0, 0, 20}};
-  EXPECT_TRUE(PairQuestions(unknown, unknown, true).pairs.empty());
+  const std::vector<Asked> unknown = {{0, 0, 10}, {0, 0, 20}};
+  EXPECT_TRUE(PairAsked(unknown, unknown, true).pairs.empty());
 }
 
 TEST(PairingTest, HalfOfTheSmallerGroupIsWorthIt) {

@@ -80,8 +80,8 @@ TEST(Question, ASweepThatCannotAnswerIsToldWhy) {
   EXPECT_THAT(std::string(ParseQuestion("leek").status().message()), HasSubstr("leak"));
 }
 
-// `pairs` pairs of runs, target first, of `prompts` prompts; `members` of the region: of half of all pairs both runs or none, of the
-// rest each by itself, the target's with chance `share`, the baseline's with .2.
+// `pairs` pairs of runs, target first, of `prompts` prompts; `members` of the region: of half of all pairs both runs or none, of
+// the rest each by itself, the target's with chance `share`, the baseline's with .2.
 struct Drawn {
   Runs runs;
   RowSet members;
@@ -117,7 +117,8 @@ TEST(Question, PairsAreComparedAsMcNemarDoes) {
   for (const int which : in) target_only += which == 1, baseline_only += which == 2;
   double expected = 0;  // P(X >= target_only), X binomial with one half
   const int n = target_only + baseline_only;
-  for (int k = target_only; k <= n; ++k) expected += std::exp(std::lgamma(n + 1.) - std::lgamma(k + 1.) - std::lgamma(n - k + 1.) - n * std::log(2.));
+  for (int k = target_only; k <= n; ++k)
+    expected += std::exp(std::lgamma(n + 1.) - std::lgamma(k + 1.) - std::lgamma(n - k + 1.) - n * std::log(2.));
   EXPECT_NEAR(design.PValue(drawn.members), expected, 1e-9 + 1e-6 * expected);
   const Counts counts = design.Count(drawn.members);
   EXPECT_EQ(counts.target, 400u);
