@@ -4,6 +4,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "cli/text.h"
@@ -91,6 +92,18 @@ std::string MotifInWords(const v1::Motif& motif) {
 std::string LiftInWords(const v1::Motif& motif) {
   const bool none = motif.has_baseline_prevalence() && motif.baseline_prevalence() == 0 && motif.has_lift_low();
   return none ? absl::StrCat("at least ", Times(motif.lift_low())) : Times(motif.lift());
+}
+
+std::string ConceptsInWords(const v1::MotifConcepts& concepts) {
+  constexpr int kMost = 5;
+  double total = 0;
+  for (const v1::MotifConcept& one : concepts.concepts()) total += one.weight();
+  std::string text;
+  for (int i = 0; i < std::min(kMost, concepts.concepts_size()); ++i) {
+    const v1::MotifConcept& one = concepts.concepts(i);
+    absl::StrAppend(&text, text.empty() ? "" : ", ", one.label(), absl::StrFormat(" %.0f %%", 100 * one.weight() / total));
+  }
+  return text;
 }
 
 std::string TierName(v1::MotifTier tier) {

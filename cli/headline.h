@@ -13,6 +13,9 @@ namespace promptsweep::cli {
 // end of its interval. Requires has_lift.
 [[nodiscard]] std::string LiftInWords(const v1::Motif& motif);
 
+// The heaviest words with their shares of the weight, at most five: "sari 62 %, woman 21 %".
+[[nodiscard]] std::string ConceptsInWords(const v1::MotifConcepts& concepts);
+
 // "blank runs", "runs of “a cat”", "runs with model=x".
 [[nodiscard]] std::string RunsInWords(const google::protobuf::RepeatedPtrField<v1::AxisFilter>& filters);
 // What the target is compared with, after "more than on": "prompts", "blank prompts", "the other runs", ...

@@ -160,18 +160,6 @@ Table MotifRows(const v1::MotifReport& report) {
   return table;
 }
 
-std::string ConceptsInWords(const v1::MotifConcepts& concepts) {
-  constexpr int kMost = 5;
-  double total = 0;
-  for (const v1::MotifConcept& one : concepts.concepts()) total += one.weight();
-  std::string text;
-  for (int i = 0; i < std::min(kMost, concepts.concepts_size()); ++i) {
-    const v1::MotifConcept& one = concepts.concepts(i);
-    absl::StrAppend(&text, text.empty() ? "" : ", ", one.label(), absl::StrFormat(" %.0f %%", 100 * one.weight() / total));
-  }
-  return text;
-}
-
 Table MotifTable(const v1::MotifReport& report) {
   Table table({{"id", true},
                {"tier"},

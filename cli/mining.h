@@ -74,9 +74,6 @@ struct DiffRequest {
 // A row per motif, for programs: numbers as in the job's JSON.
 [[nodiscard]] Table MotifRows(const v1::MotifReport& report);
 
-// The heaviest words with their shares of the weight, at most five: "sari 62 %, woman 21 %".
-[[nodiscard]] std::string ConceptsInWords(const v1::MotifConcepts& concepts);
-
 // A row per motif, for people.
 [[nodiscard]] Table MotifTable(const v1::MotifReport& report);
 

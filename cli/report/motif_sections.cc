@@ -122,6 +122,9 @@ std::string MotifCard(const v1::Motif& motif, const v1::MotifReport& report, con
   for (const std::string& words : {CopiesInWords(motif), ReferenceInWords(motif, report)}) {
     if (!words.empty()) absl::StrAppend(&card, "<p>", EscapeHtml(words), "</p>\n");
   }
+  if (motif.has_concepts()) {
+    absl::StrAppend(&card, "<p>What sets it apart, in words: ", EscapeHtml(ConceptsInWords(motif.concepts())), ".</p>\n");
+  }
   card = Bind(card);
 
   if (!no_pictures.empty()) {

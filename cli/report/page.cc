@@ -16,6 +16,7 @@
 #include "cli/motif_models.h"
 #include "cli/outlook.h"
 #include "cli/report/motif_sections.h"
+#include "cli/report/stop_section.h"
 #include "cli/report_resources.h"
 #include "cli/text.h"
 #include "jobs/sweep/filter.h"
@@ -121,6 +122,7 @@ std::string MotifsCommand(const ReportInput& input, const std::string& sweep) {
   };
   add("--target", input.motifs.target());
   add("--baseline", input.motifs.baseline());
+  if (sweep::IsName(input.motifs.question())) absl::StrAppend(&command, " --question ", input.motifs.question());
   if (sweep::IsName(input.motifs.vocabulary())) absl::StrAppend(&command, " --vocabulary ", input.motifs.vocabulary());
   return command;
 }
@@ -205,7 +207,7 @@ std::string RenderReport(const ReportInput& input) {
                "pictures</button></div>"
              : ""},
        {"summary", Bind(SummaryTable(input.motifs) + ModelSection(input.motifs))},
-       {"motifs", absl::StrCat(MotifCards(input, veil), Bind(OutlookSection(input.motifs)))},
+       {"motifs", absl::StrCat(MotifCards(input, veil), Bind(StopSection(input.motifs) + OutlookSection(input.motifs)))},
        {"baseline", ComparisonSheet(input, veil)},
        {"limits", Limits(input)},
        {"provenance", Provenance(input)},

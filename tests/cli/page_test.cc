@@ -169,6 +169,56 @@ TEST(Page, TheCommandShownReadsBackWhatWasAsked) {
   EXPECT_THAT(RenderReport(input), HasSubstr(EscapeHtml("--target 'prompt=a dog\\, a cat' --target 'prompt=a\\|b'")));
 }
 
+TEST(Page, AnAdaptiveSweepTellsItsRuleItsLooksAndItsAnswers) {
+  ReportInput input = Input();
+  EXPECT_THAT(RenderReport(input), Not(HasSubstr("When it was enough")));
+  v1::StopState& stop = *input.motifs.mutable_stop();
+  stop.mutable_rule()->set_motif_ci_halfwidth(0.02);
+  stop.mutable_rule()->set_max_cells(40000);
+  v1::StopLook& first = *stop.add_looks();
+  first.set_number(1);
+  first.set_target_runs(2000);
+  first.set_motifs(1);
+  first.set_undecided(1);
+  first.set_reason(v1::STOP_REASON_GO_ON);
+  first.set_words(kEvil);
+  v1::FrozenMotif& motif = *stop.add_frozen();
+  motif.set_id(1);
+  motif.set_label(kEvil);
+  motif.set_verdict(kEvil);
+  motif.mutable_sequence()->set_runs(1000);
+  motif.mutable_sequence()->set_members(290);
+  motif.mutable_sequence()->set_low(0.25);
+  motif.mutable_sequence()->set_high(0.33);
+  std::string page = RenderReport(input);
+  EXPECT_THAT(page, Not(HasSubstr("<script>alert")));
+  const auto section = [&] { return Between(page, "id=\"stop\"", "</section>"); };
+  EXPECT_THAT(section(), HasSubstr("more seeds are asked"));
+  EXPECT_THAT(section(), HasSubstr("40,000 cells"));
+  EXPECT_THAT(section(), HasSubstr("290 of 1,000"));
+  EXPECT_THAT(section(), HasSubstr("open"));
+  v1::StopLook& last = *stop.add_looks();
+  last.set_number(2);
+  last.set_motifs(1);
+  last.set_reason(v1::STOP_REASON_DECIDED);
+  stop.mutable_frozen(0)->set_decided(true);
+  page = RenderReport(input);
+  EXPECT_THAT(section(), HasSubstr("the rule has its answers"));
+  EXPECT_THAT(section(), HasSubstr("1 of 1"));
+  EXPECT_THAT(section(), Not(HasSubstr(">open<")));
+}
+
+TEST(Page, AMotifIsToldInWordsWhereWordsTellIt) {
+  ReportInput input = Input();
+  EXPECT_THAT(RenderReport(input), Not(HasSubstr("sets it apart")));
+  v1::MotifConcept& one = *input.motifs.mutable_motifs(0)->mutable_concepts()->add_concepts();
+  one.set_label(kEvil);
+  one.set_weight(2);
+  const std::string page = RenderReport(input);
+  EXPECT_THAT(page, HasSubstr("sets it apart"));
+  EXPECT_THAT(page, Not(HasSubstr("<script>alert")));
+}
+
 TEST(Page, WithoutBaselineMotifsOrMining) {
   ReportInput input = Input();
   input.motifs.set_baseline_runs(0);
