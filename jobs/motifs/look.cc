@@ -10,7 +10,6 @@
 #include "jobs/motifs/frozen.h"
 #include "jobs/motifs/stopping.h"
 #include "jobs/motifs/stored_region.h"
-#include "jobs/sweep/growth.h"
 
 namespace promptsweep::motifs {
 namespace {
@@ -61,16 +60,9 @@ absl::Status TakeLook(SweepReader& reader, const SweepData& data, const v1::Stop
   }
   v1::StopState& state = *report.mutable_stop();
   state = previous;
-  ForgetLooksFrom(manifest.cell_count(), state);
-  if (state.looks().empty()) {
-    state.Clear();
-    *state.mutable_rule() = sweep::WithDefaults(manifest.spec().stop(), manifest.cell_count());
-    state.set_alike_cosine(report.novelty().alike_cosine());
-  }
-  const uint64_t since = state.looks().empty() ? 0 : state.looks(state.looks_size() - 1).cells();
-  v1::StopLook& look = *state.add_looks();
-  look.set_number(static_cast<uint32_t>(state.looks_size()));
-  look.set_cells(manifest.cell_count());
+  v1::StopLook& look = BeginLook(manifest.spec().stop(), manifest.cell_count(), state);
+  if (look.number() == 1) state.set_alike_cosine(report.novelty().alike_cosine());
+  const uint64_t since = look.number() == 1 ? 0 : state.looks(state.looks_size() - 2).cells();
   look.set_target_runs(report.target_runs());
   look.set_baseline_runs(report.baseline_runs());
   if (since > 0) {
@@ -100,9 +92,7 @@ absl::Status TakeLook(SweepReader& reader, const SweepData& data, const v1::Stop
     *frozen.mutable_looks() = motif.looks();
     frozen.mutable_sequence()->set_frozen_at_look(look.number());
   }
-  const uint32_t fresh = static_cast<uint32_t>(state.frozen_size() - known);
-  for (int f = known; f < state.frozen_size(); ++f)
-    state.mutable_frozen(f)->mutable_sequence()->set_error(MotifErrorAt(state.rule(), look.number(), fresh));
+  ShareError(known, state);
   Decide(state);
   report.add_notes(absl::StrCat("stop rule registered with the sweep; looks so far: ", state.looks_size(), "; ", look.words(),
                                 ". Each motif is counted for the rule on runs made after the look that first proposed it, and "

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "jobs/motifs/sequential.h"
+#include "jobs/sweep/growth.h"
 
 namespace promptsweep::motifs {
 namespace {
@@ -65,6 +66,25 @@ void ForgetLooksFrom(uint64_t cells, v1::StopState& state) {
   while (state.looks_size() > 0 && state.looks(state.looks_size() - 1).cells() >= cells) state.mutable_looks()->RemoveLast();
   while (state.frozen_size() > 0 && state.frozen(state.frozen_size() - 1).from_ordinal() >= cells)
     state.mutable_frozen()->RemoveLast();
+}
+
+v1::StopLook& BeginLook(const v1::StopRule& rule, uint64_t cells, v1::StopState& state) {
+  ForgetLooksFrom(cells, state);
+  if (state.looks().empty()) {
+    state.Clear();
+    *state.mutable_rule() = sweep::WithDefaults(rule, cells);
+  }
+  v1::StopLook& look = *state.add_looks();
+  look.set_number(static_cast<uint32_t>(state.looks_size()));
+  look.set_cells(cells);
+  return look;
+}
+
+void ShareError(int known, v1::StopState& state) {
+  const uint32_t number = state.looks(state.looks_size() - 1).number();
+  const auto fresh = static_cast<uint32_t>(state.frozen_size() - known);
+  for (int f = known; f < state.frozen_size(); ++f)
+    state.mutable_frozen(f)->mutable_sequence()->set_error(MotifErrorAt(state.rule(), number, fresh));
 }
 
 void Decide(v1::StopState& state) {

@@ -24,6 +24,13 @@ namespace promptsweep::motifs {
 // Takes back a look that was taken at `cells` cells or more, and what it froze: a look at the same cells is the same look again.
 void ForgetLooksFrom(uint64_t cells, v1::StopState& state);
 
+// Begins the look at `cells` cells after those that `state` has: forgets what was taken there or later, adds the look with its
+// number and cells. The first look sets the state's rule: `rule` with its defaults.
+v1::StopLook& BeginLook(const v1::StopRule& rule, uint64_t cells, v1::StopState& state);
+
+// Gives the motifs from index `known` on, those the last look has frozen, their part of the error.
+void ShareError(int known, v1::StopState& state);
+
 // Decides the last look of `state`. Given: the rule, every motif's error and counts, and the look's number, cells, runs, fresh
 // runs and fresh_novel. Sets: every motif's intervals, decided and verdict; the look's motifs, undecided, novelty_high, reason,
 // grow_* and words.

@@ -13,7 +13,8 @@ namespace promptsweep {
 
 // The input as a file of this process, in memory where the machine has such a folder; overwritten by the next.
 inline std::string AsFile(absl::string_view bytes) {
-  static const std::string path = absl::StrCat(::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", "/promptsweep-fuzz-", ::getpid());
+  static const std::string path =
+      absl::StrCat(::access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", "/promptsweep-fuzz-", ::getpid());
   struct Remove {
     ~Remove() { ::unlink(path.c_str()); }
   };

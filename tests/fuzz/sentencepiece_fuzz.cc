@@ -13,7 +13,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     PS_CHECK(model.status().message().find('\n') == absl::string_view::npos) << model.status().ToString();
     return 0;
   }
-  for (const absl::string_view text : {absl::string_view(""), absl::string_view("a  Photo\t of \xe2\x98\x83"), bytes.substr(0, 64)}) {
+  for (const absl::string_view text :
+       {absl::string_view(""), absl::string_view("a  Photo\t of \xe2\x98\x83"), bytes.substr(0, 64)}) {
     size_t length = 0;
     for (const std::string& piece : model->Encode(text)) {
       PS_CHECK(!piece.empty());

@@ -1,5 +1,5 @@
-// Any bytes as a tokenizer.json: refused in one line, or a tokenizer whose ids are of its vocabulary; read both as a model of pieces
-// and as one of merges.
+// Any bytes as a tokenizer.json: refused in one line, or a tokenizer whose ids are of its vocabulary; read both as a model of
+// pieces and as one of merges.
 #include "tests/fuzz/scratch_file.h"
 #include "worker/text/json_bpe.h"
 #include "worker/text/sentencepiece.h"
@@ -15,7 +15,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!pieces.ok()) refused(pieces.status());
   const auto merges = worker::JsonBpe::Load(path);
   if (!merges.ok()) refused(merges.status());
-  for (const absl::string_view text : {absl::string_view(""), absl::string_view("abc <pad>  \xc3\x84 A"), absl::string_view("\xff\xfe")}) {
+  for (const absl::string_view text :
+       {absl::string_view(""), absl::string_view("abc <pad>  \xc3\x84 A"), absl::string_view("\xff\xfe")}) {
     if (pieces.ok()) {
       for (const std::string& piece : pieces->Encode(text)) PS_CHECK(pieces->Id(piece) < pieces->size());
     }
