@@ -36,9 +36,7 @@ bool EachInTheOther(const v1::Motif& a, const v1::Motif& b, double& cosine) {
   bool same = false;
   for (const Region& left : RegionsOf(a)) {
     for (const Region& right : RegionsOf(b)) {
-      if (left.centre.size() != right.centre.size()) continue;
-      double dot = 0;
-      for (size_t j = 0; j < left.centre.size(); ++j) dot += static_cast<double>(left.centre[j]) * right.centre[j];
+      const double dot = CosineOf(left, right);
       if (dot < std::max(left.threshold, right.threshold)) continue;
       same = true;
       cosine = std::max(cosine, dot);
@@ -70,15 +68,15 @@ std::map<int, int> MatchMotifs(const v1::MotifReport& from, const v1::MotifRepor
 // from.
 absl::StatusOr<std::vector<Frozen>> CrossFitted(v1::StoreService::StubInterface& store, const v1::MotifReport& report,
                                                 int threads) {
-  std::vector<std::vector<Region>> motifs;
-  for (const v1::Motif& motif : report.motifs()) motifs.push_back(RegionsOf(motif));
   std::vector<Frozen> stored;
   for (const v1::Motif& motif : report.motifs()) {
     if (motif.folds_size() != kFolds) break;
     PS_ASSIGN_OR_RETURN(Finding finding, FindingOf(motif));
     stored.push_back(std::move(finding.frozen));
   }
-  if (stored.size() == motifs.size()) return stored;
+  if (static_cast<int>(stored.size()) == report.motifs_size()) return stored;
+  std::vector<std::vector<Region>> motifs;
+  for (const v1::Motif& motif : report.motifs()) motifs.push_back(RegionsOf(motif));
   RunSelection selection{.sweep = absl::StrCat(report.sweep()), .embedder = report.embedder()};
   selection.target = FilterTextOf(report.target());
   selection.baseline = FilterTextOf(report.baseline());

@@ -109,6 +109,15 @@ Comparison ComparisonOf(Question question) {
   return Comparison::kAsDrawn;
 }
 
+bool InTarget(const v1::Cell& cell, const Sides& sides) {
+  return sides.target_is_rest ? !sweep::Matches(cell, sides.baseline) : sweep::Matches(cell, sides.target);
+}
+
+bool InBaseline(const v1::Cell& cell, const Sides& sides) {
+  return sweep::Matches(cell, sides.baseline) && !(sides.baseline_is_rest && InTarget(cell, sides)) &&
+         !(sides.baseline_without_blank && cell.prompt().has_blank());
+}
+
 absl::StatusOr<Sides> ChooseSides(Question question, const std::string& target, const std::string& baseline,
                                   const SweepFacts& facts) {
   Sides sides;

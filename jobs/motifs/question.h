@@ -50,6 +50,10 @@ struct Sides {
   bool baseline_without_blank = false;
 };
 
+// The sides of a cell; a cell on both is the user's mistake.
+[[nodiscard]] bool InTarget(const v1::Cell& cell, const Sides& sides);
+[[nodiscard]] bool InBaseline(const v1::Cell& cell, const Sides& sides);
+
 // `target` and `baseline` as the user wrote them, perhaps empty; what they leave open the question fills in:
 //   kCompared   target: blank runs, or all where the sweep asks no blank prompt; baseline: the rest
 //   kUnasked    target: blank runs of the first model; baseline: blank runs of the others

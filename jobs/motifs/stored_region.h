@@ -20,6 +20,9 @@ template <typename AnyMotif>
   return regions;
 }
 
+// Of their centres; minus infinity where these have different dimensions.
+[[nodiscard]] double CosineOf(const Region& a, const Region& b);
+
 // True where the centre of one of `a` lies in one of `b`, or the other way round: they are one motif.
 [[nodiscard]] bool OneInTheOther(const std::vector<Region>& a, const std::vector<Region>& b);
 

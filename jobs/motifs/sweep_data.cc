@@ -116,9 +116,7 @@ class Sorter {
     PS_ASSIGN_OR_RETURN(const v1::Cell cell, CellOf(ordinal));
     const std::string prompt = cell.prompt().SerializeAsString();
     const int64_t seed = cell.seed();
-    const bool target = sides_.target_is_rest ? !sweep::Matches(cell, sides_.baseline) : sweep::Matches(cell, sides_.target);
-    const bool baseline = sweep::Matches(cell, sides_.baseline) && !(sides_.baseline_is_rest && target) &&
-                          !(sides_.baseline_without_blank && cell.prompt().has_blank());
+    const bool target = InTarget(cell, sides_), baseline = InBaseline(cell, sides_);
     if (target && baseline) {
       return absl::InvalidArgumentError(
           absl::StrCat("cell ", ordinal, " is in the target and in the baseline; they must not overlap"));

@@ -31,9 +31,7 @@ v1::Cell CellOf(const std::string& model, const std::string& prompt, int64_t see
 
 // 'T', 'B', '!' for both, '-' for neither.
 char SideOf(const Sides& sides, const v1::Cell& cell) {
-  const bool target = sides.target_is_rest ? !sweep::Matches(cell, sides.baseline) : sweep::Matches(cell, sides.target);
-  const bool baseline = sweep::Matches(cell, sides.baseline) && !(sides.baseline_is_rest && target) &&
-                        !(sides.baseline_without_blank && cell.prompt().has_blank());
+  const bool target = InTarget(cell, sides), baseline = InBaseline(cell, sides);
   return target && baseline ? '!' : target ? 'T' : baseline ? 'B' : '-';
 }
 
