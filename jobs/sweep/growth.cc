@@ -48,7 +48,9 @@ void ForEachSeedRange(v1::CellNode& node, absl::FunctionRef<void(v1::IntRange&)>
 
 struct Family {
   v1::CellNode part;            // the first of it
-  std::vector<uint64_t> seeds;  // of each seed axis, over all its parts
+  std::vector<uint64_t> asked;  // seeds of each seed axis in that
+  std::vector<uint64_t> seeds;  // the same over all its parts
+  size_t parts = 0;
   std::set<std::string> models, prompts;
   bool target = false;
 };
@@ -85,10 +87,14 @@ std::vector<Family> FamiliesOf(const v1::CellNode& cells) {
       });
     }
     Family& family = families[at->second];
+    ++family.parts;
     v1::CellNode copy = part;
     size_t axis = 0;
     ForEachSeedRange(copy, [&](v1::IntRange& range) {
-      if (fresh) family.seeds.push_back(0);
+      if (fresh) {
+        family.asked.push_back(range.count());
+        family.seeds.push_back(0);
+      }
       family.seeds[axis++] += range.count();
     });
   }
@@ -118,7 +124,47 @@ uint64_t MoreSeeds(uint64_t seeds, double factor) {
   return std::max<uint64_t>(1, more >= 9e18 ? static_cast<uint64_t>(9e18) : static_cast<uint64_t>(std::max(0.0, more)));
 }
 
-// The chosen families' next parts. Empty where a seed would leave 63 bits.
+// The chosen families' seeds when the axis with the most has grown by `factor`, in the proportions they were asked in: rounded up
+// from those, not from the seeds there are, so that roundings do not add up over many growths. Where the seeds there are lie
+// farther from the proportions than by rounding, their author has extended the sweep, and they are the proportions.
+std::vector<std::vector<uint64_t>> SeedsAfter(const std::vector<const Family*>& families, double factor) {
+  uint64_t most = 0, most_asked = 1;
+  for (const Family* family : families) {
+    for (size_t a = 0; a < family->seeds.size(); ++a) {
+      if (family->seeds[a] <= most) continue;
+      most = family->seeds[a];
+      most_asked = family->asked[a];
+    }
+  }
+  bool kept = true;
+  for (const Family* family : families) {
+    for (size_t a = 0; a < family->seeds.size(); ++a) {
+      const double now = static_cast<double>(family->asked[a]) * (static_cast<double>(most) / static_cast<double>(most_asked));
+      kept &= std::abs(static_cast<double>(family->seeds[a]) - now) <= static_cast<double>(family->parts);
+    }
+  }
+  const double then = static_cast<double>(most) + static_cast<double>(MoreSeeds(most, factor));
+  const double multiple = then / static_cast<double>(kept ? most_asked : most);
+  std::vector<std::vector<uint64_t>> after;
+  for (const Family* family : families) {
+    std::vector<uint64_t>& seeds = after.emplace_back(family->seeds);
+    bool grows = false;
+    for (size_t a = 0; a < seeds.size(); ++a) {
+      if (family->seeds[a] == most) {
+        seeds[a] += MoreSeeds(most, factor);
+      } else {
+        const double wanted = std::ceil(static_cast<double>(kept ? family->asked[a] : family->seeds[a]) * multiple - 1e-9);
+        seeds[a] = std::max(seeds[a], wanted >= 1.8e19 ? ~uint64_t{0} : static_cast<uint64_t>(wanted));
+      }
+      grows |= seeds[a] > family->seeds[a];
+    }
+    // A part has some of each of its axes.
+    for (size_t a = 0; a < seeds.size() && grows; ++a) seeds[a] = std::max(seeds[a], family->seeds[a] + 1);
+  }
+  return after;
+}
+
+// The next parts of those of the chosen families that get seeds. Empty where a seed would leave 63 bits.
 std::vector<v1::CellNode> NextParts(const std::vector<const Family*>& families, double factor, __int128 first) {
   struct Taken {
     const Family* family;
@@ -126,7 +172,10 @@ std::vector<v1::CellNode> NextParts(const std::vector<const Family*>& families, 
   };
   std::vector<Taken> taken;
   std::vector<v1::CellNode> parts;
-  for (const Family* family : families) {
+  const std::vector<std::vector<uint64_t>> after = SeedsAfter(families, factor);
+  for (size_t f = 0; f < families.size(); ++f) {
+    const Family* family = families[f];
+    if (after[f] == family->seeds) continue;
     __int128 begin = first;
     for (const Taken& other : taken) {
       if (Overlap(family->models, other.family->models) && Overlap(family->prompts, other.family->prompts))
@@ -136,7 +185,8 @@ std::vector<v1::CellNode> NextParts(const std::vector<const Family*>& families, 
     v1::CellNode& part = parts.emplace_back(family->part);
     bool fits = true;
     ForEachSeedRange(part, [&](v1::IntRange& range) {
-      const uint64_t count = MoreSeeds(family->seeds[axis++], factor);
+      const uint64_t count = after[f][axis] - family->seeds[axis];
+      ++axis;
       const __int128 end = begin + static_cast<__int128>(range.step()) * count;
       fits &= end <= std::numeric_limits<int64_t>::max();
       if (!fits) return;

@@ -35,7 +35,8 @@ struct SeedGrowth {
   // Families that ask a blank prompt are the target, or all where none does; the others are the baseline.
   bool target = false;
   bool baseline = false;
-  // Seeds afterwards over seeds now; at least one more of each.
+  // Seeds afterwards over seeds now, of the axis that has the most; at least one more. The others keep the proportions they were
+  // asked in, rounded up, so that an axis of few seeds may have to wait.
   double factor = kDefaultGrowth;
   uint64_t max_cells = 0;
 };
@@ -43,7 +44,7 @@ struct SeedGrowth {
 // `before` with one part appended for each family that grows. New seeds lie above all that the sweep has; two families that share
 // a model and a prompt get different ones, others the same. All families of the target grow by one factor, which is lowered where
 // max_cells is near; then the baseline grows by what is left. RESOURCE_EXHAUSTED where max_cells leaves no room for one
-// more seed of each part of the target (or of the baseline, if only that grows); INVALID_ARGUMENT where the seeds cannot grow or
+// more seed of the target (or of the baseline, if only that grows); INVALID_ARGUMENT where the seeds cannot grow or
 // no family is to. The result passes CheckExtension.
 [[nodiscard]] absl::StatusOr<v1::SweepManifest> GrowSeeds(const v1::SweepManifest& before, const SeedGrowth& growth);
 
