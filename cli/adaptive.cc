@@ -3,7 +3,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "cli/client.h"
-#include "jobs/sweep/growth.h"
+#include "cli/stop_words.h"
+#include "jobs/motifs/look_question.h"
 
 namespace promptsweep::cli {
 namespace {
@@ -19,27 +20,31 @@ absl::StatusOr<v1::SweepInfo> Find(StoreStub& store, uint32_t sweep) {
 
 }  // namespace
 
+absl::StatusOr<v1::StopState> StoredLooks(StoreStub& store, uint32_t sweep) {
+  v1::GetMotifsRequest request;
+  request.set_sweep(sweep);
+  request.set_question(motifs::LookQuestion());
+  PS_ASSIGN_OR_RETURN(const auto response, Call(store, &StoreStub::GetMotifs, request));
+  v1::MotifReport report;
+  if (!report.ParseFromString(response.report())) return absl::DataLossError("the stored look cannot be read");
+  return report.stop();
+}
+
 absl::StatusOr<LookOutcome> LookAndGrow(StoreStub& store, v1::SweepService::StubInterface* sweeps, MiningRequest request) {
   request.look = true;
   LookOutcome outcome;
   PS_ASSIGN_OR_RETURN(outcome.json, RunMiner(request));
-  PS_ASSIGN_OR_RETURN(const v1::MotifReport report, StoredMotifs(store, request.sweep));
-  if (report.stop().looks().empty()) return absl::AbortedError("another analysis replaced the look; ask again");
-  const v1::StopLook& look = report.stop().looks(report.stop().looks_size() - 1);
-  outcome.words = look.words();
-  outcome.stopped = look.reason() != v1::STOP_REASON_GO_ON;
-  if (outcome.stopped) return outcome;
-
+  PS_ASSIGN_OR_RETURN(const v1::StopState stop, StoredLooks(store, request.sweep));
+  if (stop.looks().empty()) return absl::InternalError("the miner has stored no look");
+  const v1::StopLook& look = stop.looks(stop.looks_size() - 1);
   PS_ASSIGN_OR_RETURN(const v1::SweepInfo info, Find(store, request.sweep));
-  // Somebody else's watch was faster.
-  if (info.manifest().cell_count() != look.cells()) return outcome;
-  const v1::StopRule& rule = report.stop().rule();
-  const absl::StatusOr<v1::SweepManifest> grown = sweep::GrowSeeds(
-      info.manifest(),
-      {.target = look.grow_target(), .baseline = look.grow_baseline(), .factor = rule.growth(), .max_cells = rule.max_cells()});
+  outcome.words = LookInWords(stop, info.manifest());
+  outcome.stopped = look.reason() != v1::STOP_REASON_GO_ON;
+  // Where the cells differ, somebody else's watch was faster.
+  if (outcome.stopped || info.manifest().cell_count() != look.cells()) return outcome;
+  const absl::StatusOr<v1::SweepManifest> grown = GrowAsAsked(stop, info.manifest());
   if (absl::IsResourceExhausted(grown.status())) {
     outcome.stopped = true;
-    absl::StrAppend(&outcome.words, "; but it cannot grow: ", grown.status().message());
     return outcome;
   }
   PS_RETURN_IF_ERROR(grown.status());

@@ -12,10 +12,13 @@ namespace promptsweep::cli {
 
 struct LookOutcome {
   std::string json;   // what the miner printed
-  std::string words;  // of the look, one line
+  std::string words;  // LookInWords
   bool stopped = false;
   uint64_t added = 0;  // cells, where it goes on
 };
+
+// What the looks at a sweep have led to so far, whatever was mined since; without looks where there was none.
+[[nodiscard]] absl::StatusOr<v1::StopState> StoredLooks(v1::StoreService::StubInterface& store, uint32_t sweep);
 
 // Takes the next look at an ended sweep with a stop rule and, where the rule goes on, extends the sweep: through `sweeps`, or in
 // the store where nobody schedules (null). Safe to repeat: a look at the same cells is the same look, and where another process

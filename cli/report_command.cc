@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "cli/adaptive.h"
 #include "cli/command.h"
 #include "cli/mining.h"
 #include "cli/picture.h"
@@ -131,6 +132,9 @@ absl::StatusOr<std::string> BuildReport(v1::StoreService::StubInterface& store, 
     input.mined = true;
   } else if (!absl::IsNotFound(motifs.status())) {
     return motifs.status();
+  }
+  if (sweep.manifest().spec().has_stop()) {
+    PS_ASSIGN_OR_RETURN(input.stop, StoredLooks(store, sweep.sweep()));
   }
   PS_ASSIGN_OR_RETURN(input.baseline, ComparisonOrdinals(store, sweep, input.motifs, input.mined));
   input.pictured_motifs = kMotifsWithPictures;

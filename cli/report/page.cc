@@ -207,7 +207,7 @@ std::string RenderReport(const ReportInput& input) {
                "pictures</button></div>"
              : ""},
        {"summary", Bind(SummaryTable(input.motifs) + ModelSection(input.motifs))},
-       {"motifs", absl::StrCat(MotifCards(input, veil), Bind(StopSection(input.motifs) + OutlookSection(input.motifs)))},
+       {"motifs", absl::StrCat(MotifCards(input, veil), Bind(StopSection(input) + OutlookSection(input.motifs)))},
        {"baseline", ComparisonSheet(input, veil)},
        {"limits", Limits(input)},
        {"provenance", Provenance(input)},

@@ -29,6 +29,7 @@ struct ReportInput {
   v1::SweepInfo sweep;
   v1::MotifReport motifs;
   bool mined = false;                          // false: no motif report was ever made
+  v1::StopState stop;                          // of an adaptive sweep, whatever was mined since; without looks: none was taken
   std::map<uint64_t, ReportPicture> pictures;  // by ordinal; a missing one is shown as missing
   int pictured_motifs = 1 << 30;               // the first so many motifs are shown with pictures
   std::vector<uint64_t> baseline;              // pictures to compare with; may be empty

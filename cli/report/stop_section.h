@@ -3,11 +3,11 @@
 
 #include <string>
 
-#include "promptsweep/v1/motifs.pb.h"
+#include "cli/report/page.h"
 
 namespace promptsweep::cli {
 
-// What the sweep's stop rule asked, what each look found, and what of each motif is decided; empty where it has no rule.
-[[nodiscard]] std::string StopSection(const v1::MotifReport& report);
+// What the sweep's stop rule asked, what each look found, and what of each motif is decided; empty where no look was taken.
+[[nodiscard]] std::string StopSection(const ReportInput& input);
 
 }  // namespace promptsweep::cli

@@ -18,6 +18,7 @@
 #include "jobs/motifs/explain.h"
 #include "jobs/motifs/history.h"
 #include "jobs/motifs/look.h"
+#include "jobs/motifs/look_question.h"
 #include "jobs/motifs/namer.h"
 #include "jobs/motifs/outlook.h"
 

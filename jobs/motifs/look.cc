@@ -4,7 +4,6 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
-#include "base/hash.h"
 #include "base/status.h"
 #include "jobs/motifs/fresh_novelty.h"
 #include "jobs/motifs/frozen.h"
@@ -48,8 +47,6 @@ absl::Status CountAll(SweepReader& reader, int threads, v1::StopState& state) {
 }
 
 }  // namespace
-
-std::string LookQuestion() { return Sha256Of("promptsweep.look.1"); }
 
 absl::Status TakeLook(SweepReader& reader, const SweepData& data, const v1::StopState& previous, int threads,
                       v1::MotifReport& report) {

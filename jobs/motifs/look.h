@@ -9,9 +9,6 @@
 
 namespace promptsweep::motifs {
 
-// The question (PutMotifsRequest.question) that looks are kept under: a digest.
-[[nodiscard]] std::string LookQuestion();
-
 // Adds the look to `report`, which holds the motifs found in `data`: `report.stop`. `previous` is the state after the look
 // before, or empty. A look at the same cells as the last one replaces it, with the same result. Confirmed motifs are frozen, and
 // descriptive ones where there is no baseline, unless one frozen before has its centre inside their region or they theirs.

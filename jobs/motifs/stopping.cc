@@ -43,7 +43,7 @@ void Judge(const v1::StopRule& rule, v1::FrozenMotif& motif) {
     motif.set_verdict(absl::StrCat("below ", Percent(rule.decide_at()), ": ", range));
   } else {
     motif.set_decided(false);
-    motif.set_verdict(n > 0 ? absl::StrCat("open: ", range) : "open: no run since it was frozen");
+    motif.set_verdict(n > 0 ? absl::StrCat("open: ", range) : "open: no run since it was proposed");
   }
 }
 

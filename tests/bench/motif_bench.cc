@@ -1,5 +1,5 @@
-// Measures motif mining: time, memory and recall by size, beside clusterers; how often sets without motifs give one. Not a test:
-// prints numbers.
+// Measures motif mining: time, memory and recall by size, beside clusterers; how often sets without motifs give one; what
+// adaptive stopping costs. Not a test: prints numbers.
 //   motif_bench [--python P] [--threads N] [--sets N] [--n N]... [--limit S] [--brief] [SECTION...]
 #include <unistd.h>
 
@@ -15,10 +15,7 @@
 int main(int argc, char** argv) {
   using namespace promptsweep::motifs;
   const promptsweep::BenchSections<MotifBenchOptions> sections = {
-      {"scale", BenchScale},
-      {"peers", BenchPeers},
-      {"null", BenchNull},
-      {"planted", BenchPlanted},
+      {"scale", BenchScale}, {"peers", BenchPeers}, {"null", BenchNull}, {"planted", BenchPlanted}, {"stopping", BenchStopping},
   };
   MotifBenchOptions options;
   options.folder = (std::filesystem::temp_directory_path() / ("motif_bench_" + std::to_string(::getpid()))).string();
@@ -27,7 +24,7 @@ int main(int argc, char** argv) {
   std::string usage = "motif_bench [OPTION...] [SECTION...], sections:";
   for (const auto& section : sections) usage += " " + section.first;
   std::vector<std::string> wanted;
-  CLI::App app("Measures motif mining; sections: scale, peers, null, planted");
+  CLI::App app("Measures motif mining; sections: scale, peers, null, planted, stopping");
   app.add_option("--python", options.python, "A Python that has the peers' packages; without it they are left out");
   app.add_option("--threads", options.threads, "CPU threads")->check(CLI::Range(1, 1024));
   app.add_option("--sets", options.sets, "Sets per row of a table")->check(CLI::Range(1, 1'000'000));

@@ -47,5 +47,6 @@ void BenchScale(const MotifBenchOptions& options);
 void BenchPeers(const MotifBenchOptions& options);
 void BenchNull(const MotifBenchOptions& options);
 void BenchPlanted(const MotifBenchOptions& options);
+void BenchStopping(const MotifBenchOptions& options);
 
 }  // namespace promptsweep::motifs

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "base/half.h"
 #include "base/hash.h"
 
 namespace promptsweep::cli {
@@ -172,7 +173,8 @@ TEST(Page, TheCommandShownReadsBackWhatWasAsked) {
 TEST(Page, AnAdaptiveSweepTellsItsRuleItsLooksAndItsAnswers) {
   ReportInput input = Input();
   EXPECT_THAT(RenderReport(input), Not(HasSubstr("When it was enough")));
-  v1::StopState& stop = *input.motifs.mutable_stop();
+  input.sweep.mutable_manifest()->set_cell_count(2500);
+  v1::StopState& stop = input.stop;
   stop.mutable_rule()->set_motif_ci_halfwidth(0.02);
   stop.mutable_rule()->set_max_cells(40000);
   v1::StopLook& first = *stop.add_looks();
@@ -181,7 +183,7 @@ TEST(Page, AnAdaptiveSweepTellsItsRuleItsLooksAndItsAnswers) {
   first.set_motifs(1);
   first.set_undecided(1);
   first.set_reason(v1::STOP_REASON_GO_ON);
-  first.set_words(kEvil);
+  first.set_cells(2100);
   v1::FrozenMotif& motif = *stop.add_frozen();
   motif.set_id(1);
   motif.set_label(kEvil);
@@ -193,7 +195,7 @@ TEST(Page, AnAdaptiveSweepTellsItsRuleItsLooksAndItsAnswers) {
   std::string page = RenderReport(input);
   EXPECT_THAT(page, Not(HasSubstr("<script>alert")));
   const auto section = [&] { return Between(page, "id=\"stop\"", "</section>"); };
-  EXPECT_THAT(section(), HasSubstr("more seeds are asked"));
+  EXPECT_THAT(section(), HasSubstr("since the last look 400 cells were added"));
   EXPECT_THAT(section(), HasSubstr("40,000 cells"));
   EXPECT_THAT(section(), HasSubstr("290 of 1,000"));
   EXPECT_THAT(section(), HasSubstr("open"));
@@ -206,6 +208,19 @@ TEST(Page, AnAdaptiveSweepTellsItsRuleItsLooksAndItsAnswers) {
   EXPECT_THAT(section(), HasSubstr("the rule has its answers"));
   EXPECT_THAT(section(), HasSubstr("1 of 1"));
   EXPECT_THAT(section(), Not(HasSubstr(">open<")));
+  // A frozen motif is the page's where one has its centre in the other, whatever they are called.
+  const float here[] = {1, 0}, there[] = {0, 1};
+  EXPECT_THAT(section(), Not(HasSubstr("#motif-1")));
+  stop.mutable_frozen(0)->set_centre(PackHalves(here, 2));
+  stop.mutable_frozen(0)->set_radius_cosine(0.9);
+  v1::Motif& shown = *input.motifs.mutable_motifs(0);
+  shown.set_radius_cosine(0.8);
+  shown.set_centre(PackHalves(there, 2));
+  page = RenderReport(input);
+  EXPECT_THAT(section(), Not(HasSubstr("#motif-1")));
+  shown.set_centre(PackHalves(here, 2));
+  page = RenderReport(input);
+  EXPECT_THAT(section(), HasSubstr("<a href=\"#motif-1\">"));
 }
 
 TEST(Page, AMotifIsToldInWordsWhereWordsTellIt) {

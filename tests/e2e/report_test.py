@@ -3,6 +3,7 @@ import os
 import unittest
 
 import browser
+from adaptive_test import spec as adaptive_spec
 from harness import Case
 from run_test import smoke_spec
 
@@ -82,6 +83,26 @@ class ReportTest(Case):
         page.run("document.getElementById('show-all').click()")
         page.run(settle)
         self.assertFalse(page.run(UNBLURRED.format(0)))
+
+    def test_an_adaptive_sweep_tells_how_it_ended(self):
+        spec = self.write("a.yaml", adaptive_spec("a", "{motif_ci_halfwidth: 0.1, max_cells: 4000}"))
+        store = ["--store", self.path("store")]
+        self.cli("run", spec, *store, "-q", "--workers", "1")
+        # Another analysis does not take the looks off the page.
+        self.cli("motifs", "a", *store, "--target", "prompt=a dog")
+        self.cli("report", "a", *store, "--out", self.path("adaptive.html"))
+        page = self.open(self.path("adaptive.html"))
+        section = "document.getElementById('stop').closest('section')"
+        text = page.run(section + ".textContent")
+        self.assertIn("known to within 10 percentage points", text)
+        self.assertRegex(text, r"It stopped at look \d+, after [\d,]+ runs: the rule has its answers")
+        self.assertGreaterEqual(page.run(section + ".querySelectorAll('table').length"), 2)
+        self.assertTrue(page.run(f"[...{section}.querySelectorAll('tbody tr')].every(r => r.querySelector('th[scope=row]'))"))
+        self.assertTrue(page.run(f"[...{section}.querySelectorAll('thead th')].every(h => h.scope === 'col')"))
+        self.assertTrue(page.run(f"[...{section}.querySelectorAll('.scroll')].every(t => t.tabIndex === 0 && t.getAttribute('aria-label'))"))
+        self.assertTrue(page.run(f"[...{section}.querySelectorAll('a')].every(a => document.querySelector(a.getAttribute('href')))"))
+        self.assertGreater(page.run(section + ".querySelectorAll('a').length"), 0)
+        self.check_quiet(page, self.path("adaptive.html"), "adaptive")
 
     def test_a_page_without_motifs(self):
         page = self.open(self.page(motifs=False))

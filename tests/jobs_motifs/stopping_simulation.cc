@@ -169,7 +169,7 @@ void SimulatedSweep::Draw() {
   const WorldMotif chance{{options.chance_share}, options.chance_share, 1};
   for (size_t r = options.motifs.size(); r < regions_.size(); ++r) DrawRegion(r, chance);
   if (options.kinds > 0) DrawKinds();
-  if (options.chance_regions == 0) return;
+  if (options.chance_regions == 0 || stages_.size() > options.chance_looks) return;
   const Stage& stage = *stages_.back();
   Region& region = regions_.emplace_back();
   region.share = region.baseline_share = options.chance_share;

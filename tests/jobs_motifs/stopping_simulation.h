@@ -29,9 +29,10 @@ struct WorldOptions {
   // A whole spec. Its cells: a product, or a chain of products, of lists and ranges.
   std::string spec;
   std::vector<WorldMotif> motifs;
-  // At every look one region more is proposed for no other reason than chance: the fullest of so many, each of share
-  // `chance_share`, that no earlier look has searched. 0: none.
+  // At each of the first `chance_looks` looks one region more is proposed for no other reason than chance: the fullest of so
+  // many, each of share `chance_share`, that no earlier look has searched. 0: none.
   uint64_t chance_regions = 0;
+  size_t chance_looks = 4;
   double chance_share = 0.02;
   // Kinds of picture a run may be of, the i-th with a share in proportion to (i + 5)^-1.3, in an order of each prompt's own; what
   // is of a kind not seen is novel. 0: novelty is not simulated.

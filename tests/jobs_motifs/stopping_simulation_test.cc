@@ -43,51 +43,52 @@ struct Case {
   WorldOptions options;
   double error = .05;  // of the motifs, by the rule
   uint64_t sweeps = 600;
-  // Some sweep gets all its answers; where not, a motif is in the world that is too near the edge to be decided.
-  bool answers = false;
 };
 
 std::vector<Case> Cases() {
   return {
       {"a blank prompt, width",
-       {.spec = Spec("{motif_ci_halfwidth: 0.05, least_prevalence: 0.02, max_cells: 6000}", kBlank),
+       {.spec = Spec("{motif_ci_halfwidth: 0.05, least_prevalence: 0.02, max_cells: 12000}", kBlank),
         .motifs = kMotifs,
         .chance_regions = 20'000}},
       {"a blank prompt, decision",
-       {.spec = Spec("{decide_at: 0.05, least_prevalence: 0.01, max_cells: 20000}", kBlank),
+       {.spec = Spec("{decide_at: 0.07, least_prevalence: 0.01, max_cells: 20000}", kBlank),
         .motifs = kMotifs,
         .chance_regions = 20'000}},
-      {"an error of .3", {.spec = Spec("{decide_at: 0.05, error: 0.3, max_cells: 20000}", kBlank), .motifs = kMotifs}, .3},
+      {"an error of .3",
+       {.spec = Spec("{motif_ci_halfwidth: 0.03, decide_at: 0.05, error: 0.3, max_cells: 20000}", kBlank), .motifs = kMotifs},
+       .3},
       {"many looks from few runs",
-       {.spec = Spec("{decide_at: 0.1, growth: 1.1, error: 0.2, max_cells: 20000}",
-                     "    - product: {model: [null], prompt: [{blank: empty}], seed: 0..39}\n"),
-        .motifs = {{{.1}}, {{.12}}, {{.3}}, {{.9}}}},
-       .2,
-       600,
-       true},
+       {.spec = Spec("{decide_at: 0.1, growth: 1.1, error: 0.2, max_cells: 4000}",
+                     "    - product: {model: [null], prompt: [{blank: empty}], seed: 0..99}\n"),
+        .motifs = {{{.09}}, {{.13}}, {{.3}}, {{.9}}}},
+       .2},
       {"prompts of unequal shares and seeds",
-       {.spec = Spec("{motif_ci_halfwidth: 0.02, decide_at: 0.1, error: 0.2, max_cells: 8000}",
+       {.spec = Spec("{motif_ci_halfwidth: 0.03, decide_at: 0.1, error: 0.2, max_cells: 8000}",
                      "    - product: {model: [null], prompt: [a, b, c], seed: 0..99}\n"
                      "    - product: {model: [null], prompt: [d, e], seed: 0..6}\n"),
         .motifs = {{{0, .02, .1, .9, .6}}, {{.3, 0, 0, .05, 1}}, {{.05, .06, .07, .5, .4}, 0, 2}, {{0, 0, .2, 1, 1}}},
         .chance_regions = 2000},
        .2},
+      {"a prompt of one seed among one of many",
+       {.spec = Spec("{motif_ci_halfwidth: 0.004, growth: 1.2, max_cells: 60000}",
+                     "    - product: {model: [null], prompt: [a], seed: 0..99}\n"
+                     "    - product: {model: [null], prompt: [b], seed: 0..0}\n"),
+        .motifs = {{{.02, .95}}, {{.2, 1}}}}},
       {"novelty, too",
        {.spec = Spec("{motif_ci_halfwidth: 0.06, novelty: 0.12, error: 0.2, max_cells: 5000}",
                      "    - product: {model: [null], prompt: [a, b, c], seed: 0..79}\n"),
         .motifs = {{{.02, .1, .3}}, {{.4}}},
         .kinds = 1500},
        .1,
-       300,
-       true},
+       300},
       {"novelty alone",
        {.spec = Spec("{novelty: 0.2, growth: 1.2, error: 0.3, max_cells: 3000}",
                      "    - product: {model: [null], prompt: [{blank: empty}], seed: 0..99}\n"),
         .motifs = {{{.2}}},
         .kinds = 1500},
        .3,
-       300,
-       true},
+       300},
   };
 }
 
@@ -103,14 +104,11 @@ TEST(StoppingSimulation, WhatTheRuleClaimsHoldsAtEveryLook) {
     EXPECT_LE(tally.novelty_missed, allowed);
     EXPECT_EQ(tally.not_ended, 0u);
     // The sweeps are such as could go wrong: several looks, motifs, and answers.
-    EXPECT_GT(tally.looks, 2);
-    EXPECT_GT(tally.motifs, .9);
-    EXPECT_EQ(tally.decided > 0, each.answers);
-    std::printf(
-        "%-38s sweeps %lu missed %lu misjudged %lu lift %lu novelty %lu wilson %lu; decided %lu, looks %.1f, motifs %.1f, cells "
-        "%.0f\n",
-        each.name.c_str(), each.sweeps, tally.missed, tally.misjudged, tally.lift_missed, tally.novelty_missed,
-        tally.wilson_missed, tally.decided, tally.looks, tally.motifs, tally.cells);
+    EXPECT_GT(tally.looks, 2.5);
+    EXPECT_GT(tally.motifs, .99);
+    EXPECT_GT(tally.decided, 0u);
+    std::printf("%s: of %lu sweeps a sequence missed in %lu, a verdict was wrong in %lu, novelty's bound was broken in %lu\n",
+                each.name.c_str(), each.sweeps, tally.missed, tally.misjudged, tally.novelty_missed);
   }
 }
 
@@ -123,7 +121,8 @@ TEST(StoppingSimulation, IntervalsOfOneLookDoNotHoldWhereOnePeeks) {
   const SweepTally tally = RunSweeps(world, 300, 1);
   EXPECT_GT(tally.wilson_missed, .3 * 300);
   EXPECT_LE(tally.missed, Allowed(.05, 300));
-  std::printf("peek: wilson %lu missed %lu looks %.1f\n", tally.wilson_missed, tally.missed, tally.looks);
+  std::printf("at some look of %.0f, Wilson's interval missed in %lu of 300 sweeps, the sequence in %lu\n", tally.looks,
+              tally.wilson_missed, tally.missed);
 }
 
 // The fullest of many regions, counted with the runs that made it the fullest and without them.
@@ -134,7 +133,8 @@ TEST(StoppingSimulation, RunsThatProposedAMotifMustNotCountForIt) {
   const SweepTally fresh = RunSweeps(world, 400, 1), all = RunSweeps(world, 400, 1, true);
   EXPECT_LE(fresh.missed, Allowed(.05, 400));
   EXPECT_GT(all.missed, .1 * 400);
-  std::printf("dip: fresh %lu all %lu\n", fresh.missed, all.missed);
+  std::printf("of 400 sweeps a sequence missed in %lu; counting what proposed the motif, too, in %lu\n", fresh.missed,
+              all.missed);
 }
 
 TEST(StoppingSimulation, ALookTakenAgainAfterAKillIsTheSameLook) {
