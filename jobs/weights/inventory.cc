@@ -86,7 +86,7 @@ absl::Status CheckEmbedderFolder(const fs::path& folder, const std::string& arch
   PS_RETURN_IF_ERROR(HasOneOf(folder, weights));
   if (!open_clip) PS_RETURN_IF_ERROR(HasOneOf(folder, {"preprocessor_config.json"}));
   if (architecture == "siglip") return HasOneOf(folder, {"spiece.model", "tokenizer.json"});
-  if (architecture == "dinov2") return absl::OkStatus();  // reads no text
+  if (architecture == "dinov2" || architecture == "sscd") return absl::OkStatus();  // read no text
   PS_RETURN_IF_ERROR(HasOneOf(folder, {"vocab.json"}));
   return HasOneOf(folder, {"merges.txt"});
 }

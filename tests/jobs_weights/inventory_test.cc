@@ -114,7 +114,8 @@ TEST_F(Inventory, AnEmbeddersFilesAreThere) {
       {"tiny-clip-gelu", {"model.safetensors", "preprocessor_config.json", "vocab.json", "merges.txt"}},
       {"tiny-open-clip", {"open_clip_model.safetensors", "vocab.json", "merges.txt"}},
       {"tiny-siglip", {"model.safetensors", "preprocessor_config.json", "spiece.model"}},
-      {"tiny-dinov2", {"model.safetensors", "preprocessor_config.json"}}};
+      {"tiny-dinov2", {"model.safetensors", "preprocessor_config.json"}},
+      {"tiny-sscd", {"model.safetensors", "preprocessor_config.json"}}};
   for (const auto& [name, files] : needed) {
     const std::string path = folder_.path() + "/" + name;
     fs::copy(std::string(PROMPTSWEEP_SOURCE_DIR) + "/tests/parity/fixtures/" + name, path);
