@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <limits>
 #include <optional>
@@ -17,7 +16,6 @@
 #include "absl/strings/strip.h"
 #include "base/half.h"
 #include "base/hash.h"
-#include "base/npy.h"
 #include "base/status.h"
 #include "cli/command.h"
 #include "cli/csv.h"
@@ -26,6 +24,7 @@
 #include "cli/progress.h"
 #include "cli/rows.h"
 #include "cli/text.h"
+#include "cli/vector_files.h"
 #include "jobs/sweep/catalog.h"
 #include "jobs/sweep/names.h"
 #include "jobs/sweep/plan.h"
@@ -37,16 +36,15 @@ using StoreStub = v1::StoreService::StubInterface;
 
 struct Options {
   std::string folder;
-  std::string embeddings;
+  std::vector<std::string> embeddings;
   std::string rows;
   std::string name;
-  std::string embedder;
+  std::vector<std::string> embedders;
   std::vector<std::string> models;
   int threads = 0;
 };
 
 constexpr uint64_t kMaxRowsFile = uint64_t{4} << 30;
-constexpr uint64_t kVectorsPerPut = 4096;
 constexpr size_t kPutBytes = 2 << 20;
 constexpr char kImportedEmbedder[] = "imported";
 
@@ -157,18 +155,7 @@ class Sender {
   size_t bytes_ = 0;
 };
 
-// Scales `row` to unit length. False where it has none.
-bool Normalise(float* row, uint32_t dim) {
-  double square = 0;
-  for (uint32_t i = 0; i < dim; ++i) square += static_cast<double>(row[i]) * row[i];
-  if (!(square > 0) || !std::isfinite(square)) return false;
-  const double scale = 1 / std::sqrt(square);
-  for (uint32_t i = 0; i < dim; ++i) row[i] = static_cast<float>(row[i] * scale);
-  return true;
-}
-
-absl::StatusOr<v1::ModelRef> EmbedderRef(const Options& options, uint32_t dim, bool must_exist) {
-  const std::string id = options.embedder.empty() ? kImportedEmbedder : options.embedder;
+absl::StatusOr<v1::ModelRef> EmbedderRef(const Options& options, const std::string& id, uint32_t dim, bool must_exist) {
   PS_ASSIGN_OR_RETURN(const sweep::ModelCatalog catalog, sweep::ModelCatalog::Open(ModelFolders(options.models)));
   auto folder = catalog.Find(id);
   if (folder.ok()) {
@@ -190,46 +177,47 @@ absl::StatusOr<v1::ModelRef> EmbedderRef(const Options& options, uint32_t dim, b
 }
 
 absl::StatusOr<int> ImportVectors(const Options& options, const Common& common) {
-  PS_ASSIGN_OR_RETURN(NpyReader npy, NpyReader::Open(options.embeddings));
-  PS_ASSIGN_OR_RETURN(const ImportedRows rows, ReadRows(options.rows, npy.rows()));
-  PS_ASSIGN_OR_RETURN(const v1::ModelRef embedder, EmbedderRef(options, npy.cols(), false));
-  // Checked whole before anything is stored.
-  for (uint64_t row = 0; row < npy.rows();) {
-    PS_ASSIGN_OR_RETURN(std::vector<float> values, npy.Read(kVectorsPerPut));
-    for (uint64_t i = 0; i * npy.cols() < values.size(); ++i, ++row) {
-      if (!Normalise(&values[i * npy.cols()], npy.cols())) {
-        return absl::InvalidArgumentError(absl::StrCat(options.embeddings, ": row ", row, " is zero or not finite"));
-      }
-    }
+  PS_ASSIGN_OR_RETURN(VectorFiles files, VectorFiles::Open(options.embeddings));
+  PS_ASSIGN_OR_RETURN(const ImportedRows rows, ReadRows(options.rows, files.rows()));
+  std::vector<v1::ModelRef> embedders;
+  std::string digests, names;
+  for (size_t f = 0; f < files.size(); ++f) {
+    const std::string id = options.embedders.empty() ? kImportedEmbedder : options.embedders[f];
+    PS_ASSIGN_OR_RETURN(embedders.emplace_back(), EmbedderRef(options, id, files.cols(f), false));
+    PS_ASSIGN_OR_RETURN(const std::string digest, Sha256OfFile(options.embeddings[f]));
+    digests += digest;
+    absl::StrAppend(&names, names.empty() ? "" : ", ", std::filesystem::path(options.embeddings[f]).filename().string());
   }
-  PS_ASSIGN_OR_RETURN(const std::string vectors_digest, Sha256OfFile(options.embeddings));
+  // Checked whole before anything is stored.
+  for (uint64_t row = 0; row < files.rows();) {
+    PS_ASSIGN_OR_RETURN(const uint64_t count, files.Next());
+    row += count;
+  }
   PS_ASSIGN_OR_RETURN(const std::string rows_digest, Sha256OfFile(options.rows));
-  const v1::SweepManifest manifest = ImportManifest(
-      options.name, npy.rows(), embedder, absl::StrCat("vectors ", std::filesystem::path(options.embeddings).filename().string()),
-      Sha256Of(absl::StrCat(vectors_digest, rows_digest)));
+  const v1::SweepManifest manifest = ImportManifest(options.name, files.rows(), embedders, absl::StrCat("vectors ", names),
+                                                    Sha256Of(absl::StrCat(digests, rows_digest)));
   PS_ASSIGN_OR_RETURN(const sweep::Plan plan, sweep::Plan::FromManifest(manifest));
 
   TakeOverSignals();
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .create = true}));
   PS_ASSIGN_OR_RETURN(const Target target, Create(*client, manifest));
-  PS_ASSIGN_OR_RETURN(npy, NpyReader::Open(options.embeddings));
+  PS_ASSIGN_OR_RETURN(files, VectorFiles::Open(options.embeddings));
   Progress progress(Progress::DetectStyle(common.quiet), Clock::Real());
   v1::SweepStatus status;
-  status.set_planned(npy.rows());
+  status.set_planned(files.rows());
   status.set_state(v1::SWEEP_STATE_RUNNING);
   Sender sender(*client, target.sweep);
-  for (uint64_t row = 0; row < npy.rows();) {
-    PS_ASSIGN_OR_RETURN(std::vector<float> values, npy.Read(kVectorsPerPut));
-    for (uint64_t i = 0; i * npy.cols() < values.size(); ++i, ++row) {
+  for (uint64_t row = 0; row < manifest.cell_count();) {
+    PS_ASSIGN_OR_RETURN(const uint64_t count, files.Next());
+    for (uint64_t i = 0; i < count; ++i, ++row) {
       if (target.Has(row)) continue;
-      float* vector = &values[i * npy.cols()];
-      if (!Normalise(vector, npy.cols()))
-        return absl::InvalidArgumentError(absl::StrCat(options.embeddings, " changed while it was read"));
       v1::Result result;
       PS_ASSIGN_OR_RETURN(*result.mutable_cell(), plan.CellAt(row));
-      v1::Embedding& embedding = *result.add_embeddings();
-      embedding.set_embedder(embedder.id());
-      embedding.set_fp16(PackHalves(vector, npy.cols()));
+      for (size_t f = 0; f < files.size(); ++f) {
+        v1::Embedding& embedding = *result.add_embeddings();
+        embedding.set_embedder(embedders[f].id());
+        embedding.set_fp16(PackHalves(files.Vector(f, i), files.cols(f)));
+      }
       rows.Fill(row, *result.mutable_imported());
       PS_RETURN_IF_ERROR(sender.Add(std::move(result)));
     }
@@ -270,7 +258,10 @@ absl::StatusOr<std::vector<std::string>> PicturesIn(const std::string& folder) {
 }
 
 absl::StatusOr<int> ImportPictures(const Options& options, const Common& common) {
-  PS_ASSIGN_OR_RETURN(const v1::ModelRef embedder, EmbedderRef(options, 0, true));
+  std::vector<v1::ModelRef> embedders;
+  for (const std::string& id : options.embedders) {
+    PS_ASSIGN_OR_RETURN(embedders.emplace_back(), EmbedderRef(options, id, 0, true));
+  }
   std::optional<ImportedRows> rows;
   std::vector<std::string> files;
   if (options.rows.empty()) {
@@ -301,7 +292,7 @@ absl::StatusOr<int> ImportPictures(const Options& options, const Common& common)
   }
   const std::string source = std::filesystem::path(options.folder).lexically_normal().filename().string();
   const v1::SweepManifest manifest =
-      ImportManifest(options.name, files.size(), embedder, absl::StrCat("pictures in ", OneLine(source)), digest.Finish());
+      ImportManifest(options.name, files.size(), embedders, absl::StrCat("pictures in ", OneLine(source)), digest.Finish());
 
   PS_ASSIGN_OR_RETURN(const std::string worker, FindProgram("promptsweep-worker"));
   TakeOverSignals();
@@ -320,7 +311,7 @@ absl::StatusOr<int> ImportPictures(const Options& options, const Common& common)
   PS_RETURN_IF_ERROR(WriteFileAtomically(list_path, list));
   ChildProcess::Options child;
   child.argv = {worker,   "import",  "--store",    client->address(), "--sweep", absl::StrCat(target.sweep),
-                "--rows", list_path, "--embedder", embedder.id()};
+                "--rows", list_path, "--embedder", embedders[0].id()};
   for (const std::string& folder : ModelFolders(options.models)) child.argv.insert(child.argv.end(), {"--models", folder});
   if (options.threads > 0) child.argv.insert(child.argv.end(), {"--threads", absl::StrCat(options.threads)});
   for (const std::string& argument : client->SecurityArguments()) child.argv.push_back(argument);
@@ -361,7 +352,15 @@ absl::StatusOr<std::string> OnlyEmbedder(const Options& options) {
 absl::StatusOr<int> Import(Options options, const Common& common) {
   if (options.folder.empty() == options.embeddings.empty())
     return absl::InvalidArgumentError("import takes either a FOLDER of pictures or --embeddings");
-  if (options.name.empty()) options.name = NameOfPath(options.embeddings.empty() ? options.folder : options.embeddings);
+  if (std::set<std::string>(options.embedders.begin(), options.embedders.end()).size() < options.embedders.size())
+    return absl::InvalidArgumentError("an embedder is named twice");
+  if (options.embeddings.size() != std::max<size_t>(1, options.embedders.size()) && !options.embeddings.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(options.embeddings.size(),
+                                                   " files of vectors need as many --embedder, in their "
+                                                   "order; there ",
+                                                   options.embedders.size() == 1 ? "is " : "are ", options.embedders.size()));
+  }
+  if (options.name.empty()) options.name = NameOfPath(options.embeddings.empty() ? options.folder : options.embeddings[0]);
   if (!sweep::IsName(options.name)) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"", options.name, "\" is not a sweep name (a-z, 0-9, ., _, - ; at most 64, a letter or digit first)"));
@@ -370,8 +369,8 @@ absl::StatusOr<int> Import(Options options, const Common& common) {
     if (options.rows.empty()) return absl::InvalidArgumentError("--embeddings needs --rows: a CSV with a row for each vector");
     return ImportVectors(options, common);
   }
-  if (options.embedder.empty()) {
-    PS_ASSIGN_OR_RETURN(options.embedder, OnlyEmbedder(options));
+  if (options.embedders.empty()) {
+    PS_ASSIGN_OR_RETURN(options.embedders.emplace_back(), OnlyEmbedder(options));
   }
   return ImportPictures(options, common);
 }
@@ -383,16 +382,22 @@ void AddImport(Commands& commands) {
   CLI::App* app = commands.Add("import", "Make a finished sweep of pictures, or of vectors, that another system made",
                                Commands::Needs::kSource, [options](const Common& common) { return Import(*options, common); });
   app->add_option("FOLDER", options->folder, "Pictures: .png, .jpg, .webp, sub-folders too, in the order of their names");
-  app->add_option("--embeddings", options->embeddings, "Vectors instead: two-dimensional .npy of floats")->type_name("X.npy");
+  app->add_option("--embeddings", options->embeddings,
+                  "Vectors instead: two-dimensional .npy of floats; repeated, with an --embedder each, several vectors a row")
+      ->type_name("X.npy")
+      ->expected(1)
+      ->take_all();
   app->add_option(
          "--rows", options->rows,
          "CSV with a row each: file (else in the order of the pictures' names), model, prompt, seed and any others; an empty "
          "prompt is the empty blank")
       ->type_name("X.csv");
   app->add_option("--name", options->name, "Name of the sweep [that of the folder or file]");
-  app->add_option("--embedder", options->embedder,
-                  "Model that embeds the pictures [the only one there is], or made the vectors [imported]")
-      ->type_name("ID");
+  app->add_option("--embedder", options->embedders,
+                  "Model that embeds the pictures [the only one there is], or made the vectors [imported]; may be repeated")
+      ->type_name("ID")
+      ->expected(1)
+      ->take_all();
   app->add_option("--models", options->models, "Folders with models [$PROMPTSWEEP_MODELS, else those that come with the program]")
       ->type_name("DIR");
   app->add_option("--threads", options->threads, "Threads; 0: the machine's")->check(CLI::Range(0, 1024));

@@ -14,6 +14,13 @@
 
 namespace promptsweep::cli {
 
+// Which embedder says, beside the pixels, what is a copy of what; see the options of promptsweep-motifs. Empty for their
+// defaults.
+struct CopyDetection {
+  std::string embedder, threshold;
+  bool given() const { return !embedder.empty() || !threshold.empty(); }
+};
+
 struct MiningRequest {
   std::string address;                // of the store
   std::vector<std::string> security;  // arguments that say how it is reached
@@ -29,6 +36,8 @@ struct MiningRequest {
   bool look = false;
   std::string reference;            // see promptsweep-motifs --reference; empty for none
   std::string reference_threshold;  // empty for its default
+  std::string reference_embedder;   // likewise
+  CopyDetection copies;
   bool verbose = false;
 };
 
@@ -41,6 +50,9 @@ struct ComparisonOptions {
 
 // Adds --target, --baseline and --question. `options` must outlive the parsing.
 void AddComparisonOptions(CLI::App& app, ComparisonOptions& options);
+
+// Adds --copy-embedder and --copy-threshold. `options` must outlive the parsing.
+void AddCopyOptions(CLI::App& app, CopyDetection& options);
 
 // Adds --vocabulary: whose words motifs are named by. It must outlive the parsing.
 void AddVocabularyOption(CLI::App& app, std::string& vocabulary);
