@@ -202,6 +202,14 @@ TEST(Refusals, SscdsThatAreNotTheirWeights) {
   ExpectRefusal("tiny-sscd", "preprocessor_config.json", "/resample", 1, "resample");
 }
 
+TEST(Refusals, StripsThatWouldTakeAllMemory) {
+  auto embedder = LoadEmbedder(Find(kFixtures + "tiny-sscd"), {}).value();
+  const auto rows = embedder->EmbedImages(at::zeros({1, 3, 1, 8192}, at::kByte));
+  EXPECT_EQ(rows.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(rows.status().message()), HasSubstr("8192x1"));
+  EXPECT_TRUE(embedder->EmbedImages(at::zeros({1, 3, 2000, 1}, at::kByte)).ok());
+}
+
 TEST(Refusals, PreprocessingThatIsNotThese) {
   const std::string file = "preprocessor_config.json";
   for (const char* fixture : {"tiny-clip-quick", "tiny-siglip", "tiny-dinov2"}) {
