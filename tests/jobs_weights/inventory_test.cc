@@ -131,6 +131,19 @@ TEST_F(Inventory, AnEmbeddersFilesAreThere) {
   }
 }
 
+TEST_F(Inventory, PublishedSscdsAreTold) {
+  const std::string path = folder_.path() + "/downloads";
+  folder_.Write("downloads/sscd_a.torchscript.pt", "a program");
+  EXPECT_EQ(One(path).state, Finding::kBroken);
+  EXPECT_THAT(One(path).message, HasSubstr("TorchScript"));
+  folder_.Write("downloads/sscd_a.classy.pt", "weights");
+  EXPECT_EQ(One(path).state, Finding::kUnconverted);
+  EXPECT_EQ(One(path).message, "SSCD (classy); run: promptsweep convert-weights " + path + " " + path + "-converted");
+  folder_.Write("downloads/sscd_b.torchvision.pt", "weights");
+  EXPECT_THAT(One(path).message,
+              HasSubstr("convert-weights " + path + "/sscd_a.classy.pt " + folder_.path() + "/sscd_a (and so each)"));
+}
+
 TEST_F(Inventory, OfOneIdTheFirstIsTaken) {
   CopyOfTiny("one/same");
   CopyOfTiny("two/same");
