@@ -14,6 +14,7 @@
 #include "cli/headline.h"
 #include "cli/process.h"
 #include "cli/text.h"
+#include "jobs/sweep/names.h"
 
 namespace promptsweep::cli {
 namespace {
@@ -75,6 +76,17 @@ void AddCopyOptions(CLI::App& app, CopyDetection& options) {
   app.add_option("--copy-threshold", options.threshold, "Cosine of its vectors from which two pictures are copies [0.75]")
       ->check(CLI::Range(-1.0, 1.0))
       ->type_name("COSINE");
+}
+
+absl::Status CheckCopyEmbedder(const CopyDetection& options, const v1::SweepManifest& manifest) {
+  if (options.embedder.empty() || options.embedder == "none") return absl::OkStatus();
+  std::vector<std::string> ids;
+  for (const v1::ModelRef& embedder : manifest.embedders()) {
+    if (embedder.id() == options.embedder) return absl::OkStatus();
+    ids.push_back(embedder.id());
+  }
+  return absl::InvalidArgumentError(absl::StrCat("--copy-embedder: the spec has no embedder ", sweep::Quoted(options.embedder),
+                                                 sweep::Hint(options.embedder, ids)));
 }
 
 void AddVocabularyOption(CLI::App& app, std::string& vocabulary) {

@@ -11,6 +11,7 @@
 #include "cli/output.h"
 #include "promptsweep/v1/motifs.pb.h"
 #include "promptsweep/v1/store.grpc.pb.h"
+#include "promptsweep/v1/sweep.pb.h"
 
 namespace promptsweep::cli {
 
@@ -53,6 +54,9 @@ void AddComparisonOptions(CLI::App& app, ComparisonOptions& options);
 
 // Adds --copy-embedder and --copy-threshold. `options` must outlive the parsing.
 void AddCopyOptions(CLI::App& app, CopyDetection& options);
+
+// INVALID_ARGUMENT where it names an embedder that the sweep will not have: said before anything runs.
+[[nodiscard]] absl::Status CheckCopyEmbedder(const CopyDetection& options, const v1::SweepManifest& manifest);
 
 // Adds --vocabulary: whose words motifs are named by. It must outlive the parsing.
 void AddVocabularyOption(CLI::App& app, std::string& vocabulary);

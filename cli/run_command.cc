@@ -33,6 +33,7 @@ struct Options {
   bool no_motifs = false;
   std::string report;
   std::string vocabulary;
+  CopyDetection copies;
   std::string listen = "127.0.0.1:0";
   LimitOptions limits;
 };
@@ -63,6 +64,7 @@ class RunCommand {
 
   absl::StatusOr<int> Run() {
     PS_ASSIGN_OR_RETURN(v1::SweepManifest manifest, Manifest());
+    PS_RETURN_IF_ERROR(CheckCopyEmbedder(options_.copies, manifest));
     TakeOverSignals();
     PS_ASSIGN_OR_RETURN(const std::string worker, FindProgram("promptsweep-worker"));
     // The server may not run beyond this machine: its workers are here.
@@ -89,9 +91,12 @@ class RunCommand {
         status = *end;
       }
       if (!adaptive_ || options_.no_motifs || !HasEnded(status.state()) || status.done() == 0) break;
-      auto looked = LookAndGrow(
-          cluster_->store(), &cluster_->sweeps(),
-          {.address = cluster_->address(), .sweep = sweep_, .vocabulary = options_.vocabulary, .verbose = common_.verbose});
+      auto looked = LookAndGrow(cluster_->store(), &cluster_->sweeps(),
+                                {.address = cluster_->address(),
+                                 .sweep = sweep_,
+                                 .vocabulary = options_.vocabulary,
+                                 .copies = options_.copies,
+                                 .verbose = common_.verbose});
       if (absl::IsCancelled(looked.status())) return Interrupted();
       PS_RETURN_IF_ERROR(looked.status());
       Note(looked->words);
@@ -256,6 +261,7 @@ class RunCommand {
       auto mined = look_json_.empty() ? RunMiner({.address = cluster_->address(),
                                                   .sweep = sweep_,
                                                   .vocabulary = options_.vocabulary,
+                                                  .copies = options_.copies,
                                                   .verbose = common_.verbose})
                                       : absl::StatusOr<std::string>(look_json_);
       if (absl::IsCancelled(mined.status())) return Interrupted();
@@ -329,6 +335,7 @@ void AddRun(Commands& commands) {
   app->add_flag("--no-motifs", options->no_motifs, "Stop when every cell has run");
   app->add_option("--report", options->report, "Where to write the page [STORE/report-NAME.html]")->type_name("FILE");
   AddVocabularyOption(*app, options->vocabulary);
+  AddCopyOptions(*app, options->copies);
   options->limits.AddTo(*app);
   app->add_option("--listen", options->listen, "Loopback address for workers, and for other commands meanwhile")
       ->type_name("HOST:PORT")

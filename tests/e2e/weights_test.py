@@ -57,6 +57,7 @@ class WeightsTest(Case):
         spec = self.write("spec.yaml", "version: 1\nname: copies\nembedders: [null-embed, sscd]\n"
                                        "cells: {product: {model: ['null'], prompt: [blank], seed: 0..29}}\n")
         store = ("--store", self.path("store"))
+        self.assertIn("no embedder \"sscx\"", self.fails("run", spec, *store, "--models", self.path("models"), "-q", "--copy-embedder", "sscx"))
         self.cli("run", spec, *store, "--models", self.path("models"), "-q")
         # Random weights take all pictures for one, which their pixels are not.
         mined = self.json("motifs", "copies", *store)

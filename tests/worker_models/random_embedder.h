@@ -80,7 +80,7 @@ struct RandomClip {
 // SSCD of any width and depth.
 struct RandomSscd {
   std::vector<int64_t> layers = {1, 2, 1, 1};
-  int64_t planes = 32, groups = 1, width_per_group = 64, dims = 96, side = 80;
+  int64_t planes = 16, groups = 1, width_per_group = 64, dims = 96, side = 80;
 
   void Write(const std::string& folder) const {
     std::filesystem::create_directories(folder);
