@@ -71,7 +71,8 @@ std::string EndInWords(const v1::StopState& stop, const v1::SweepManifest& manif
   }
   const absl::Status room = Room(stop, manifest);
   if (room.ok()) return "It is not done: more seeds are asked, which run or watch adds.";
-  return absl::StrCat("It stopped ", at, ", without all answers, as it cannot grow: ", room.message(), ". What is open stays open.");
+  return absl::StrCat("It stopped ", at, ", without all answers, as it cannot grow: ", room.message(),
+                      ". What is open stays open.");
 }
 
 }  // namespace promptsweep::cli

@@ -1,5 +1,5 @@
-// Proves that an adaptive sweep's end is told as it is: answered, out of cells, without room for one more seed, or still going on;
-// and that what stays open is named.
+// Proves that an adaptive sweep's end is told as it is: answered, out of cells, without room for one more seed, or still going
+// on; and that what stays open is named.
 #include "cli/stop_words.h"
 
 #include <gmock/gmock.h>
@@ -69,9 +69,10 @@ TEST(StopWords, TellsWhyItEnded) {
 
 TEST(StopWords, NamesWhatStaysOpen) {
   v1::StopState stop = State(v1::STOP_REASON_MAX_CELLS);
-  EXPECT_EQ(OpenInWords(stop),
-            "sari\\x1b[2J (3 % to 9 %), motif 3, unnamed (3 % to 9 %), motif 4, unnamed (3 % to 9 %), motif 5, unnamed (3 % to 9 %), "
-            "motif 6, unnamed (3 % to 9 %), and 2 more");
+  EXPECT_EQ(
+      OpenInWords(stop),
+      "sari\\x1b[2J (3 % to 9 %), motif 3, unnamed (3 % to 9 %), motif 4, unnamed (3 % to 9 %), motif 5, unnamed (3 % to 9 %), "
+      "motif 6, unnamed (3 % to 9 %), and 2 more");
   EXPECT_THAT(LookInWords(stop, Manifest()), Not(HasSubstr("hat")));
   for (v1::FrozenMotif& motif : *stop.mutable_frozen()) motif.set_decided(true);
   EXPECT_EQ(OpenInWords(stop), "");
