@@ -11,7 +11,7 @@ echo "fetching Arrow $version (50 MB, once)..." >&2
 part="$folder.part"; rm -rf "$part" "$folder"; mkdir -p "$part/wheels"
 platforms=(--platform manylinux2014_x86_64)
 for n in $(seq 17 35); do platforms+=(--platform "manylinux_2_${n}_x86_64"); done
-python3 -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.11 --implementation cp --abi cp311 \
+python3 -m pip download --quiet --retries 1 --no-deps --only-binary=:all: --python-version 3.11 --implementation cp --abi cp311 \
   "${platforms[@]}" --dest "$part/wheels" "pyarrow==$version"
 python3 - "$part"/wheels/*.whl "$part" <<'PY'
 import os, sys, zipfile

@@ -63,7 +63,8 @@ const arrow::DataType& Storage(const arrow::DataType& type) {
   return type.id() == arrow::Type::EXTENSION ? Storage(*static_cast<const arrow::ExtensionType&>(type).storage_type()) : type;
 }
 std::shared_ptr<arrow::Array> Storage(const std::shared_ptr<arrow::Array>& array) {
-  return array->type_id() == arrow::Type::EXTENSION ? Storage(static_cast<const arrow::ExtensionArray&>(*array).storage()) : array;
+  return array->type_id() == arrow::Type::EXTENSION ? Storage(static_cast<const arrow::ExtensionArray&>(*array).storage())
+                                                    : array;
 }
 
 ParquetColumn::Kind KindOf(const arrow::DataType& declared) {
@@ -244,8 +245,7 @@ class ArrowFile : public ParquetFile {
       if (cols == 0) Fail(Row(i) + " is empty");
       if (cols != cols_) Fail(Row(i) + " has " + std::to_string(cols) + " values, those before " + std::to_string(cols_));
     }
-    const std::shared_ptr<arrow::Array> values =
-        Storage(lists.values())->Slice(lists.value_offset(0), lists.length() * cols_);
+    const std::shared_ptr<arrow::Array> values = Storage(lists.values())->Slice(lists.value_offset(0), lists.length() * cols_);
     if (values->length() != lists.length() * cols_) Fail("it ends within " + Row(0));
     if (values->null_count() > 0) {
       int64_t at = 0;

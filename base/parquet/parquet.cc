@@ -134,8 +134,7 @@ absl::StatusOr<ParquetVectors> ParquetVectors::Open(const std::string& path, con
   if (!vectors.table_.file_->Start(index, failure)) return vectors.table_.Error(failure);
   PS_RETURN_IF_ERROR(vectors.Next());
   if (vectors.pending_.cols > kMaxCols) {
-    return vectors.table_.Error(
-        absl::StrCat(vectors.pending_.cols, " values a row; at most ", kMaxCols, " are possible"));
+    return vectors.table_.Error(absl::StrCat(vectors.pending_.cols, " values a row; at most ", kMaxCols, " are possible"));
   }
   vectors.cols_ = static_cast<uint32_t>(vectors.pending_.cols);
   return vectors;

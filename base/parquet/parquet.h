@@ -36,8 +36,8 @@ class ParquetTable {
   // The column named, which must have a text. INVALID_ARGUMENT lists the columns.
   [[nodiscard]] absl::StatusOr<size_t> FindText(const std::string& name) const;
 
-  // The values of a column that has a text in `rows` (ascending, each below rows()), none for null, cut at `most_bytes`. Reads the
-  // row groups that hold such rows, 1,024 rows at a time.
+  // The values of a column that has a text in `rows` (ascending, each below rows()), none for null, cut at `most_bytes`. Reads
+  // the row groups that hold such rows, 1,024 rows at a time.
   [[nodiscard]] absl::StatusOr<std::vector<std::optional<std::string>>> Texts(size_t column, const std::vector<uint64_t>& rows,
                                                                               size_t most_bytes);
 

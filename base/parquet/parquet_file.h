@@ -1,6 +1,6 @@
 // What libpromptsweep_parquet.so offers, which base/parquet/parquet.cc finds by name. The library holds Apache Arrow, whose own
-// copies of OpenSSL, protobuf and others must not meet the program's: nothing but this interface is seen of it, and neither Arrow's
-// types nor exceptions cross it.
+// copies of OpenSSL, protobuf and others must not meet the program's: nothing but this interface is seen of it, and neither
+// Arrow's types nor exceptions cross it.
 #pragma once
 
 #include <cstddef>

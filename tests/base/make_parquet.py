@@ -56,3 +56,8 @@ write("import", {
     "made": pa.array([0, 86400, 172800, 1, 2], pa.timestamp("s")),
     "embedding": vectors(),
 })
+
+# Several reads of the miner, in row groups of which none ends where a read does: 17,000 vectors of 32 values.
+LONG = [[((31 * r + 17 * c * c + 7 * r * c) % 61) / 32 - 1 for c in range(32)] for r in range(17000)]
+write("long", {"embedding": vectors(LONG, pa.list_(pa.float16())), "id": list(range(17000))}, row_group_size=5000,
+      compression="zstd", use_dictionary=["embedding.list.element"], column_encoding={"id": "DELTA_BINARY_PACKED"})

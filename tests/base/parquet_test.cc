@@ -34,9 +34,7 @@ std::string BytesOf(const std::string& path) {
 
 class Parquet : public testing::Test {
  protected:
-  void SetUp() override {
-    path_ = absl::StrCat(testing::TempDir(), "/parquet_test-", getpid(), ".parquet");
-  }
+  void SetUp() override { path_ = absl::StrCat(testing::TempDir(), "/parquet_test-", getpid(), ".parquet"); }
   void TearDown() override { std::filesystem::remove(path_); }
 
   static std::string Refusal(const std::string& path, const std::string& column = "") {
@@ -51,7 +49,8 @@ class Parquet : public testing::Test {
   }
   // Reads all there is of a file of these bytes; false where that is refused.
   bool ReadsAll(const std::string& bytes) {
-    std::ofstream(path_, std::ios::binary | std::ios::trunc) << bytes;
+    std::filesystem::remove(path_);  // a file that is emptied and written again may wait for the disk
+    std::ofstream(path_, std::ios::binary) << bytes;
     bool all = Refusal(path_) == "accepted";
     auto table = ParquetTable::Open(path_);
     if (!table.ok()) return false;
@@ -92,9 +91,8 @@ TEST_F(Parquet, EveryKindOfColumnGivesTheSameVectors) {
 }
 
 TEST_F(Parquet, TheColumnOfVectorsIsNamedWhereThereAreSeveral) {
-  EXPECT_THAT(Refusal(Fixture("two_columns")),
-              AllOf(HasSubstr("several columns are lists of floats"), HasSubstr("image (list<"), HasSubstr("text (list<"),
-                    HasSubstr("id (int64)")));
+  EXPECT_THAT(Refusal(Fixture("two_columns")), AllOf(HasSubstr("several columns are lists of floats"), HasSubstr("image (list<"),
+                                                     HasSubstr("text (list<"), HasSubstr("id (int64)")));
   auto vectors = ParquetVectors::Open(Fixture("two_columns"), "text");
   ASSERT_TRUE(vectors.ok()) << vectors.status();
   EXPECT_THAT(*vectors->Read(1), ElementsAre(-0.625f, -0.75f, -0.875f, -1.0f));
@@ -104,7 +102,8 @@ TEST_F(Parquet, TheColumnOfVectorsIsNamedWhereThereAreSeveral) {
 }
 
 TEST_F(Parquet, TextsAreReadFromTheirRowGroups) {
-  const auto texts = [](const std::string& file, const std::string& column, const std::vector<uint64_t>& rows, size_t most = 100) {
+  const auto texts = [](const std::string& file, const std::string& column, const std::vector<uint64_t>& rows,
+                        size_t most = 100) {
     auto table = ParquetTable::Open(Fixture(file));
     EXPECT_TRUE(table.ok()) << table.status();
     const auto index = table->FindText(column);
@@ -130,7 +129,7 @@ TEST_F(Parquet, TextsAreReadFromTheirRowGroups) {
 
 TEST_F(Parquet, RowsThatAreNoVectorAreNamed) {
   EXPECT_THAT(Refusal(Fixture("null_vector")), HasSubstr("null_vector.parquet: row 3 is null"));
-  EXPECT_THAT(Refusal(Fixture("null_vector_fixed")), HasSubstr("null_vector_fixed.parquet: "));
+  EXPECT_THAT(Refusal(Fixture("null_vector_fixed")), HasSubstr("null_vector_fixed.parquet: row 3 is null"));
   EXPECT_THAT(Refusal(Fixture("null_value")), HasSubstr("row 2 has a null in it"));
   EXPECT_THAT(Refusal(Fixture("ragged")), HasSubstr("ragged.parquet: row 5 has 3 values, those before 4"));
   EXPECT_THAT(Refusal(Fixture("empty_vector")), HasSubstr("row 0 is empty"));
