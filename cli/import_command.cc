@@ -17,11 +17,13 @@
 #include "absl/strings/strip.h"
 #include "base/half.h"
 #include "base/hash.h"
-#include "base/npy.h"
+#include "base/parquet/parquet.h"
+#include "base/parquet/vectors.h"
 #include "base/status.h"
 #include "cli/command.h"
 #include "cli/csv.h"
 #include "cli/import.h"
+#include "cli/parquet_rows.h"
 #include "cli/process.h"
 #include "cli/progress.h"
 #include "cli/rows.h"
@@ -38,6 +40,7 @@ using StoreStub = v1::StoreService::StubInterface;
 struct Options {
   std::string folder;
   std::string embeddings;
+  std::string column;
   std::string rows;
   std::string name;
   std::string embedder;
@@ -100,8 +103,13 @@ absl::StatusOr<int> Finish(Client& client, const Target& target, const Common& c
 }
 
 absl::StatusOr<ImportedRows> ReadRows(const std::string& path, uint64_t rows) {
-  PS_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxRowsFile));
-  PS_ASSIGN_OR_RETURN(CsvFile csv, ParseCsv(text, path));
+  CsvFile csv;
+  if (IsParquet(path)) {
+    PS_ASSIGN_OR_RETURN(csv, ReadParquetRows(path, kMaxRowsFile));
+  } else {
+    PS_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxRowsFile));
+    PS_ASSIGN_OR_RETURN(csv, ParseCsv(text, path));
+  }
   if (rows > 0 && csv.rows.size() != rows) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": ", csv.rows.size(), " rows for ", rows, " vectors"));
   }
@@ -190,46 +198,47 @@ absl::StatusOr<v1::ModelRef> EmbedderRef(const Options& options, uint32_t dim, b
 }
 
 absl::StatusOr<int> ImportVectors(const Options& options, const Common& common) {
-  PS_ASSIGN_OR_RETURN(NpyReader npy, NpyReader::Open(options.embeddings));
-  PS_ASSIGN_OR_RETURN(const ImportedRows rows, ReadRows(options.rows, npy.rows()));
-  PS_ASSIGN_OR_RETURN(const v1::ModelRef embedder, EmbedderRef(options, npy.cols(), false));
+  PS_ASSIGN_OR_RETURN(VectorReader vectors, VectorReader::Open(options.embeddings, options.column));
+  PS_ASSIGN_OR_RETURN(const ImportedRows rows, ReadRows(options.rows, vectors.rows()));
+  PS_ASSIGN_OR_RETURN(const v1::ModelRef embedder, EmbedderRef(options, vectors.cols(), false));
   // Checked whole before anything is stored.
-  for (uint64_t row = 0; row < npy.rows();) {
-    PS_ASSIGN_OR_RETURN(std::vector<float> values, npy.Read(kVectorsPerPut));
-    for (uint64_t i = 0; i * npy.cols() < values.size(); ++i, ++row) {
-      if (!Normalise(&values[i * npy.cols()], npy.cols())) {
+  for (uint64_t row = 0; row < vectors.rows();) {
+    PS_ASSIGN_OR_RETURN(std::vector<float> values, vectors.Read(kVectorsPerPut));
+    for (uint64_t i = 0; i * vectors.cols() < values.size(); ++i, ++row) {
+      if (!Normalise(&values[i * vectors.cols()], vectors.cols())) {
         return absl::InvalidArgumentError(absl::StrCat(options.embeddings, ": row ", row, " is zero or not finite"));
       }
     }
   }
   PS_ASSIGN_OR_RETURN(const std::string vectors_digest, Sha256OfFile(options.embeddings));
   PS_ASSIGN_OR_RETURN(const std::string rows_digest, Sha256OfFile(options.rows));
-  const v1::SweepManifest manifest = ImportManifest(
-      options.name, npy.rows(), embedder, absl::StrCat("vectors ", std::filesystem::path(options.embeddings).filename().string()),
-      Sha256Of(absl::StrCat(vectors_digest, rows_digest)));
+  const v1::SweepManifest manifest =
+      ImportManifest(options.name, vectors.rows(), embedder,
+                     absl::StrCat("vectors ", std::filesystem::path(options.embeddings).filename().string()),
+                     Sha256Of(absl::StrCat(vectors_digest, rows_digest, options.column)));
   PS_ASSIGN_OR_RETURN(const sweep::Plan plan, sweep::Plan::FromManifest(manifest));
 
   TakeOverSignals();
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .create = true}));
   PS_ASSIGN_OR_RETURN(const Target target, Create(*client, manifest));
-  PS_ASSIGN_OR_RETURN(npy, NpyReader::Open(options.embeddings));
+  PS_ASSIGN_OR_RETURN(vectors, VectorReader::Open(options.embeddings, options.column));
   Progress progress(Progress::DetectStyle(common.quiet), Clock::Real());
   v1::SweepStatus status;
-  status.set_planned(npy.rows());
+  status.set_planned(vectors.rows());
   status.set_state(v1::SWEEP_STATE_RUNNING);
   Sender sender(*client, target.sweep);
-  for (uint64_t row = 0; row < npy.rows();) {
-    PS_ASSIGN_OR_RETURN(std::vector<float> values, npy.Read(kVectorsPerPut));
-    for (uint64_t i = 0; i * npy.cols() < values.size(); ++i, ++row) {
+  for (uint64_t row = 0; row < vectors.rows();) {
+    PS_ASSIGN_OR_RETURN(std::vector<float> values, vectors.Read(kVectorsPerPut));
+    for (uint64_t i = 0; i * vectors.cols() < values.size(); ++i, ++row) {
       if (target.Has(row)) continue;
-      float* vector = &values[i * npy.cols()];
-      if (!Normalise(vector, npy.cols()))
+      float* vector = &values[i * vectors.cols()];
+      if (!Normalise(vector, vectors.cols()))
         return absl::InvalidArgumentError(absl::StrCat(options.embeddings, " changed while it was read"));
       v1::Result result;
       PS_ASSIGN_OR_RETURN(*result.mutable_cell(), plan.CellAt(row));
       v1::Embedding& embedding = *result.add_embeddings();
       embedding.set_embedder(embedder.id());
-      embedding.set_fp16(PackHalves(vector, npy.cols()));
+      embedding.set_fp16(PackHalves(vector, vectors.cols()));
       rows.Fill(row, *result.mutable_imported());
       PS_RETURN_IF_ERROR(sender.Add(std::move(result)));
     }
@@ -367,7 +376,10 @@ absl::StatusOr<int> Import(Options options, const Common& common) {
         absl::StrCat("\"", options.name, "\" is not a sweep name (a-z, 0-9, ., _, - ; at most 64, a letter or digit first)"));
   }
   if (!options.embeddings.empty()) {
+    if (options.rows.empty() && IsParquet(options.embeddings)) options.rows = options.embeddings;
     if (options.rows.empty()) return absl::InvalidArgumentError("--embeddings needs --rows: a CSV with a row for each vector");
+    if (!options.column.empty() && !IsParquet(options.embeddings))
+      return absl::InvalidArgumentError("--embeddings-column is for Parquet: .npy has no columns");
     return ImportVectors(options, common);
   }
   if (options.embedder.empty()) {
@@ -383,12 +395,17 @@ void AddImport(Commands& commands) {
   CLI::App* app = commands.Add("import", "Make a finished sweep of pictures, or of vectors, that another system made",
                                Commands::Needs::kSource, [options](const Common& common) { return Import(*options, common); });
   app->add_option("FOLDER", options->folder, "Pictures: .png, .jpg, .webp, sub-folders too, in the order of their names");
-  app->add_option("--embeddings", options->embeddings, "Vectors instead: two-dimensional .npy of floats")->type_name("X.npy");
-  app->add_option(
-         "--rows", options->rows,
-         "CSV with a row each: file (else in the order of the pictures' names), model, prompt, seed and any others; an empty "
-         "prompt is the empty blank")
-      ->type_name("X.csv");
+  app->add_option("--embeddings", options->embeddings,
+                  "Vectors instead: two-dimensional .npy of floats, or .parquet with lists of them")
+      ->type_name("X");
+  app->add_option("--embeddings-column", options->column,
+                  "Column of a .parquet that holds the vectors [the only one of such lists]")
+      ->type_name("NAME");
+  app->add_option("--rows", options->rows,
+                  "CSV or Parquet with a row each [the other columns of a .parquet of vectors]: file (else in the order of the "
+                  "pictures' names), model, prompt, seed and any others; an empty "
+                  "prompt is the empty blank")
+      ->type_name("ROWS");
   app->add_option("--name", options->name, "Name of the sweep [that of the folder or file]");
   app->add_option("--embedder", options->embedder,
                   "Model that embeds the pictures [the only one there is], or made the vectors [imported]")

@@ -214,7 +214,7 @@ absl::Status AddMemory(v1::StoreService::StubInterface& store, const SweepReader
 absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, const AnalysisOptions& options) {
   std::optional<ReferenceFiles> reference;
   if (!options.reference.path.empty()) {
-    PS_ASSIGN_OR_RETURN(reference, FindReference(options.reference.path));
+    PS_ASSIGN_OR_RETURN(reference, FindReference(options.reference));
     if (reference->pictures && options.copies.pictures == 0) {
       return absl::InvalidArgumentError("a reference of pictures needs --pictures");
     }
