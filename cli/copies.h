@@ -10,7 +10,8 @@ namespace promptsweep::cli {
 // "verbatim", "template", "semantic"; empty where pictures were not looked at or prove nothing.
 [[nodiscard]] std::string VerdictName(const v1::Motif& motif);
 
-// The verdict for a table, with the share of copies where it is verbatim: "verbatim 34 %".
+// The verdict for a table, with the share of copies where it is verbatim, and the copy detector where that decided: "verbatim
+// 34 %", "verbatim 34 % (sscd)".
 [[nodiscard]] std::string VerdictInWords(const v1::Motif& motif);
 
 // What the verdict means here, one sentence with its numbers; empty where VerdictName is.

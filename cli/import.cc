@@ -89,12 +89,12 @@ std::string NameOfPath(const std::string& path) {
   return name.empty() ? kModel : name;
 }
 
-v1::SweepManifest ImportManifest(const std::string& name, uint64_t rows, const v1::ModelRef& embedder,
+v1::SweepManifest ImportManifest(const std::string& name, uint64_t rows, const std::vector<v1::ModelRef>& embedders,
                                  const std::string& imported_from, const std::string& content) {
   v1::SweepManifest manifest;
   manifest.mutable_spec()->set_version(1);
   manifest.mutable_spec()->set_name(name);
-  manifest.mutable_spec()->add_embedders(embedder.id());
+  for (const v1::ModelRef& embedder : embedders) manifest.mutable_spec()->add_embedders(embedder.id());
   v1::Product& product = *manifest.mutable_spec()->mutable_cells()->mutable_product();
   v1::Value value;
   value.set_string_value(kModel);
@@ -112,7 +112,7 @@ v1::SweepManifest ImportManifest(const std::string& name, uint64_t rows, const v
   model.set_id(kModel);
   model.set_architecture("imported");
   model.set_digest(content);
-  *manifest.add_embedders() = embedder;
+  for (const v1::ModelRef& embedder : embedders) *manifest.add_embedders() = embedder;
   manifest.set_cell_count(rows);
   manifest.set_noise_dtype("float32");
   manifest.set_compute_dtype("float32");

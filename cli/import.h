@@ -16,7 +16,7 @@ namespace promptsweep::cli {
 
 // `rows` cells on the axis "row"; model, prompt and seed are placeholders (see jobs/sweep/imported.h). `content` (32 bytes)
 // stands as the model's digest: other content is another sweep.
-[[nodiscard]] v1::SweepManifest ImportManifest(const std::string& name, uint64_t rows, const v1::ModelRef& embedder,
+[[nodiscard]] v1::SweepManifest ImportManifest(const std::string& name, uint64_t rows, const std::vector<v1::ModelRef>& embedders,
                                                const std::string& imported_from, const std::string& content);
 
 // A sweep's name made of a path: its last part in lower case, without .npy or .parquet, hyphens for what no name may hold.

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <limits>
 #include <optional>
@@ -18,16 +17,16 @@
 #include "base/half.h"
 #include "base/hash.h"
 #include "base/parquet/parquet.h"
-#include "base/parquet/vectors.h"
 #include "base/status.h"
 #include "cli/command.h"
 #include "cli/csv.h"
 #include "cli/import.h"
-#include "cli/parquet_rows.h"
 #include "cli/process.h"
+#include "cli/parquet_rows.h"
 #include "cli/progress.h"
 #include "cli/rows.h"
 #include "cli/text.h"
+#include "cli/vector_files.h"
 #include "jobs/sweep/catalog.h"
 #include "jobs/sweep/names.h"
 #include "jobs/sweep/plan.h"
@@ -39,17 +38,16 @@ using StoreStub = v1::StoreService::StubInterface;
 
 struct Options {
   std::string folder;
-  std::string embeddings;
+  std::vector<std::string> embeddings;
   std::string column;
   std::string rows;
   std::string name;
-  std::string embedder;
+  std::vector<std::string> embedders;
   std::vector<std::string> models;
   int threads = 0;
 };
 
 constexpr uint64_t kMaxRowsFile = uint64_t{4} << 30;
-constexpr uint64_t kVectorsPerPut = 4096;
 constexpr size_t kPutBytes = 2 << 20;
 constexpr char kImportedEmbedder[] = "imported";
 
@@ -165,18 +163,7 @@ class Sender {
   size_t bytes_ = 0;
 };
 
-// Scales `row` to unit length. False where it has none.
-bool Normalise(float* row, uint32_t dim) {
-  double square = 0;
-  for (uint32_t i = 0; i < dim; ++i) square += static_cast<double>(row[i]) * row[i];
-  if (!(square > 0) || !std::isfinite(square)) return false;
-  const double scale = 1 / std::sqrt(square);
-  for (uint32_t i = 0; i < dim; ++i) row[i] = static_cast<float>(row[i] * scale);
-  return true;
-}
-
-absl::StatusOr<v1::ModelRef> EmbedderRef(const Options& options, uint32_t dim, bool must_exist) {
-  const std::string id = options.embedder.empty() ? kImportedEmbedder : options.embedder;
+absl::StatusOr<v1::ModelRef> EmbedderRef(const Options& options, const std::string& id, uint32_t dim, bool must_exist) {
   PS_ASSIGN_OR_RETURN(const sweep::ModelCatalog catalog, sweep::ModelCatalog::Open(ModelFolders(options.models)));
   auto folder = catalog.Find(id);
   if (folder.ok()) {
@@ -198,47 +185,47 @@ absl::StatusOr<v1::ModelRef> EmbedderRef(const Options& options, uint32_t dim, b
 }
 
 absl::StatusOr<int> ImportVectors(const Options& options, const Common& common) {
-  PS_ASSIGN_OR_RETURN(VectorReader vectors, VectorReader::Open(options.embeddings, options.column));
-  PS_ASSIGN_OR_RETURN(const ImportedRows rows, ReadRows(options.rows, vectors.rows()));
-  PS_ASSIGN_OR_RETURN(const v1::ModelRef embedder, EmbedderRef(options, vectors.cols(), false));
-  // Checked whole before anything is stored.
-  for (uint64_t row = 0; row < vectors.rows();) {
-    PS_ASSIGN_OR_RETURN(std::vector<float> values, vectors.Read(kVectorsPerPut));
-    for (uint64_t i = 0; i * vectors.cols() < values.size(); ++i, ++row) {
-      if (!Normalise(&values[i * vectors.cols()], vectors.cols())) {
-        return absl::InvalidArgumentError(absl::StrCat(options.embeddings, ": row ", row, " is zero or not finite"));
-      }
-    }
+  PS_ASSIGN_OR_RETURN(VectorFiles files, VectorFiles::Open(options.embeddings, options.column));
+  PS_ASSIGN_OR_RETURN(const ImportedRows rows, ReadRows(options.rows, files.rows()));
+  std::vector<v1::ModelRef> embedders;
+  std::string digests, names;
+  for (size_t f = 0; f < files.size(); ++f) {
+    const std::string id = options.embedders.empty() ? kImportedEmbedder : options.embedders[f];
+    PS_ASSIGN_OR_RETURN(embedders.emplace_back(), EmbedderRef(options, id, files.cols(f), false));
+    PS_ASSIGN_OR_RETURN(const std::string digest, Sha256OfFile(options.embeddings[f]));
+    digests += digest;
+    absl::StrAppend(&names, names.empty() ? "" : ", ", std::filesystem::path(options.embeddings[f]).filename().string());
   }
-  PS_ASSIGN_OR_RETURN(const std::string vectors_digest, Sha256OfFile(options.embeddings));
+  // Checked whole before anything is stored.
+  for (uint64_t row = 0; row < files.rows();) {
+    PS_ASSIGN_OR_RETURN(const uint64_t count, files.Next());
+    row += count;
+  }
   PS_ASSIGN_OR_RETURN(const std::string rows_digest, Sha256OfFile(options.rows));
-  const v1::SweepManifest manifest =
-      ImportManifest(options.name, vectors.rows(), embedder,
-                     absl::StrCat("vectors ", std::filesystem::path(options.embeddings).filename().string()),
-                     Sha256Of(absl::StrCat(vectors_digest, rows_digest, options.column)));
+  const v1::SweepManifest manifest = ImportManifest(options.name, files.rows(), embedders, absl::StrCat("vectors ", names),
+                                                    Sha256Of(absl::StrCat(digests, rows_digest, options.column)));
   PS_ASSIGN_OR_RETURN(const sweep::Plan plan, sweep::Plan::FromManifest(manifest));
 
   TakeOverSignals();
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .create = true}));
   PS_ASSIGN_OR_RETURN(const Target target, Create(*client, manifest));
-  PS_ASSIGN_OR_RETURN(vectors, VectorReader::Open(options.embeddings, options.column));
+  PS_ASSIGN_OR_RETURN(files, VectorFiles::Open(options.embeddings, options.column));
   Progress progress(Progress::DetectStyle(common.quiet), Clock::Real());
   v1::SweepStatus status;
-  status.set_planned(vectors.rows());
+  status.set_planned(files.rows());
   status.set_state(v1::SWEEP_STATE_RUNNING);
   Sender sender(*client, target.sweep);
-  for (uint64_t row = 0; row < vectors.rows();) {
-    PS_ASSIGN_OR_RETURN(std::vector<float> values, vectors.Read(kVectorsPerPut));
-    for (uint64_t i = 0; i * vectors.cols() < values.size(); ++i, ++row) {
+  for (uint64_t row = 0; row < manifest.cell_count();) {
+    PS_ASSIGN_OR_RETURN(const uint64_t count, files.Next());
+    for (uint64_t i = 0; i < count; ++i, ++row) {
       if (target.Has(row)) continue;
-      float* vector = &values[i * vectors.cols()];
-      if (!Normalise(vector, vectors.cols()))
-        return absl::InvalidArgumentError(absl::StrCat(options.embeddings, " changed while it was read"));
       v1::Result result;
       PS_ASSIGN_OR_RETURN(*result.mutable_cell(), plan.CellAt(row));
-      v1::Embedding& embedding = *result.add_embeddings();
-      embedding.set_embedder(embedder.id());
-      embedding.set_fp16(PackHalves(vector, vectors.cols()));
+      for (size_t f = 0; f < files.size(); ++f) {
+        v1::Embedding& embedding = *result.add_embeddings();
+        embedding.set_embedder(embedders[f].id());
+        embedding.set_fp16(PackHalves(files.Vector(f, i), files.cols(f)));
+      }
       rows.Fill(row, *result.mutable_imported());
       PS_RETURN_IF_ERROR(sender.Add(std::move(result)));
     }
@@ -279,7 +266,10 @@ absl::StatusOr<std::vector<std::string>> PicturesIn(const std::string& folder) {
 }
 
 absl::StatusOr<int> ImportPictures(const Options& options, const Common& common) {
-  PS_ASSIGN_OR_RETURN(const v1::ModelRef embedder, EmbedderRef(options, 0, true));
+  std::vector<v1::ModelRef> embedders;
+  for (const std::string& id : options.embedders) {
+    PS_ASSIGN_OR_RETURN(embedders.emplace_back(), EmbedderRef(options, id, 0, true));
+  }
   std::optional<ImportedRows> rows;
   std::vector<std::string> files;
   if (options.rows.empty()) {
@@ -310,7 +300,7 @@ absl::StatusOr<int> ImportPictures(const Options& options, const Common& common)
   }
   const std::string source = std::filesystem::path(options.folder).lexically_normal().filename().string();
   const v1::SweepManifest manifest =
-      ImportManifest(options.name, files.size(), embedder, absl::StrCat("pictures in ", OneLine(source)), digest.Finish());
+      ImportManifest(options.name, files.size(), embedders, absl::StrCat("pictures in ", OneLine(source)), digest.Finish());
 
   PS_ASSIGN_OR_RETURN(const std::string worker, FindProgram("promptsweep-worker"));
   TakeOverSignals();
@@ -329,7 +319,7 @@ absl::StatusOr<int> ImportPictures(const Options& options, const Common& common)
   PS_RETURN_IF_ERROR(WriteFileAtomically(list_path, list));
   ChildProcess::Options child;
   child.argv = {worker,   "import",  "--store",    client->address(), "--sweep", absl::StrCat(target.sweep),
-                "--rows", list_path, "--embedder", embedder.id()};
+                "--rows", list_path, "--embedder", embedders[0].id()};
   for (const std::string& folder : ModelFolders(options.models)) child.argv.insert(child.argv.end(), {"--models", folder});
   if (options.threads > 0) child.argv.insert(child.argv.end(), {"--threads", absl::StrCat(options.threads)});
   for (const std::string& argument : client->SecurityArguments()) child.argv.push_back(argument);
@@ -370,20 +360,29 @@ absl::StatusOr<std::string> OnlyEmbedder(const Options& options) {
 absl::StatusOr<int> Import(Options options, const Common& common) {
   if (options.folder.empty() == options.embeddings.empty())
     return absl::InvalidArgumentError("import takes either a FOLDER of pictures or --embeddings");
-  if (options.name.empty()) options.name = NameOfPath(options.embeddings.empty() ? options.folder : options.embeddings);
+  if (std::set<std::string>(options.embedders.begin(), options.embedders.end()).size() < options.embedders.size())
+    return absl::InvalidArgumentError("an embedder is named twice");
+  if (options.embeddings.size() != std::max<size_t>(1, options.embedders.size()) && !options.embeddings.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(options.embeddings.size(),
+                                                   " files of vectors need as many --embedder, in their "
+                                                   "order; there ",
+                                                   options.embedders.size() == 1 ? "is " : "are ", options.embedders.size()));
+  }
+  if (options.name.empty()) options.name = NameOfPath(options.embeddings.empty() ? options.folder : options.embeddings[0]);
   if (!sweep::IsName(options.name)) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"", options.name, "\" is not a sweep name (a-z, 0-9, ., _, - ; at most 64, a letter or digit first)"));
   }
   if (!options.embeddings.empty()) {
-    if (options.rows.empty() && IsParquet(options.embeddings)) options.rows = options.embeddings;
+    const bool parquet = std::any_of(options.embeddings.begin(), options.embeddings.end(), IsParquet);
+    if (options.rows.empty() && IsParquet(options.embeddings[0])) options.rows = options.embeddings[0];
     if (options.rows.empty()) return absl::InvalidArgumentError("--embeddings needs --rows: a CSV with a row for each vector");
-    if (!options.column.empty() && !IsParquet(options.embeddings))
+    if (!options.column.empty() && !parquet)
       return absl::InvalidArgumentError("--embeddings-column is for Parquet: .npy has no columns");
     return ImportVectors(options, common);
   }
-  if (options.embedder.empty()) {
-    PS_ASSIGN_OR_RETURN(options.embedder, OnlyEmbedder(options));
+  if (options.embedders.empty()) {
+    PS_ASSIGN_OR_RETURN(options.embedders.emplace_back(), OnlyEmbedder(options));
   }
   return ImportPictures(options, common);
 }
@@ -396,20 +395,24 @@ void AddImport(Commands& commands) {
                                Commands::Needs::kSource, [options](const Common& common) { return Import(*options, common); });
   app->add_option("FOLDER", options->folder, "Pictures: .png, .jpg, .webp, sub-folders too, in the order of their names");
   app->add_option("--embeddings", options->embeddings,
-                  "Vectors instead: two-dimensional .npy of floats, or .parquet with lists of them")
-      ->type_name("X");
+                  "Vectors instead: two-dimensional .npy of floats, or .parquet with lists of them; repeated, with an --embedder "
+                  "each, several vectors a row")
+      ->type_name("X")
+      ->expected(1)
+      ->take_all();
   app->add_option("--embeddings-column", options->column,
                   "Column of a .parquet that holds the vectors [the only one of such lists]")
       ->type_name("NAME");
   app->add_option("--rows", options->rows,
                   "CSV or Parquet with a row each [the other columns of a .parquet of vectors]: file (else in the order of the "
-                  "pictures' names), model, prompt, seed and any others; an empty "
-                  "prompt is the empty blank")
+                  "pictures' names), model, prompt, seed and any others; an empty prompt is the empty blank")
       ->type_name("ROWS");
   app->add_option("--name", options->name, "Name of the sweep [that of the folder or file]");
-  app->add_option("--embedder", options->embedder,
-                  "Model that embeds the pictures [the only one there is], or made the vectors [imported]")
-      ->type_name("ID");
+  app->add_option("--embedder", options->embedders,
+                  "Model that embeds the pictures [the only one there is], or made the vectors [imported]; may be repeated")
+      ->type_name("ID")
+      ->expected(1)
+      ->take_all();
   app->add_option("--models", options->models, "Folders with models [$PROMPTSWEEP_MODELS, else those that come with the program]")
       ->type_name("DIR");
   app->add_option("--threads", options->threads, "Threads; 0: the machine's")->check(CLI::Range(0, 1024));

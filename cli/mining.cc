@@ -68,6 +68,15 @@ void AddComparisonOptions(CLI::App& app, ComparisonOptions& options) {
       ->type_name("QUESTION");
 }
 
+void AddCopyOptions(CLI::App& app, CopyDetection& options) {
+  app.add_option("--copy-embedder", options.embedder,
+                 "Embedder whose vectors say, too, which pictures are copies, or none [the sweep's first copy detector]")
+      ->type_name("ID");
+  app.add_option("--copy-threshold", options.threshold, "Cosine of its vectors from which two pictures are copies [0.75]")
+      ->check(CLI::Range(-1.0, 1.0))
+      ->type_name("COSINE");
+}
+
 void AddVocabularyOption(CLI::App& app, std::string& vocabulary) {
   app.add_option(
          "--vocabulary", vocabulary,
@@ -85,6 +94,11 @@ absl::StatusOr<std::string> RunMiner(const MiningRequest& request) {
   if (!request.reference_threshold.empty()) {
     arguments.insert(arguments.end(), {"--reference-threshold", request.reference_threshold});
   }
+  if (!request.reference_embedder.empty()) {
+    arguments.insert(arguments.end(), {"--reference-embedder", request.reference_embedder});
+  }
+  if (!request.copies.embedder.empty()) arguments.insert(arguments.end(), {"--copy-embedder", request.copies.embedder});
+  if (!request.copies.threshold.empty()) arguments.insert(arguments.end(), {"--copy-threshold", request.copies.threshold});
   for (const std::string& filter : request.target) arguments.insert(arguments.end(), {"--target", filter});
   for (const std::string& filter : request.baseline) arguments.insert(arguments.end(), {"--baseline", filter});
   if (!request.vocabulary.empty()) arguments.insert(arguments.end(), {"--vocabulary", request.vocabulary});
@@ -146,18 +160,34 @@ Table MotifRows(const v1::MotifReport& report) {
                {"copies_high"},
                {"reference_matches"},
                {"reference_compared"},
-               {"kinds", false, true}});
+               {"kinds", false, true},
+               {"copies_links"},
+               {"copies_detector"},
+               {"copies_detector_links"}});
   const auto judged = [](const v1::Motif& motif, double share) { return VerdictName(motif).empty() ? "" : ShortDouble(share); };
   for (const v1::Motif& motif : report.motifs()) {
-    table.Add(
-        {absl::StrCat(motif.id()), TierName(motif.tier()), motif.label(), ShortDouble(motif.prevalence()),
-         ShortDouble(motif.ci_low()), ShortDouble(motif.ci_high()), motif.has_lift() ? ShortDouble(motif.lift()) : "",
-         motif.has_lift_low() ? ShortDouble(motif.lift_low()) : "", motif.has_lift_high() ? ShortDouble(motif.lift_high()) : "",
-         motif.has_q_value() ? ShortDouble(motif.q_value()) : "", absl::StrCat(motif.members()), absl::StrCat(motif.medoid()),
-         VerdictName(motif), judged(motif, motif.copies().share()), judged(motif, motif.copies().share_low()),
-         judged(motif, motif.copies().share_high()), motif.has_reference() ? absl::StrCat(motif.reference().matches()) : "",
-         motif.has_reference() ? absl::StrCat(motif.reference().compared()) : "",
-         motif.labels_size() > 0 ? absl::StrJoin(motif.labels(0).path(), " > ") : ""});
+    table.Add({absl::StrCat(motif.id()),
+               TierName(motif.tier()),
+               motif.label(),
+               ShortDouble(motif.prevalence()),
+               ShortDouble(motif.ci_low()),
+               ShortDouble(motif.ci_high()),
+               motif.has_lift() ? ShortDouble(motif.lift()) : "",
+               motif.has_lift_low() ? ShortDouble(motif.lift_low()) : "",
+               motif.has_lift_high() ? ShortDouble(motif.lift_high()) : "",
+               motif.has_q_value() ? ShortDouble(motif.q_value()) : "",
+               absl::StrCat(motif.members()),
+               absl::StrCat(motif.medoid()),
+               VerdictName(motif),
+               judged(motif, motif.copies().share()),
+               judged(motif, motif.copies().share_low()),
+               judged(motif, motif.copies().share_high()),
+               motif.has_reference() ? absl::StrCat(motif.reference().matches()) : "",
+               motif.has_reference() ? absl::StrCat(motif.reference().compared()) : "",
+               motif.labels_size() > 0 ? absl::StrJoin(motif.labels(0).path(), " > ") : "",
+               VerdictName(motif).empty() ? "" : absl::StrCat(motif.copies().links()),
+               motif.copies().detector(),
+               motif.copies().detector().empty() ? "" : absl::StrCat(motif.copies().detector_links())});
   }
   return table;
 }

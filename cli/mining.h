@@ -14,6 +14,13 @@
 
 namespace promptsweep::cli {
 
+// Which embedder says, beside the pixels, what is a copy of what; see the options of promptsweep-motifs. Empty for their
+// defaults.
+struct CopyDetection {
+  std::string embedder, threshold;
+  bool given() const { return !embedder.empty() || !threshold.empty(); }
+};
+
 struct MiningRequest {
   std::string address;                // of the store
   std::vector<std::string> security;  // arguments that say how it is reached
@@ -31,6 +38,8 @@ struct MiningRequest {
   std::string reference_column;     // Parquet's column of vectors; empty for the only one
   std::string reference_names;      // Parquet's column of names; empty for the usual one
   std::string reference_threshold;  // empty for its default
+  std::string reference_embedder;   // likewise
+  CopyDetection copies;
   bool verbose = false;
 };
 
@@ -43,6 +52,9 @@ struct ComparisonOptions {
 
 // Adds --target, --baseline and --question. `options` must outlive the parsing.
 void AddComparisonOptions(CLI::App& app, ComparisonOptions& options);
+
+// Adds --copy-embedder and --copy-threshold. `options` must outlive the parsing.
+void AddCopyOptions(CLI::App& app, CopyDetection& options);
 
 // Adds --vocabulary: whose words motifs are named by. It must outlive the parsing.
 void AddVocabularyOption(CLI::App& app, std::string& vocabulary);

@@ -15,7 +15,8 @@ namespace {
 struct Options {
   std::string sweep;
   ComparisonOptions comparison;
-  std::string embedder, vocabulary, reference, reference_column, reference_names, reference_threshold;
+  std::string embedder, vocabulary, reference, reference_column, reference_names, reference_threshold, reference_embedder;
+  CopyDetection copies;
   bool keep = false, fresh = false;
 };
 
@@ -41,6 +42,8 @@ absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
                                                         .reference_column = options.reference_column,
                                                         .reference_names = options.reference_names,
                                                         .reference_threshold = options.reference_threshold,
+                                                        .reference_embedder = options.reference_embedder,
+                                                        .copies = options.copies,
                                                         .verbose = common.verbose}));
   if (common.output == OutputFormat::kJson) {
     PS_RETURN_IF_ERROR(WriteStdout(json));
@@ -92,9 +95,14 @@ void AddMotifs(Commands& commands) {
   app->add_option("--reference-names", options->reference_names,
                   "Column of Parquet that says what a reference's rows are called [url, path, name, key, caption, id, ...]")
       ->type_name("NAME");
-  app->add_option("--reference-threshold", options->reference_threshold, "Cosine from which a reference vector matches [0.95]")
+  app->add_option("--reference-threshold", options->reference_threshold,
+                  "Cosine from which a reference vector matches [0.95; by a copy detector 0.75]")
       ->check(CLI::Range(-1.0, 1.0))
       ->type_name("COSINE");
+  app->add_option("--reference-embedder", options->reference_embedder,
+                  "Embedder that made the reference's vectors [that of the motifs, else the copy detector, by their length]")
+      ->type_name("ID");
+  AddCopyOptions(*app, options->copies);
 }
 
 }  // namespace promptsweep::cli

@@ -80,11 +80,12 @@ struct Options {
   std::string out;
   ComparisonOptions comparison;
   std::string vocabulary;
+  CopyDetection copies;
 };
 
 // Mines anew where the stored motifs answer another question than the one the page is asked.
 absl::Status MineForPage(const Options& options, const Common& common, Client& client, const v1::SweepInfo& info) {
-  if (!options.comparison.given()) {
+  if (!options.comparison.given() && !options.copies.given()) {
     const auto stored = StoredMotifs(client.store(), info.sweep());
     if (!absl::IsNotFound(stored.status())) PS_RETURN_IF_ERROR(stored.status());
     const bool named = options.vocabulary.empty() || (stored.ok() && stored->vocabulary() == options.vocabulary);
@@ -97,6 +98,7 @@ absl::Status MineForPage(const Options& options, const Common& common, Client& c
                    .baseline = options.comparison.baseline,
                    .question = options.comparison.question,
                    .vocabulary = options.vocabulary,
+                   .copies = options.copies,
                    .verbose = common.verbose})
       .status();
 }
@@ -169,6 +171,7 @@ void AddReport(Commands& commands) {
   app->add_option("--out", options->out, "File to write; - for stdout [NAME-report.html]")->type_name("FILE");
   AddComparisonOptions(*app, options->comparison);
   AddVocabularyOption(*app, options->vocabulary);
+  AddCopyOptions(*app, options->copies);
 }
 
 }  // namespace promptsweep::cli

@@ -165,7 +165,9 @@ void AddWeightsCommands(Commands& commands) {
   CLI::App* convert = commands.Add("convert-weights",
                                    "Make a model folder from published torch or Flax weights; code in them is refused, not run",
                                    Commands::Needs::kNothing, [flags](const Common& common) { return Convert(*flags, common); });
-  convert->add_option("SRC", flags->options.source, "Folder as published: min-dalle, dalle-mini (Flax), or an embedder's .bin")
+  convert
+      ->add_option("SRC", flags->options.source,
+                   "Folder as published: min-dalle, dalle-mini (Flax), SSCD (or its one file), an embedder's .bin")
       ->required();
   convert->add_option("DST", flags->options.target, "New folder; nothing is overwritten")->required();
   convert->add_option("--vqgan", flags->options.vqgan, "Folder with the VQGAN of a DALL-E [SRC, vqgan/ in it or beside it]")

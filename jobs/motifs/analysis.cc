@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "jobs/motifs/across_data.h"
 #include "jobs/motifs/concept_report.h"
+#include "jobs/motifs/copies/detector.h"
 #include "jobs/motifs/copies/pictures.h"
 #include "jobs/motifs/explain.h"
 #include "jobs/motifs/history.h"
@@ -189,11 +190,57 @@ absl::StatusOr<Mined> CountAgain(const v1::MotifReport& previous, const SweepDat
   return mined;
 }
 
+// What members are compared with, and in whose vectors.
+struct Memory {
+  std::string detector;
+  std::optional<ReferenceFiles> reference;
+  ReferenceSpace space;  // of a reference of vectors
+};
+
+absl::Status MatchReference(v1::StoreService::StubInterface& store, const SweepReader& reader, const SweepData& data,
+                            const std::vector<RowSet>& members, const Memory& memory, const AnalysisOptions& options,
+                            v1::MotifReport& report) {
+  ReferenceOptions how = options.reference;
+  how.least_cosine =
+      options.reference_cosine.value_or(memory.space.detects_copies ? options.copies.options.least_cosine : how.least_cosine);
+  const int threads = options.mine.threads;
+  if (memory.space.embedder == reader.embedder().id()) {
+    PS_RETURN_IF_ERROR(MatchVectors(*memory.reference, how, data.x, data.runs, members, threads, report));
+  } else {
+    std::set<uint64_t> wanted;
+    for (const RowSet& rows : members) {
+      for (const uint32_t row : rows) wanted.insert(data.runs.ordinal[row]);
+    }
+    PS_ASSIGN_OR_RETURN(const Descriptors found,
+                        DescriptorsOf(store, report.sweep(), memory.space.embedder, {wanted.begin(), wanted.end()}));
+    Runs runs;
+    runs.ordinal = found.ordinals;
+    std::map<uint64_t, uint32_t> row_of;
+    for (size_t i = 0; i < found.ordinals.size(); ++i) row_of[found.ordinals[i]] = static_cast<uint32_t>(i);
+    std::vector<RowSet> rows(members.size());
+    for (size_t m = 0; m < members.size(); ++m) {
+      for (const uint32_t row : members[m]) {
+        const auto at = row_of.find(data.runs.ordinal[row]);
+        if (at != row_of.end()) rows[m].push_back(at->second);
+      }
+    }
+    PS_RETURN_IF_ERROR(MatchVectors(*memory.reference, how, found.x, runs, rows, threads, report));
+    if (found.ordinals.size() < wanted.size()) {
+      report.add_notes(absl::StrCat("of ", wanted.size(), " members ", wanted.size() - found.ordinals.size(),
+                                    " have no vector of ", memory.space.embedder, " and were not compared with the reference"));
+    }
+  }
+  report.mutable_reference()->set_embedder(memory.space.embedder);
+  if (!memory.space.note.empty()) report.add_notes(memory.space.note);
+  return absl::OkStatus();
+}
+
 // Copies among the pictures, and what is near the reference.
 absl::Status AddMemory(v1::StoreService::StubInterface& store, const SweepReader& reader, const SweepData& data,
-                       const std::vector<Finding>& findings, const std::optional<ReferenceFiles>& reference,
-                       const AnalysisOptions& options, v1::MotifReport& report) {
+                       const std::vector<Finding>& findings, const Memory& memory, const AnalysisOptions& options,
+                       v1::MotifReport& report) {
   CopyJob job = options.copies;
+  job.detector = memory.detector;
   job.seed = options.mine.seed;
   job.threads = options.mine.threads;
   job.imported = !reader.info().manifest().imported_from().empty();
@@ -202,17 +249,19 @@ absl::Status AddMemory(v1::StoreService::StubInterface& store, const SweepReader
     members.push_back(TargetMembers(finding, data.runs));
     drawn.push_back(DrawSome(members.back(), options.reference.members, job.seed));
   }
+  const std::optional<ReferenceFiles>& reference = memory.reference;
   std::optional<ReferencePictures> pictures;
   if (reference && reference->pictures) job.reference = &pictures.emplace(*reference, options.reference, job.threads);
   PS_RETURN_IF_ERROR(AddCopies(store, data.x, data.runs, members, job, report));
   if (!reference || reference->pictures) return absl::OkStatus();
-  return MatchVectors(*reference, options.reference, data.x, data.runs, drawn, job.threads, report);
+  return MatchReference(store, reader, data, drawn, memory, options, report);
 }
 
 }  // namespace
 
 absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, const AnalysisOptions& options) {
-  std::optional<ReferenceFiles> reference;
+  Memory memory;
+  std::optional<ReferenceFiles>& reference = memory.reference;
   if (!options.reference.path.empty()) {
     PS_ASSIGN_OR_RETURN(reference, FindReference(options.reference));
     if (reference->pictures && options.copies.pictures == 0) {
@@ -220,6 +269,7 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
     }
   }
   PS_ASSIGN_OR_RETURN(SweepReader reader, SweepReader::Open(store, options.selection));
+  PS_ASSIGN_OR_RETURN(memory.detector, ChooseDetector(reader.info().manifest(), options.copy_embedder));
   v1::MotifReport report = Asked(reader, options);
   const std::string question = QuestionDigest(report);
   std::optional<v1::MotifReport> previous;
@@ -232,7 +282,10 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   }
   PS_ASSIGN_OR_RETURN(const Vocabulary vocabulary, LoadVocabulary(store, reader.embedder(), options.vocabulary));
   PS_ASSIGN_OR_RETURN(const SweepData data, LoadSweep(reader, options.memory));
-  if (reference) PS_RETURN_IF_ERROR(CheckLength(*reference, data.x.dim, reader.embedder().id()));
+  if (reference && !reference->pictures) {
+    PS_ASSIGN_OR_RETURN(memory.space, ChooseReferenceSpace(store, reader.info(), options.reference_embedder,
+                                                           reader.embedder().id(), data.x.dim, memory.detector, *reference));
+  }
   Mined mined;
   if (options.keep) {
     PS_ASSIGN_OR_RETURN(mined, CountAgain(*previous, data, options.mine));
@@ -265,7 +318,7 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
     PS_RETURN_IF_ERROR(TakeLook(reader, data, last ? last->stop() : v1::StopState(), options.mine.threads, report));
   }
 
-  PS_RETURN_IF_ERROR(AddMemory(store, reader, data, findings, reference, options, report));
+  PS_RETURN_IF_ERROR(AddMemory(store, reader, data, findings, memory, options, report));
 
   PS_RETURN_IF_ERROR(
       CountEverywhere(store, options.selection, FrozenOf(findings), options.mine.least_prevalence, options.mine.threads, report));

@@ -1,6 +1,7 @@
 // One whole analysis: sweep in, report out.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -15,9 +16,17 @@ namespace promptsweep::motifs {
 struct AnalysisOptions {
   RunSelection selection;
   MineOptions mine;
-  // Its seed and threads are those of `mine`; `imported` is the sweep's.
+  // Its seed and threads are those of `mine`; `imported` and the detector are the sweep's.
   CopyJob copies;
+  // Its least cosine is set below.
   ReferenceOptions reference;
+  // Embedder whose vectors a reference is compared with; empty: see ChooseReferenceSpace.
+  std::string reference_embedder;
+  // Cosine from which a reference vector matches; absent: that of copies (CopyOptions) by a copy detector, else that of
+  // ReferenceOptions.
+  std::optional<double> reference_cosine;
+  // Embedder that says which pictures are copies, or "none"; empty: see ChooseDetector.
+  std::string copy_embedder;
   // Bytes that the vectors may take; where there are more, motifs are sought in a sample and counted in all.
   uint64_t memory = uint64_t{4} << 30;
   // Name of the vocabulary to name motifs by; empty: see LoadVocabulary.
@@ -31,7 +40,8 @@ struct AnalysisOptions {
 };
 
 // Loads, mines, names, and stores the report (PutMotifs), as the last that answers its question too. Statuses of LoadSweep,
-// LoadVocabulary, TakeLook, FindReference and CheckLength. NOT_FOUND: `keep`, and no report answers the question yet.
+// LoadVocabulary, TakeLook, FindReference, ChooseDetector and ChooseReferenceSpace. NOT_FOUND: `keep`, and no report answers the
+// question yet.
 [[nodiscard]] absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, const AnalysisOptions& options);
 
 // The report as JSON, one object, ids and ordinals as numbers, ending in a newline.

@@ -100,6 +100,13 @@ int main(int argc, char** argv) {
                  "Most pictures looked at for copies, per motif and per prompt; 0 for none")
       ->check(CLI::Range(0, 4096))
       ->capture_default_str();
+  app.add_option("--copy-embedder", arguments.analysis.copy_embedder,
+                 "Embedder whose vectors say, too, which pictures are copies, or none [the sweep's first copy detector]")
+      ->type_name("ID");
+  app.add_option("--copy-threshold", arguments.analysis.copies.options.least_cosine,
+                 "Cosine of its vectors from which two pictures are copies")
+      ->check(CLI::Range(-1.0, 1.0))
+      ->capture_default_str();
   app.add_option("--reference", arguments.analysis.reference.path,
                  "Vectors (.npy or .parquet, or a folder of them) or pictures (a folder) that members are compared with")
       ->type_name("PATH");
@@ -109,10 +116,12 @@ int main(int argc, char** argv) {
   app.add_option("--reference-names", arguments.analysis.reference.names_column,
                  "Column of Parquet that says what a reference's rows are called [url, path, name, key, caption, id, ...]")
       ->type_name("NAME");
-  app.add_option("--reference-threshold", arguments.analysis.reference.least_cosine,
-                 "Cosine from which a reference vector matches")
-      ->check(CLI::Range(-1.0, 1.0))
-      ->capture_default_str();
+  app.add_option("--reference-embedder", arguments.analysis.reference_embedder,
+                 "Embedder that made the reference's vectors [that of the motifs, else the copy detector, by their length]")
+      ->type_name("ID");
+  app.add_option("--reference-threshold", arguments.analysis.reference_cosine,
+                 "Cosine from which a reference vector matches [0.95; by a copy detector its --copy-threshold]")
+      ->check(CLI::Range(-1.0, 1.0));
   app.add_option("--json", arguments.json, "File for the report; - is standard output")->expected(0, 1)->default_str("-");
   promptsweep::AddSecurityFlags(app, arguments.security);
   app.footer(std::string("`promptsweep-motifs diff --help`: compares two groups of runs.\n") +

@@ -62,6 +62,12 @@ Json CopiesJson(const v1::Copies& c) {
   json["template_score"] = c.template_score();
   json["equal_vectors"] = c.equal_vectors();
   json["largest_equal"] = c.largest_equal();
+  json["links"] = c.links();
+  json["detector"] = c.detector().empty() ? Json(nullptr) : Json(c.detector());
+  json["detector_pictures"] = c.detector_pictures();
+  json["detector_links"] = c.detector_links();
+  json["detector_decides"] = c.detector_decides();
+  json["vectors_alone"] = c.vectors_alone();
   return json;
 }
 
@@ -213,6 +219,8 @@ std::string ReportJson(const v1::MotifReport& report) {
   for (const v1::PromptCopies& prompt : report.prompt_copies()) {
     json["prompt_copies"].push_back({{"prompt", prompt.prompt()}, {"copies", CopiesJson(prompt.copies())}});
   }
+  json["copy_detector"] = report.copy_detector().empty() ? Json(nullptr) : Json(report.copy_detector());
+  json["copy_cosine"] = report.copy_cosine();
   json["reference"] = nullptr;
   if (report.has_reference()) {
     const v1::ReferenceIndex& reference = report.reference();
@@ -221,7 +229,8 @@ std::string ReportJson(const v1::MotifReport& report) {
                          {"skipped", reference.skipped()},
                          {"pictures", reference.pictures()},
                          {"least_cosine", reference.least_cosine()},
-                         {"most_bits", reference.most_bits()}};
+                         {"most_bits", reference.most_bits()},
+                         {"embedder", reference.embedder().empty() ? Json(nullptr) : Json(reference.embedder())}};
   }
   // Names and filters may hold any bytes an import brought.
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

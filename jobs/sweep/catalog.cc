@@ -203,11 +203,17 @@ absl::StatusOr<ModelFolder> ReadDescription(const fs::path& folder) {
     model.dimensions =
         type == "siglip" && vision == config.end() ? 0 : CountOf(type == "siglip" ? *vision : config, "hidden_size");
     if (model.dimensions == 0) model.dimensions = 768;  // what both leave out
+  } else if (type == "sscd") {
+    model.architecture = "sscd";
+    model.embeds = true;
+    model.dimensions = CountOf(config, "dims");
+    if (model.dimensions == 0) model.dimensions = 512;
   } else if (type == "siglip2") {
     return Broken(config_path, "SigLIP 2 of variable resolution (NaFlex) is not supported; those of fixed resolution are");
   } else {
-    return Broken(config_path, absl::StrCat("model_type ", Quoted(type), " is not one promptsweep runs",
-                                            Hint(type, {"dallebart", "clip", "siglip", "dinov2", "dinov2_with_registers"})));
+    return Broken(config_path,
+                  absl::StrCat("model_type ", Quoted(type), " is not one promptsweep runs",
+                               Hint(type, {"dallebart", "clip", "siglip", "dinov2", "dinov2_with_registers", "sscd"})));
   }
   PS_RETURN_IF_ERROR(ReadCard(folder, model));
   return model;
@@ -239,6 +245,8 @@ bool LooksLikeModel(const fs::path& folder) {
 }
 
 }  // namespace
+
+bool DetectsCopies(const v1::ModelRef& embedder) { return embedder.architecture() == "sscd"; }
 
 v1::ModelRef ModelFolder::Ref() const {
   v1::ModelRef ref;

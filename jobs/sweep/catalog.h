@@ -16,8 +16,8 @@ namespace promptsweep::sweep {
 struct ModelFolder {
   std::string id;            // folder name, or the card's id
   std::string path;          // absolute; empty for the built-in "null" model and "null-embed" embedder
-  std::string architecture;  // "dalle-bart" (config.json model_type dallebart), "clip", "open-clip", "siglip", "dinov2", "null",
-                             // "null-embed"
+  std::string architecture;  // "dalle-bart" (config.json model_type dallebart), "clip", "open-clip", "siglip", "dinov2", "sscd",
+                             // "null", "null-embed"
   std::string digest;        // 32 bytes: SHA-256 over the sorted relative paths and contents of its .safetensors, .json, .txt and
                              // .model files (not heldout/)
   bool harmless = false;     // from card.json
@@ -32,6 +32,10 @@ struct ModelFolder {
   v1::ModelRef Ref() const;
 };
 
+// True for embedders trained so that the cosine of two pictures says whether one is a copy of the other (of the architecture
+// "sscd"), not whether they show the same kind of thing.
+[[nodiscard]] bool DetectsCopies(const v1::ModelRef& embedder);
+
 inline constexpr char kNullModel[] = "null";           // built in: draws a few coloured pixels from the seed
 inline constexpr char kNullEmbedder[] = "null-embed";  // built in: 16 dimensions
 inline constexpr int64_t kNullDimensions = 16;
@@ -41,7 +45,7 @@ class ModelCatalog {
  public:
   // Looks for model folders directly inside each of `search` (in order; the first of a name wins), hidden ones left out. A
   // search folder that does not exist is skipped. A model is a folder whose config.json has model_type dallebart, clip, siglip,
-  // dinov2 or dinov2_with_registers, or one with open_clip's open_clip_config.json; an optional card.json gives
+  // dinov2, dinov2_with_registers or sscd, or one with open_clip's open_clip_config.json; an optional card.json gives
   // {"id": name, "harmless": truth value, "defaults": {setting: value}}. A folder that looks like a model (a config.json or a
   // .safetensors file) but is broken is kept as a problem and reported when asked for by name. Digests are computed when first
   // asked for.

@@ -18,6 +18,7 @@
 #include "jobs/weights/new_folder.h"
 #include "jobs/weights/published.h"
 #include "jobs/weights/safetensors_writer.h"
+#include "jobs/weights/sscd.h"
 #include "jobs/weights/torch_file.h"
 
 namespace promptsweep::weights {
@@ -40,9 +41,9 @@ class Conversion {
 
   absl::StatusOr<Converted> Run() {
     std::error_code error;
-    if (!fs::is_directory(options_.source, error))
-      return absl::NotFoundError(absl::StrCat("no folder ", sweep::Quoted(options_.source)));
     const PublishedFolder published = FindPublished(options_.source);
+    if (!fs::is_directory(options_.source, error) && published.layout != PublishedFolder::kSscd)
+      return absl::NotFoundError(absl::StrCat("no folder ", sweep::Quoted(options_.source)));
     done_.layout = published.Name();
     PS_ASSIGN_OR_RETURN(folder_, NewFolder::Create(options_.target));
     switch (published.layout) {
@@ -51,6 +52,9 @@ class Conversion {
         break;
       case PublishedFolder::kFlaxDalle:
         PS_RETURN_IF_ERROR(PlanFlaxDalle());
+        break;
+      case PublishedFolder::kSscd:
+        PS_RETURN_IF_ERROR(PlanSscd(published));
         break;
       case PublishedFolder::kTorch:
         PS_RETURN_IF_ERROR(PlanTorch(published));
@@ -62,8 +66,8 @@ class Conversion {
         return Invalid(
             absl::StrCat(options_.source,
                          ": no weights to convert; looked for encoder.pt and decoder.pt (min-dalle), flax_model.msgpack with "
-                         "a config.json of model_type dallebart, pytorch_model.bin and open_clip_pytorch_model.bin, in a "
-                         "folder without .safetensors"));
+                         "a config.json of model_type dallebart, sscd_*.torchvision.pt or .classy.pt, pytorch_model.bin and "
+                         "open_clip_pytorch_model.bin, in a folder without .safetensors"));
     }
     PS_RETURN_IF_ERROR(CheckSources());
     PS_RETURN_IF_ERROR(WriteAll());
@@ -180,6 +184,28 @@ class Conversion {
     PS_RETURN_IF_ERROR(Annotate(CheckVqgan(*complete, tensors), folder));
     outputs_.push_back({"vqgan/model.safetensors", std::move(tensors)});
     return folder_->Write("vqgan/config.json", complete->dump(2) + "\n");
+  }
+
+  absl::Status PlanSscd(const PublishedFolder& published) {
+    if (published.weights.size() > 1) {
+      return Invalid(absl::StrCat(options_.source, " holds ", absl::StrJoin(published.weights, ", "), "; name the one file"));
+    }
+    const std::string& name = published.weights.front();
+    std::error_code error;
+    const std::string path = fs::is_directory(options_.source, error) ? In(name) : options_.source;
+    if (SscdForm(name) == "torchscript") {
+      return Invalid(absl::StrCat(path, ": a TorchScript program, which is not run; its weights are also published as ",
+                                  name.substr(0, name.find('.')), ".torchvision.pt or .classy.pt, which can be converted"));
+    }
+    PS_ASSIGN_OR_RETURN(const TensorMap torch, Torch(path));
+    absl::StatusOr<TensorMap> tensors = SscdFromTorch(torch);
+    if (!tensors.ok()) return Annotate(tensors.status(), path);
+    const absl::StatusOr<Json> config = SscdConfig(*tensors);
+    if (!config.ok()) return Annotate(config.status(), path);
+    PS_RETURN_IF_ERROR(folder_->Write("config.json", config->dump(2) + "\n"));
+    PS_RETURN_IF_ERROR(folder_->Write("preprocessor_config.json", SscdPreprocessing().dump(2) + "\n"));
+    outputs_.push_back({"model.safetensors", *std::move(tensors)});
+    return absl::OkStatus();
   }
 
   absl::Status PlanTorch(const PublishedFolder& published) {

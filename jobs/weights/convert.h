@@ -11,7 +11,7 @@
 namespace promptsweep::weights {
 
 struct ConvertOptions {
-  std::string source;   // folder, of one of the layouts of jobs/weights/published.h
+  std::string source;   // folder, of one of the layouts of jobs/weights/published.h, or one file of SSCD
   std::string target;   // folder that must not exist
   std::string variant;  // "mini" or "mega", where `source` holds both
   std::string vqgan;    // folder with the VQGAN (and its config.json, where it has one); empty: looked for with FindVqgan
@@ -37,10 +37,10 @@ struct Converted {
 };
 
 // Writes, for a DALL-E, config.json, encoder.safetensors, decoder.safetensors, vocab.json, merges.txt, vqgan/config.json and
-// vqgan/model.safetensors; for torch weights, model.safetensors (of open_clip_pytorch_model.bin: open_clip_model.safetensors) and
-// the folder's JSON and tokenizer files; and card.json with what was read and its digests. Every file is on the disk before the
-// folder has its name. Memory stays near the largest tensor. INVALID_ARGUMENT, NOT_FOUND (no such source), CANCELLED; messages
-// name the file.
+// vqgan/model.safetensors; for SSCD, config.json, preprocessor_config.json and model.safetensors; for torch weights,
+// model.safetensors (of open_clip_pytorch_model.bin: open_clip_model.safetensors) and the folder's JSON and tokenizer files; and
+// card.json with what was read and its digests. Every file is on the disk before the folder has its name. Memory stays near the
+// largest tensor. INVALID_ARGUMENT, NOT_FOUND (no such source), CANCELLED; messages name the file.
 [[nodiscard]] absl::StatusOr<Converted> ConvertWeights(const ConvertOptions& options);
 
 }  // namespace promptsweep::weights

@@ -16,6 +16,7 @@
 #include "jobs/sweep/safetensors.h"
 #include "jobs/weights/dalle.h"
 #include "jobs/weights/published.h"
+#include "jobs/weights/sscd.h"
 
 namespace promptsweep::weights {
 
@@ -86,7 +87,7 @@ absl::Status CheckEmbedderFolder(const fs::path& folder, const std::string& arch
   PS_RETURN_IF_ERROR(HasOneOf(folder, weights));
   if (!open_clip) PS_RETURN_IF_ERROR(HasOneOf(folder, {"preprocessor_config.json"}));
   if (architecture == "siglip") return HasOneOf(folder, {"spiece.model", "tokenizer.json"});
-  if (architecture == "dinov2") return absl::OkStatus();  // reads no text
+  if (architecture == "dinov2" || architecture == "sscd") return absl::OkStatus();  // read no text
   PS_RETURN_IF_ERROR(HasOneOf(folder, {"vocab.json"}));
   return HasOneOf(folder, {"merges.txt"});
 }
@@ -133,6 +134,11 @@ std::string ConvertCommand(const fs::path& folder, const PublishedFolder& publis
                         ShellWord((folder.parent_path() / name).string()), options);
   };
   const std::string name = folder.filename().string();
+  if (published.layout == PublishedFolder::kSscd && published.weights.size() > 1) {
+    const std::string& file = published.weights.front();
+    return absl::StrCat("promptsweep convert-weights ", ShellWord((folder / file).string()), " ",
+                        ShellWord((folder.parent_path() / file.substr(0, file.find('.'))).string()), " (and so each)");
+  }
   const bool dalle = published.layout == PublishedFolder::kMinDalle || published.layout == PublishedFolder::kFlaxDalle;
   const std::string vqgan = dalle && FindVqgan(folder.string()).empty() ? " --vqgan FOLDER-OF-THE-VQGAN" : "";
   if (published.variants.size() < 2) return command(name + "-converted", vqgan);
@@ -161,6 +167,12 @@ Finding Inspect(const fs::path& folder, const sweep::ModelCatalog& catalog, bool
   if (published.layout == PublishedFolder::kVqgan) {
     finding.state = Finding::kPart;
     finding.message = "the VQGAN of a DALL-E; convert-weights finds it beside the DALL-E, or by --vqgan";
+    return finding;
+  }
+  if (published.layout == PublishedFolder::kSscd && SscdForm(published.weights.front()) == "torchscript") {
+    finding.message = absl::StrCat(published.weights.front(),
+                                   " is a TorchScript program, which is not run; its weights are also "
+                                   "published as .torchvision.pt or .classy.pt, which can be converted");
     return finding;
   }
   if (published.layout != PublishedFolder::kNone) {

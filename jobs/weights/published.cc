@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "jobs/weights/mapped_file.h"
+#include "jobs/weights/sscd.h"
 
 namespace promptsweep::weights {
 
@@ -48,6 +49,16 @@ std::vector<std::string> TorchWeights(const fs::path& folder) {
   return shards;
 }
 
+std::vector<std::string> SscdWeights(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  fs::directory_iterator at(folder, error), end;
+  for (int i = 0; !error && at != end && i < kMaxFiles; at.increment(error), ++i) {
+    names.push_back(at->path().filename().string());
+  }
+  return SscdFiles(names);
+}
+
 // Of the config.json beside flax_model.msgpack: "dallebart", "vqgan", or something else.
 std::string FlaxType(const fs::path& folder) {
   const absl::StatusOr<Json> config = ReadJson((folder / "config.json").string());
@@ -76,6 +87,8 @@ std::string PublishedFolder::Name() const {
       return "DALL-E (Flax)";
     case kVqgan:
       return "VQGAN";
+    case kSscd:
+      return absl::StrCat("SSCD (", SscdForm(weights.front()), ")");
     case kTorch:
       return "torch weights";
     case kNone:
@@ -87,6 +100,11 @@ std::string PublishedFolder::Name() const {
 PublishedFolder FindPublished(const std::string& folder) {
   const fs::path root(folder);
   PublishedFolder found;
+  if (Exists(root) && !SscdForm(root.filename().string()).empty()) {
+    found.layout = PublishedFolder::kSscd;
+    found.weights = {root.filename().string()};
+    return found;
+  }
   if (HasSafetensors(root)) return found;
   const bool plain = Exists(root / "encoder.pt") || Exists(root / "decoder.pt");
   const bool mini = Exists(root / "encoder_mini.pt") || Exists(root / "decoder_mini.pt");
@@ -100,6 +118,11 @@ PublishedFolder FindPublished(const std::string& folder) {
   found.weights = TorchWeights(root);
   if (!found.weights.empty()) {
     found.layout = PublishedFolder::kTorch;
+    return found;
+  }
+  found.weights = SscdWeights(root);
+  if (!found.weights.empty()) {
+    found.layout = PublishedFolder::kSscd;
     return found;
   }
   if (Exists(root / "flax_model.msgpack") && FlaxType(root) == "dallebart") {

@@ -110,7 +110,7 @@ TEST(Import, TheManifestCountsAndIsNamedByItsContent) {
   v1::ModelRef embedder;
   embedder.set_id("e");
   embedder.set_digest(std::string(32, 'e'));
-  const v1::SweepManifest manifest = ImportManifest("n", 3'000'000, embedder, "x.npy", std::string(32, 'c'));
+  const v1::SweepManifest manifest = ImportManifest("n", 3'000'000, {embedder}, "x.npy", std::string(32, 'c'));
   EXPECT_LT(manifest.ByteSizeLong(), 1000u);
   const auto plan = sweep::Plan::FromManifest(manifest);
   ASSERT_TRUE(plan.ok()) << plan.status();
@@ -118,7 +118,7 @@ TEST(Import, TheManifestCountsAndIsNamedByItsContent) {
   const auto first = plan->CellAt(0), last = plan->CellAt(2'999'999);
   ASSERT_TRUE(first.ok() && last.ok());
   EXPECT_NE(first->fingerprint(), last->fingerprint());
-  const v1::SweepManifest other = ImportManifest("n", 3'000'000, embedder, "x.npy", std::string(32, 'd'));
+  const v1::SweepManifest other = ImportManifest("n", 3'000'000, {embedder}, "x.npy", std::string(32, 'd'));
   EXPECT_NE(sweep::ManifestDigest(manifest), sweep::ManifestDigest(other));
 }
 

@@ -153,6 +153,16 @@ TEST(Page, AMotifSaysWhetherItsPicturesAreCopies) {
                                    HasSubstr("90 of 500 members")));
   copies.set_clique_exact(true);
   EXPECT_THAT(RenderReport(input), HasSubstr("again: 120 pictures"));
+  copies.set_links(7140);
+  copies.set_detector("sscd<1>");
+  EXPECT_THAT(RenderReport(input), Not(HasSubstr("pairs of copies")));
+  copies.set_detector_links(30);
+  EXPECT_THAT(RenderReport(input),
+              HasSubstr("30 of the 7,140 pairs of copies were seen by sscd&lt;1&gt; alone, not in the pixels."));
+  copies.set_detector_links(7140);
+  copies.set_detector_decides(true);
+  EXPECT_THAT(RenderReport(input), HasSubstr("All of the 7,140 pairs of copies were seen by sscd&lt;1&gt; alone, not in the "
+                                             "pixels, and the verdict rests on them."));
   copies.set_verdict(v1::COPY_VERDICT_TEMPLATE);
   EXPECT_THAT(RenderReport(input), HasSubstr("A fixed part around a varying one"));
   copies.set_verdict(v1::COPY_VERDICT_SEMANTIC);

@@ -244,6 +244,39 @@ class DataTest(Case):
         _, err = self.cli("motifs", "v", *self.store, "--reference", self.parquet("long"), "--reference-names", "none", code=2)
         self.assertIn("no column is named none; there are: embedding", err)
 
+    def test_a_copy_detectors_vectors_beside_the_motifs_own(self):
+        rng = random.Random(12)
+        noise = lambda size, scale=1.: [scale * rng.gauss(0, 1) for _ in range(size)]
+        centre, copied = noise(24), noise(9)
+        rows, seen = [], []
+        for i in range(400):
+            planted = i % 3 == 0
+            rows.append([3 * b + n for b, n in zip(centre if planted else noise(24), noise(24, .25))])
+            seen.append([b + n for b, n in zip(copied if planted and i % 2 else noise(9), noise(9, .02))])
+        npy(self.path("x.npy"), rows)
+        npy(self.path("seen.npy"), seen)
+        npy(self.path("short.npy"), seen[:-1])
+        self.write("x.csv", "seed,prompt\n" + "".join(f"{i},\n" for i in range(400)))
+        vectors = ("import", "--embeddings", self.path("x.npy"), "--embedder", "own", "--rows", self.path("x.csv"), "--name", "two", *self.store)
+        _, err = self.cli(*vectors, "--embeddings", self.path("seen.npy"), code=2)
+        self.assertIn("2 files of vectors need as many --embedder", err)
+        _, err = self.cli(*vectors, "--embeddings", self.path("short.npy"), "--embedder", "seen", code=2)
+        self.assertIn("short.npy has 399 rows", err)
+        imported = self.json(*vectors, "--embeddings", self.path("seen.npy"), "--embedder", "seen")
+        self.assertEqual((imported["done"], imported["failed"]), (400, 0))
+        mined = self.json("motifs", "two", *self.store, "--copy-embedder", "seen")
+        self.assertEqual((mined["embedder"], mined["copy_detector"]), ("own", "seen"))
+        motif = mined["motifs"][0]
+        self.assertAlmostEqual(motif["members"], 134, delta=10)
+        copies = motif["copies"]
+        self.assertEqual((copies["verdict"], copies["detector_decides"], copies["vectors_alone"]), ("verbatim", True, motif["members"]))
+        self.assertAlmostEqual(copies["clique"], 67, delta=7)
+        # A reference of the detector's vectors is told by their length.
+        npy(self.path("known.npy"), [copied])
+        found = self.json("motifs", "two", *self.store, "--copy-embedder", "seen", "--reference", self.path("known.npy"))
+        self.assertEqual((found["reference"]["embedder"], found["reference"]["least_cosine"]), ("seen", 0.75))
+        self.assertAlmostEqual(found["motifs"][0]["reference"]["matches"], 67, delta=7)
+
     def test_vectors_are_exported_to_be_mapped(self):
         """What numpy.load(mmap_mode="r") needs, and which row is which."""
         rng = random.Random(12)

@@ -48,6 +48,30 @@ class WeightsTest(Case):
         self.cli("run", spec, "--store", self.path("store"), "--models", self.path("models"), "-q")
         self.assertEqual(len(self.json("query", "tiny", "--store", self.path("store"))), 2)
 
+    def test_a_converted_copy_detector_is_asked(self):
+        target = self.path("models", "sscd")
+        os.mkdir(self.path("models"))
+        self.json("convert-weights", FIXTURES / "sscd_tiny.classy.pt", target)
+        row, = self.json("models", self.path("models"))
+        self.assertEqual((row["id"], row["state"], row["architecture"], row["dimensions"]), ("sscd", "ready", "sscd", 13))
+        spec = self.write("spec.yaml", "version: 1\nname: copies\nembedders: [null-embed, sscd]\n"
+                                       "cells: {product: {model: ['null'], prompt: [blank], seed: 0..29}}\n")
+        store = ("--store", self.path("store"))
+        self.cli("run", spec, *store, "--models", self.path("models"), "-q")
+        # Random weights take all pictures for one, which their pixels are not.
+        mined = self.json("motifs", "copies", *store)
+        self.assertEqual((mined["embedder"], mined["copy_detector"], mined["copy_cosine"]), ("null-embed", "sscd", 0.75))
+        copies = mined["prompt_copies"][0]["copies"]
+        self.assertEqual((copies["verdict"], copies["detector"], copies["detector_decides"]), ("verbatim", "sscd", True))
+        self.assertEqual((copies["pictures"], copies["detector_pictures"]), (30, 30))
+        self.assertGreater(copies["detector_links"], 100)
+        without = self.json("motifs", "copies", *store, "--copy-embedder", "none")
+        self.assertEqual((without["copy_detector"], without["prompt_copies"]), (None, []))
+        named = self.json("motifs", "copies", *store, "--copy-embedder", "null-embed", "--copy-threshold", "0.999999")
+        self.assertEqual((named["copy_detector"], named["prompts_verbatim"]), ("null-embed", 0))
+        self.cli("motifs", "copies", *store, "--copy-embedder", "nobody", code=3)
+        self.cli("report", "copies", *store, "--out", self.path("page.html"), "--copy-embedder", "sscd")
+
     def test_errors_are_one_line_and_leave_nothing(self):
         source = self.flax()
         before = sorted(os.listdir(self.folder))

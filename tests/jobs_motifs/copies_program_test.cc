@@ -1,5 +1,6 @@
 // Proves that promptsweep-motifs reads the pictures of a motif's members from the store, says which are copies of each other and
-// of which prompt, survives pictures that cannot be decoded, and says so where there are none.
+// of which prompt, survives pictures that cannot be decoded, and says so where there are none; that a copy detector among the
+// sweep's embedders is asked, too.
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
@@ -35,8 +36,9 @@ class FakeStore final : public v1::StoreService::Service {
     *response->mutable_info() = info;
     return grpc::Status::OK;
   }
-  grpc::Status ScanEmbeddings(grpc::ServerContext*, const v1::ScanEmbeddingsRequest*,
+  grpc::Status ScanEmbeddings(grpc::ServerContext*, const v1::ScanEmbeddingsRequest* request,
                               grpc::ServerWriter<v1::ScanEmbeddingsResponse>* writer) override {
+    EXPECT_EQ(request->embedder(), "toy");
     store::ScanDigest digest;
     v1::ScanEmbeddingsResponse message;
     v1::EmbeddingBlock& block = *message.mutable_block();
@@ -54,12 +56,24 @@ class FakeStore final : public v1::StoreService::Service {
                           grpc::ServerWriter<v1::GetResultsResponse>* writer) override {
     store::ScanDigest digest;
     v1::GetResultsResponse message;
-    for (const v1::OrdinalRange& range : request->ranges()) {
+    std::vector<v1::OrdinalRange> ranges(request->ranges().begin(), request->ranges().end());
+    if (request->limit() > 0) ranges.emplace_back().set_end(request->limit());
+    for (const v1::OrdinalRange& range : ranges) {
       for (uint64_t i = range.begin(); i < range.end(); ++i) {
         v1::Result& result = *message.mutable_result();
         result.mutable_cell()->set_ordinal(i);
         result.mutable_cell()->set_seed(i < 400 ? i : i % 20);
         result.mutable_cell()->mutable_prompt()->set_blank(v1::BLANK_KIND_EMPTY);
+        result.clear_embeddings();
+        if (request->with_embeddings() && dim_of_detector > 0) {
+          v1::Embedding& embedding = *result.add_embeddings();
+          embedding.set_embedder("other");
+          embedding.set_fp16(std::string(8, 'x'));
+          v1::Embedding& detected = *result.add_embeddings();
+          detected.set_embedder("sscd");
+          const std::vector<float> vector = DescriptorOf(i);
+          detected.set_fp16(PackHalves(vector.data(), vector.size()));
+        }
         result.set_image(request->with_images() && i < 400 ? PictureOf(i) : "");
         digest.Add(result);
         writer->Write(message);
@@ -88,6 +102,27 @@ class FakeStore final : public v1::StoreService::Service {
   Show show = Show::kNothing;
   uint64_t harmed = 0;
   bool unreachable = false;
+  // Values of the detector's vectors; 0 without one. Of every other member of the motif they are nearly equal.
+  int dim_of_detector = 0;
+
+  void AddDetector(int dim) {
+    dim_of_detector = dim;
+    for (const auto& [id, architecture] : {std::pair("other", "clip"), std::pair("sscd", "sscd")}) {
+      v1::ModelRef& embedder = *info.mutable_manifest()->add_embedders();
+      embedder.set_id(id);
+      embedder.set_architecture(architecture);
+      embedder.set_digest(std::string(32, 'd'));
+      info.mutable_manifest()->mutable_spec()->add_embedders(id);
+    }
+  }
+  std::vector<float> DescriptorOf(uint64_t i) const {
+    std::vector<float> vector(dim_of_detector);
+    std::mt19937_64 random(i);
+    for (float& v : vector) v = std::normal_distribution<float>(0, 0.02)(random);
+    const bool copied = i < 400 && data.motif[i] == 0 && i % 2 == 0;
+    vector[copied ? 0 : 1 + random() % (dim_of_detector - 1)] += 3;
+    return vector;
+  }
 
  private:
   std::string PictureOf(uint64_t i) const {
@@ -243,6 +278,93 @@ TEST_F(Copies, MembersAreComparedWithAReference) {
   EXPECT_EQ(code, 2);
   EXPECT_EQ(std::count(out.begin(), out.end(), '\n'), 1) << out;
   EXPECT_EQ(Run("--pictures 0 --reference " + folder + "/pictures").first, 2);
+  std::filesystem::remove_all(folder);
+}
+
+TEST_F(Copies, ADetectorOfTheSweepIsAskedToo) {
+  store_.show = FakeStore::Show::kOneKind;
+  store_.AddDetector(40);
+  const nlohmann::json json = Report("--pictures 60");
+  EXPECT_EQ(json["copy_detector"], "sscd");
+  EXPECT_EQ(json["copy_cosine"], 0.75);
+  const nlohmann::json& copies = json["motifs"][0]["copies"];
+  EXPECT_EQ(copies["verdict"], "verbatim");
+  EXPECT_EQ(copies["detector"], "sscd");
+  EXPECT_EQ(copies["detector_decides"], true);
+  EXPECT_EQ(copies["pictures"], 60);
+  EXPECT_EQ(copies["detector_pictures"], 60);
+  EXPECT_EQ(copies["detector_links"], copies["links"]);
+  const uint64_t clique = copies["clique"];
+  EXPECT_GT(clique, 15u);
+  EXPECT_GE(copies["links"].get<uint64_t>(), clique * (clique - 1) / 2);
+  EXPECT_EQ(copies["vectors_alone"], 0);
+  for (const auto& ordinal : copies["clique_ordinals"]) EXPECT_EQ(ordinal.get<uint64_t>() % 2, 0u);
+  ASSERT_EQ(json["prompt_copies"].size(), 1u);
+  EXPECT_EQ(json["prompt_copies"][0]["copies"]["detector_decides"], true);
+
+  const nlohmann::json without = Report("--pictures 60 --copy-embedder none");
+  EXPECT_EQ(without["motifs"][0]["copies"]["verdict"], "semantic");
+  EXPECT_EQ(without["motifs"][0]["copies"]["detector"], nullptr);
+  EXPECT_EQ(without["copy_detector"], nullptr);
+  const auto [code, out] = Run("--copy-embedder sscf");
+  EXPECT_EQ(code, 3);
+  EXPECT_NE(out.find("sscd"), std::string::npos) << out;
+}
+
+TEST_F(Copies, AnEmbedderCalledADetectorIsOneWhateverMadeIt) {
+  store_.show = FakeStore::Show::kOneKind;
+  store_.AddDetector(40);
+  for (v1::ModelRef& embedder : *store_.info.mutable_manifest()->mutable_embedders()) embedder.set_architecture("imported");
+  EXPECT_EQ(Report("--pictures 40")["copy_detector"], nullptr);
+  const nlohmann::json json = Report("--pictures 40 --copy-embedder sscd --copy-threshold 0.99999");
+  EXPECT_EQ(json["copy_cosine"], 0.99999);
+  EXPECT_EQ(json["motifs"][0]["copies"]["detector"], "sscd");
+  EXPECT_EQ(json["motifs"][0]["copies"]["detector_pictures"], 40);
+  EXPECT_EQ(json["motifs"][0]["copies"]["verdict"], "semantic");
+}
+
+TEST_F(Copies, VectorsOfADetectorDoWithoutPictures) {
+  store_.AddDetector(40);
+  const nlohmann::json json = Report();
+  const nlohmann::json& copies = json["motifs"][0]["copies"];
+  EXPECT_EQ(copies["verdict"], "verbatim");
+  EXPECT_EQ(copies["vectors_alone"], json["motifs"][0]["members"]);
+  EXPECT_EQ(copies["identical"], 0);
+  EXPECT_NE(json["notes"].dump().find("by the vectors of sscd alone"), std::string::npos);
+}
+
+TEST_F(Copies, AReferenceIsComparedInTheSpaceItIsOf) {
+  store_.AddDetector(40);
+  const std::string folder = absl::StrCat(testing::TempDir(), "/spaces-", getpid());
+  std::filesystem::create_directories(folder);
+  const auto write = [&](const std::string& name, const std::vector<float>& values, uint32_t dim) {
+    const std::string path = folder + "/" + name;
+    std::ofstream(path, std::ios::binary) << NpyHalfHeader(values.size() / dim, dim) + PackHalves(values.data(), values.size());
+    return path;
+  };
+  std::vector<float> axis(40, 0);
+  axis[0] = 1;
+  const std::string detected = write("detected.npy", axis, 40);
+  nlohmann::json json = Report("--pictures 0 --reference " + detected);
+  EXPECT_EQ(json["reference"]["embedder"], "sscd");
+  EXPECT_EQ(json["reference"]["least_cosine"], 0.75);
+  const nlohmann::json& match = json["motifs"][0]["reference"];
+  EXPECT_EQ(match["compared"], json["motifs"][0]["members"]);
+  EXPECT_NEAR(match["share"].get<double>(), 0.5, 0.15);
+  for (const auto& pair : match["nearest"]) EXPECT_EQ(pair["ordinal"].get<uint64_t>() % 2, 0u);
+  EXPECT_EQ(Run("--reference-embedder toy --reference " + detected).first, 2);
+
+  // As long as the motifs' own: those are meant, unless it is said otherwise.
+  const std::string mined = write("mined.npy", std::vector<float>(32, 1), 32);
+  store_.dim_of_detector = 32;
+  json = Report("--pictures 0 --reference " + mined);
+  EXPECT_EQ(json["reference"]["embedder"], "toy");
+  EXPECT_EQ(json["reference"]["least_cosine"], 0.95);
+  EXPECT_NE(json["notes"].dump().find("--reference-embedder"), std::string::npos);
+  json = Report("--pictures 0 --reference-embedder sscd --reference " + mined);
+  EXPECT_EQ(json["reference"]["embedder"], "sscd");
+  EXPECT_EQ(json["reference"]["least_cosine"], 0.75);
+  EXPECT_EQ(Run("--reference-embedder nobody --reference " + mined).first, 3);
   std::filesystem::remove_all(folder);
 }
 

@@ -1,9 +1,12 @@
 // Proves that one picture drawn again is called verbatim whatever was done to its file, a fixed frame around something else
-// template, and different pictures of one kind semantic.
+// template, and different pictures of one kind semantic; and what a copy detector's vectors add to that.
 #include "jobs/motifs/copies/verdict.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
 
 #include "tests/jobs_motifs/pictures.h"
 
@@ -152,6 +155,124 @@ TEST(Verdict, PlainPicturesAreComparedByTheirOwnContrast) {
   EXPECT_LT(HashPicture(same[0]).quality, kLeastQuality);
   EXPECT_EQ(Judge(different).copies, 0u);
   EXPECT_EQ(Judge(same).verdict, CopyVerdict::kVerbatim);
+}
+
+// A vector of 32 at `cosine` to the first axis, in a plane of its own.
+std::vector<float> Descriptor(double cosine, uint32_t plane) {
+  std::vector<float> vector(32, 0);
+  vector[0] = static_cast<float>(cosine);
+  vector[1 + plane % 31] = static_cast<float>(std::sqrt(1 - cosine * cosine));
+  return vector;
+}
+
+// Pictures of different seeds; the first `alike` of them are what a detector takes for copies of each other.
+std::vector<Picture> Described(const std::vector<Image>& images, size_t alike) {
+  std::vector<Picture> pictures;
+  for (size_t i = 0; i < images.size(); ++i) {
+    pictures.push_back(PictureOf(images[i], i, static_cast<int64_t>(i)));
+    pictures.back().descriptor = Descriptor(i < alike ? 0.95 : 0, static_cast<uint32_t>(i));
+  }
+  return pictures;
+}
+
+std::vector<Image> Different(size_t count) {
+  std::vector<Image> images;
+  for (uint32_t i = 0; i < count; ++i) images.push_back(Draw(96, 8000 + i));
+  return images;
+}
+
+TEST(Detector, WhatItAloneTakesForCopiesDecidesAndIsCounted) {
+  const std::vector<Picture> pictures = Described(Different(30), 12);
+  const CopyFinding finding = JudgeCopies(pictures, {}, 1);
+  EXPECT_EQ(finding.verdict, CopyVerdict::kVerbatim);
+  EXPECT_TRUE(finding.detector_decides);
+  EXPECT_EQ(finding.links, 66u);
+  EXPECT_EQ(finding.detected_links, 66u);
+  EXPECT_EQ(finding.clique.vertices.size(), 12u);
+  EXPECT_EQ(finding.copies, 12u);
+  EXPECT_EQ(finding.identical, 0u);
+  EXPECT_EQ(finding.described, 30u);
+  EXPECT_EQ(finding.described_alone, 0u);
+  EXPECT_EQ(JudgeCopies(pictures, {.least_cosine = 0.91}, 3).verdict, CopyVerdict::kSemantic);
+  EXPECT_EQ(JudgeCopies(pictures, {}, 3).clique.vertices, finding.clique.vertices);
+}
+
+TEST(Detector, ItsThresholdIsReached) {
+  std::vector<Picture> pictures = Described(Different(2), 0);
+  pictures[0].descriptor = Descriptor(1, 1);
+  pictures[1].descriptor = Descriptor(0.75, 2);
+  EXPECT_EQ(DescriptorPairs(pictures, {}, 1).size(), 1u);
+  pictures[1].descriptor = Descriptor(0.7499, 2);
+  EXPECT_EQ(DescriptorPairs(pictures, {}, 1).size(), 0u);
+  pictures[1] = pictures[0];
+  EXPECT_EQ(DescriptorPairs(pictures, {}, 1).size(), 0u) << "one seed";
+  pictures[1].seed = 9;
+  pictures[1].descriptor.pop_back();
+  EXPECT_EQ(DescriptorPairs(pictures, {}, 1).size(), 0u) << "of another length";
+}
+
+TEST(Detector, PixelsThatProveItNeedNoDetector) {
+  std::mt19937_64 random(4);
+  std::vector<Image> images;
+  for (uint32_t i = 0; i < 16; ++i) images.push_back(Noisy(Draw(96, 8500), 0.02, random));
+  const CopyFinding alone = JudgeCopies(Described(images, 0), {}, 1), both = JudgeCopies(Described(images, 16), {}, 1);
+  for (const CopyFinding& finding : {alone, both}) {
+    EXPECT_EQ(finding.verdict, CopyVerdict::kVerbatim);
+    EXPECT_FALSE(finding.detector_decides);
+    EXPECT_EQ(finding.links, 120u);
+    EXPECT_EQ(finding.detected_links, 0u);
+  }
+}
+
+// A detector is made to see through overlays; the tiles say that each picture has a part of its own.
+TEST(Detector, AFixedFrameStaysATemplate) {
+  const Image frame = Blobs(128, 128, 77);
+  std::vector<Image> images;
+  for (uint32_t i = 0; i < 30; ++i) images.push_back(Framed(frame, Draw(64, 9000 + i), 0.2));
+  const CopyFinding finding = JudgeCopies(Described(images, 30), {}, 1);
+  EXPECT_EQ(finding.verdict, CopyVerdict::kTemplate);
+  EXPECT_FALSE(finding.detector_decides);
+  EXPECT_EQ(finding.detected_links, 435u);
+}
+
+TEST(Detector, VectorsWithoutPicturesProveCopiesAndNothingElse) {
+  std::vector<Picture> pictures = Described(Different(30), 12);
+  for (Picture& picture : pictures) {
+    picture.overlay.clear();
+    picture.pixels.clear();
+    picture.hash = {};
+  }
+  const CopyFinding finding = JudgeCopies(pictures, {}, 2);
+  EXPECT_EQ(finding.verdict, CopyVerdict::kVerbatim);
+  EXPECT_TRUE(finding.detector_decides);
+  EXPECT_EQ(finding.links, 66u);
+  EXPECT_EQ(finding.identical, 0u);
+  EXPECT_EQ(finding.described_alone, 30u);
+  EXPECT_EQ(finding.template_score, 0);
+  for (size_t i = 0; i < pictures.size(); ++i) pictures[i].descriptor = Descriptor(0, static_cast<uint32_t>(i));
+  EXPECT_EQ(JudgeCopies(pictures, {}, 1).verdict, CopyVerdict::kUnknown);
+}
+
+TEST(Detector, ALargeSetIsComparedWholeByAnyThreads) {
+  std::vector<Picture> pictures(700);
+  for (uint32_t i = 0; i < pictures.size(); ++i) {
+    pictures[i].seed = i / 2;
+    pictures[i].descriptor = Descriptor(i % 100 == 7 ? 0.9 : 0.1, i);
+  }
+  const auto pairs = DescriptorPairs(pictures, {.least_cosine = 0.8}, 1);
+  // The seven at .9 with each other; all in one plane with each other; never one seed twice.
+  size_t expected = 0;
+  for (uint32_t i = 0; i < pictures.size(); ++i) {
+    for (uint32_t j = i + 1; j < pictures.size(); ++j) {
+      double cosine = 0;
+      for (int d = 0; d < 32; ++d) cosine += static_cast<double>(pictures[i].descriptor[d]) * pictures[j].descriptor[d];
+      expected += cosine >= 0.8 && i / 2 != j / 2;
+    }
+  }
+  EXPECT_EQ(pairs.size(), expected);
+  EXPECT_GT(expected, 5000u);
+  EXPECT_TRUE(std::is_sorted(pairs.begin(), pairs.end()));
+  EXPECT_EQ(DescriptorPairs(pictures, {.least_cosine = 0.8}, 3), pairs);
 }
 
 }  // namespace

@@ -61,6 +61,8 @@ TEST(Catalog, FindsEveryKindOfEmbedder) {
       {"config.json", R"({"model_type": "siglip", "vision_config": {}})", "siglip", 768},
       {"config.json", R"({"model_type": "dinov2", "hidden_size": 1024})", "dinov2", 1024},
       {"config.json", R"({"model_type": "dinov2_with_registers"})", "dinov2", 768},
+      {"config.json", R"({"model_type": "sscd"})", "sscd", 512},
+      {"config.json", R"({"model_type": "sscd", "dims": 1024})", "sscd", 1024},
       {"open_clip_config.json", R"({"model_cfg": {"embed_dim": 1280}, "preprocess_cfg": {}})", "open-clip", 1280},
   };
   for (size_t i = 0; i < kinds.size(); ++i) {
@@ -72,6 +74,7 @@ TEST(Catalog, FindsEveryKindOfEmbedder) {
     EXPECT_EQ(model.architecture, architecture);
     EXPECT_EQ(model.dimensions, dimensions) << json;
     EXPECT_TRUE(model.embeds && !model.generates);
+    EXPECT_EQ(DetectsCopies(model.Ref()), architecture == "sscd");
   }
   EXPECT_EQ(Open({folder.path()}).EmbedderIds().size(), kinds.size());
   folder.Write("naflex/config.json", R"({"model_type": "siglip2"})");

@@ -13,6 +13,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/half.h"
 #include "base/hash.h"
@@ -378,6 +379,63 @@ TEST_F(Convert, TorchWeightsOfEmbeddersBecomeSafetensors) {
   const Contents brains = ContentsOf(Written("model.safetensors"));
   EXPECT_EQ(brains.at("double").substr(0, 4), "BF16");
   EXPECT_EQ(brains.at("int32"), ContentsOf(Fixture("many.safetensors")).at("int32")) << "whole numbers stay what they are";
+}
+
+// The tensors and the configuration of tests/parity/fixtures/tiny-sscd, but for the counters.
+TEST_F(Convert, BothFormsOfSscdBecomeTheFolder) {
+  const std::string tiny = std::string(PROMPTSWEEP_SOURCE_DIR) + "/tests/parity/fixtures/tiny-sscd/";
+  Contents expected = ContentsOf(ReadFile(tiny + "model.safetensors"));
+  for (auto it = expected.begin(); it != expected.end();)
+    it = absl::StrContains(it->first, "num_batches") ? expected.erase(it) : ++it;
+  for (const char* form : {"torchvision", "classy"}) {
+    const std::string file = absl::StrCat("sscd_tiny.", form, ".pt");
+    fs::remove_all(folder_.path() + "/src");
+    folder_.Write("src/" + file, Fixture(file));
+    folder_.Write("src/sscd_tiny.torchscript.pt", "not read");
+    options_.target = folder_.path() + "/" + form;
+    EXPECT_EQ(Run().layout, absl::StrCat("SSCD (", form, ")"));
+    EXPECT_THAT(Names(options_.target),
+                UnorderedElementsAre("config.json", "preprocessor_config.json", "model.safetensors", "card.json"));
+    EXPECT_EQ(ContentsOf(Written("model.safetensors")), expected) << form;
+    EXPECT_EQ(Json::parse(Written("config.json")), Json::parse(ReadFile(tiny + "config.json"))) << form;
+    EXPECT_EQ(Json::parse(Written("preprocessor_config.json"))["size"]["shortest_edge"], 288);
+    EXPECT_EQ(Json::parse(Written("card.json"))["sources"][0]["file"], file);
+  }
+}
+
+TEST_F(Convert, OfSeveralSscdsOneFileIsNamed) {
+  folder_.Write("src/sscd_a.classy.pt", Fixture("sscd_tiny.classy.pt"));
+  folder_.Write("src/sscd_b.torchvision.pt", Fixture("sscd_tiny.torchvision.pt"));
+  EXPECT_THAT(Problem(), HasSubstr("holds sscd_a.classy.pt, sscd_b.torchvision.pt; name the one file"));
+  options_.source += "/sscd_a.classy.pt";
+  Run();
+  EXPECT_EQ(Json::parse(Written("card.json"))["sources"][0]["file"], "sscd_a.classy.pt");
+  options_.target += "2";
+  options_.source = folder_.path() + "/src/sscd_c.classy.pt";
+  EXPECT_THAT(Problem(), HasSubstr("no folder"));
+}
+
+TEST_F(Convert, WhatIsNoSscdIsRefused) {
+  folder_.Write("src/sscd_x.torchscript.pt", "a program");
+  EXPECT_THAT(Problem(), AllOf(HasSubstr("TorchScript"), HasSubstr("sscd_x.torchvision.pt")));
+  const auto weights = [&](const std::vector<std::pair<std::string, std::vector<int32_t>>>& shapes) {
+    std::map<std::string, std::string> tensors;
+    for (const auto& [name, shape] : shapes) {
+      tensors[name] = TensorRef("0", 1, 0, shape, std::vector<int32_t>(shape.size(), 0));
+    }
+    folder_.Write("src/sscd_x.torchvision.pt", TorchZip(PickleOf(Dict(tensors)), {{"0", "1234"}}));
+    return Problem();
+  };
+  EXPECT_THAT(weights({{"a", {1}}}), AllOf(HasSubstr("sscd_x.torchvision.pt"), HasSubstr("\"conv1.weight\" is missing")));
+  EXPECT_THAT(weights({{"backbone.conv1.weight", {4, 3, 7, 7}}, {"backbone.layer1.0.conv2.weight", {4, 4, 3, 3}}}),
+              HasSubstr("basic blocks"));
+  EXPECT_THAT(weights({{"backbone.initial_block._module.0.weight", {4, 3, 7, 7}}, {"backbone.blocks.9.block9-0.bn.weight", {4}}}),
+              HasSubstr("has no place"));
+  const std::vector<std::pair<std::string, std::vector<int32_t>>> odd = {{"conv1.weight", {7, 3, 7, 7}},
+                                                                         {"layer1.0.conv2.weight", {5, 3, 3, 3}},
+                                                                         {"layer1.0.conv3.weight", {28, 5, 1, 1}},
+                                                                         {"fc.weight", {2, 224}}};
+  EXPECT_THAT(weights(odd), HasSubstr("no number of groups"));
 }
 
 TEST_F(Convert, ShardsBecomeOneFile) {

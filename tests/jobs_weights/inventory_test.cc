@@ -114,7 +114,8 @@ TEST_F(Inventory, AnEmbeddersFilesAreThere) {
       {"tiny-clip-gelu", {"model.safetensors", "preprocessor_config.json", "vocab.json", "merges.txt"}},
       {"tiny-open-clip", {"open_clip_model.safetensors", "vocab.json", "merges.txt"}},
       {"tiny-siglip", {"model.safetensors", "preprocessor_config.json", "spiece.model"}},
-      {"tiny-dinov2", {"model.safetensors", "preprocessor_config.json"}}};
+      {"tiny-dinov2", {"model.safetensors", "preprocessor_config.json"}},
+      {"tiny-sscd", {"model.safetensors", "preprocessor_config.json"}}};
   for (const auto& [name, files] : needed) {
     const std::string path = folder_.path() + "/" + name;
     fs::copy(std::string(PROMPTSWEEP_SOURCE_DIR) + "/tests/parity/fixtures/" + name, path);
@@ -128,6 +129,19 @@ TEST_F(Inventory, AnEmbeddersFilesAreThere) {
       fs::rename(path + "/away", path + "/" + file);
     }
   }
+}
+
+TEST_F(Inventory, PublishedSscdsAreTold) {
+  const std::string path = folder_.path() + "/downloads";
+  folder_.Write("downloads/sscd_a.torchscript.pt", "a program");
+  EXPECT_EQ(One(path).state, Finding::kBroken);
+  EXPECT_THAT(One(path).message, HasSubstr("TorchScript"));
+  folder_.Write("downloads/sscd_a.classy.pt", "weights");
+  EXPECT_EQ(One(path).state, Finding::kUnconverted);
+  EXPECT_EQ(One(path).message, "SSCD (classy); run: promptsweep convert-weights " + path + " " + path + "-converted");
+  folder_.Write("downloads/sscd_b.torchvision.pt", "weights");
+  EXPECT_THAT(One(path).message,
+              HasSubstr("convert-weights " + path + "/sscd_a.classy.pt " + folder_.path() + "/sscd_a (and so each)"));
 }
 
 TEST_F(Inventory, OfOneIdTheFirstIsTaken) {

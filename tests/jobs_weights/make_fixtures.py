@@ -1,8 +1,9 @@
-"""Writes fixtures/ (committed): python make_fixtures.py torch|flax. `torch` needs tests/parity/requirements.txt; `flax` needs
-flax 0.10.4, safetensors and ml_dtypes. The tests need no Python.
+"""Writes fixtures/ (committed): python make_fixtures.py torch|sscd|flax. `torch` and `sscd` need
+tests/parity/requirements.txt; `flax` needs flax 0.10.4, safetensors and ml_dtypes. The tests need no Python.
 
 The DALL-E is that of tests/parity/fixtures/tiny-dalle, its weights laid out as the published files have them: min-dalle's load_params.py
-makes layers views of stacked arrays and weights transposed views of kernels; dalle-mini stacks the layers of nn.scan.
+makes layers views of stacked arrays and weights transposed views of kernels; dalle-mini stacks the layers of nn.scan. The SSCD is
+tests/parity/fixtures/tiny-sscd under the names of both published forms.
 """
 import sys
 from collections import OrderedDict
@@ -153,6 +154,27 @@ def make_torch():
     save_file({k: v.detach().clone().contiguous() for k, v in state.items()}, OUT / "many.safetensors")
 
 
+def classy_name(name):
+    """torchvision's name as Classy Vision's ResNeXt has it."""
+    path = name.split(".")
+    if path[0] == "fc":
+        return "embeddings.1." + path[1]
+    if path[0] in ("conv1", "bn1"):
+        return f"backbone.initial_block._module.{int(path[0] == 'bn1')}.{path[1]}"
+    stage = int(path[0].removeprefix("layer")) - 1
+    part = {"conv1": "convolutional_block.0", "bn1": "convolutional_block.1", "conv2": "convolutional_block.3", "bn2": "convolutional_block.4",
+            "conv3": "convolutional_block.6", "bn3": "bn"}.get(path[2], path[2])
+    return ".".join([f"backbone.blocks.{stage}.block{stage}-{path[1]}.{part}", *path[3:]])
+
+
+def make_sscd():
+    import torch
+    from safetensors.torch import load_file
+    state = load_file(TINY.parent / "tiny-sscd" / "model.safetensors")
+    torch.save(OrderedDict(("backbone." + k, v) for k, v in state.items()), OUT / "sscd_tiny.torchvision.pt")
+    torch.save(OrderedDict((classy_name(k), v) for k, v in state.items()), OUT / "sscd_tiny.classy.pt")
+
+
 if __name__ == "__main__":
     OUT.mkdir(exist_ok=True)
-    {"torch": make_torch, "flax": make_flax}[sys.argv[1]]()
+    {"torch": make_torch, "sscd": make_sscd, "flax": make_flax}[sys.argv[1]]()

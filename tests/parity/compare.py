@@ -77,17 +77,31 @@ def embedders(root, rng):
                                      **rng.choice([{}, {"num_register_tokens": rng.randint(1, 4)}])}, rng.randrange(1 << 20),
                    {"size": rng.choice([{"shortest_edge": rng.randint(4, 30)}, {"height": 17, "width": 23}, rng.randint(4, 30)]),
                     "crop_size": rng.choice([crop, patch * 3]), "resample": rng.choice([2, 3])})
+    groups = rng.choice([1, 1, 2, 4])
+    e.write_sscd(root / "sscd", {"layers": [rng.randint(1, 3) for _ in range(4)], "init_planes": groups * rng.randint(1, 6), "groups": groups,
+                                 "width_per_group": rng.choice([32, 64, 128]), "dims": rng.randint(3, 20), "pool_param": rng.choice([3.0, rng.uniform(1, 5)])},
+                 rng.randrange(1 << 20), rng.choice([rng.randint(20, 70), [rng.randint(20, 70), rng.randint(20, 70)]]), rng.choice(["", "backbone."]))
     e.write_embedder_fuzz(root / "fuzz_embedders.jsonl", {k: root / k for k in ("open_clip", "siglip", "siglip2")}, 10000, rng.randrange(1 << 20))
     e.write_resizes(root / "resizes.safetensors", 60, rng.randrange(1 << 20), 700)
-    for name in ("open_clip", "siglip", "siglip2", "siglip_json", "dinov2"):
+    for name in ("open_clip", "siglip", "siglip2", "siglip_json", "dinov2", "sscd"):
         yield ["embedder", root / name]
     yield ["embedder-tokens", root / "fuzz_embedders.jsonl", root / "open_clip", root / "siglip", root / "siglip2"]
     yield ["resizes", root / "resizes.safetensors"]
 
 
+def full_sizes(root, rng):
+    """The two trunks that SSCD is published with, at their own size."""
+    e.write_sscd(root / "sscd_resnet50", {}, rng.randrange(1 << 20), 288)
+    e.write_sscd(root / "sscd_resnext101", {"layers": [3, 4, 23, 3], "groups": 32, "width_per_group": 4, "dims": 1024}, rng.randrange(1 << 20), [320, 320])
+    for name in ("sscd_resnet50", "sscd_resnext101"):
+        yield ["embedder", root / name]
+
+
 def main(program, rounds, seed):
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as scratch:
+        for arguments in full_sizes(Path(scratch), rng):
+            subprocess.run([program, "--gtest_brief=1", *map(str, arguments)], check=True)
         for i in range(rounds):
             root = Path(scratch) / str(i)
             prompts = [""] + [r.fuzz_text(rng) for _ in range(2)] + [dalle_text.text(rng.randrange(1 << 60)) for _ in range(2)]

@@ -22,7 +22,7 @@ Preprocess PreprocessOf(const std::string& folder, const std::string& architectu
                                 json.Child("model_cfg").Child("vision_cfg").Int("image_size", 1, 4096));
   }
   const JsonFile json(folder + "/preprocessor_config.json");
-  if (architecture == "dinov2") return Preprocess::HuggingFace(json, Preprocess::Processor::kBit, 224);
+  if (architecture == "dinov2" || architecture == "sscd") return Preprocess::HuggingFace(json, Preprocess::Processor::kBit, 224);
   return Preprocess::HuggingFace(json, Preprocess::Processor::kSiglip, side(JsonFile(folder + "/config.json")));
 }
 

@@ -1,5 +1,5 @@
 """The reference embedders at small random sizes: open_clip 3.3 (its own layout), SigLIP, SigLIP 2 and DINOv2 of transformers 4.57,
-unmodified. Each `write_*` writes a model folder as the worker loads it and expected.safetensors and expected.json beside it:
+unmodified, and SSCD on the ResNet of torchvision 0.26. Each `write_*` writes a model folder as the worker loads it and expected.safetensors and expected.json beside it:
 images of several sizes, what the reference's own preprocessing makes of them, unit vectors, texts and their ids.
 
 No published vocabulary is needed: small ones are made here.
@@ -19,6 +19,8 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from tokenizers import Tokenizer
+from torchvision import transforms
+from torchvision.models.resnet import Bottleneck, ResNet
 from transformers import (BitImageProcessor, Dinov2Config, Dinov2Model, Dinov2WithRegistersConfig, Dinov2WithRegistersModel,
                           GemmaTokenizerFast, SiglipConfig, SiglipImageProcessor, SiglipModel, SiglipTokenizer)
 
@@ -239,6 +241,64 @@ def write_dinov2(folder, sizes, seed, preprocess):
     r.write_tensors(folder / "model.safetensors", model.state_dict())
     write_expected(folder, random_images(gen), processor(BitImageProcessor, preprocess),
                    lambda pixels: model(pixel_values=pixels).pooler_output)
+
+
+# ---------------------------------------------------------------- SSCD
+
+class GlobalGeMPool2d(torch.nn.Module):
+    """sscd/models/gem_pooling.py of facebookresearch/sscd-copy-detection."""
+
+    def __init__(self, pooling_param):
+        super().__init__()
+        self.pooling_param = pooling_param
+
+    def forward(self, x):
+        n, c, h, w = x.size()
+        x = x.reshape(n, c, h * w)
+        mean = x.clamp(min=1e-6).pow(self.pooling_param).mean(dim=2)
+        return mean.pow(1.0 / self.pooling_param)
+
+
+def sscd(sizes, gen):
+    """sscd/models/model.py with torchvision's blocks, of any width: its own constructor knows one alone."""
+    layers, planes, dims = sizes["layers"], sizes["init_planes"], sizes["dims"]
+    net = ResNet(Bottleneck, layers, num_classes=dims, groups=sizes["groups"], width_per_group=sizes["width_per_group"])
+    if planes != 64:
+        net.inplanes = planes
+        net.conv1, net.bn1 = torch.nn.Conv2d(3, planes, 7, 2, 3, bias=False), torch.nn.BatchNorm2d(planes)
+        for i, count in enumerate(layers):
+            setattr(net, f"layer{i + 1}", net._make_layer(Bottleneck, planes << i, count, stride=1 if i == 0 else 2))
+        net.fc = torch.nn.Linear(planes * 32, dims)
+    net.avgpool = GlobalGeMPool2d(sizes["pool_param"])
+    r.randomise(net, gen)
+    for name, statistic in net.named_buffers():
+        if name.endswith("running_mean"):
+            statistic.copy_(.3 * torch.randn(statistic.shape, generator=gen))
+        elif name.endswith("running_var"):
+            statistic.copy_(.5 + torch.rand(statistic.shape, generator=gen))
+        else:
+            statistic.fill_(7)
+    model = torch.nn.Module()
+    model.backbone = net
+    return model.eval()
+
+
+def write_sscd(folder, sizes, seed, size, prefix=""):
+    """`size` as torchvision's Resize takes it: the short side, or both. `prefix` of the names in model.safetensors."""
+    gen = torch.Generator().manual_seed(seed)
+    sizes = {"layers": [3, 4, 6, 3], "init_planes": 64, "groups": 1, "width_per_group": 64, "dims": 512, "pool_param": 3.0} | sizes
+    model = sscd(sizes, gen)
+    r.write_json(folder / "config.json", {"model_type": "sscd", **sizes})
+    mean, std = [.485, .456, .406], [.229, .224, .225]
+    r.write_json(folder / "preprocessor_config.json", {
+        "do_resize": True, "size": {"shortest_edge": size} if isinstance(size, int) else {"height": size[0], "width": size[1]}, "resample": 2,
+        "do_center_crop": False, "do_rescale": True, "do_normalize": True, "image_mean": mean, "image_std": std})
+    r.write_tensors(folder / "model.safetensors",
+                    {prefix + k.removeprefix("backbone."): v for k, v in model.state_dict().items()})
+    transform = transforms.Compose([transforms.Resize(size), transforms.ToTensor(), transforms.Normalize(mean=mean, std=std)])
+    write_expected(folder, random_images(gen, [(12, 12), (5, 20), (31, 9), (1, 1), (33, 26)]),
+                   lambda images: torch.stack([transform(i) for i in images]), model.backbone)
+    return model
 
 
 # ---------------------------------------------------------------- tokens and resizing

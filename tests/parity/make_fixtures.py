@@ -66,6 +66,10 @@ def embedders(root):
     e.write_dinov2(root / "tiny-dinov2-registers", sizes(hidden_size=18, num_attention_heads=3, mlp_ratio=2.5, image_size=25, patch_size=5,
                                                          num_register_tokens=3), 27,
                    {"size": {"shortest_edge": 10}, "crop_size": {"height": 15, "width": 10}})
+    # Widths that groups divide, but no vector does; the names with and without what stands before them in the published files.
+    e.write_sscd(root / "tiny-sscd", {"layers": [2, 1, 2, 1], "init_planes": 3, "dims": 13}, 30, 37)
+    e.write_sscd(root / "tiny-sscd-groups", {"layers": [1, 2, 1, 1], "init_planes": 4, "groups": 2, "width_per_group": 32, "dims": 11,
+                                             "pool_param": 2.5}, 31, [45, 39], prefix="backbone.")
     e.write_embedder_fuzz(root / "fuzz_embedders.jsonl", {"open_clip": root / "tiny-open-clip", "siglip": root / "tiny-siglip",
                                                           "siglip2": root / "tiny-siglip2"}, 600, seed=28)
     e.write_resizes(root / "resizes.safetensors", 60, seed=29, longest=60)

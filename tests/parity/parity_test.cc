@@ -1,5 +1,5 @@
-// Proves that the worker's modules compute what min-dalle 0.4.11, transformers 4.57 and open_clip 3.3 compute, on small random
-// weights, and that it resizes images as Pillow does.
+// Proves that the worker's modules compute what min-dalle 0.4.11, transformers 4.57, open_clip 3.3 and SSCD on torchvision 0.26
+// compute, on small random weights, and that it resizes images as Pillow does.
 #include <gtest/gtest.h>
 
 #include "tests/parity/compare.h"
@@ -21,6 +21,8 @@ TEST(Parity, SiglipVocabularyInJson) { CompareEmbedder(FixtureFolder("tiny-sigli
 TEST(Parity, Siglip2) { CompareEmbedder(FixtureFolder("tiny-siglip2")); }
 TEST(Parity, Dinov2SwiGluInterpolated) { CompareEmbedder(FixtureFolder("tiny-dinov2")); }
 TEST(Parity, Dinov2RegistersInterpolated) { CompareEmbedder(FixtureFolder("tiny-dinov2-registers")); }
+TEST(Parity, SscdShortSide) { CompareEmbedder(FixtureFolder("tiny-sscd")); }
+TEST(Parity, SscdGroupsSkewed) { CompareEmbedder(FixtureFolder("tiny-sscd-groups")); }
 TEST(Parity, EmbedderTokens) {
   CompareEmbedderTokens(FixtureFolder("fuzz_embedders.jsonl"), {{"open_clip", FixtureFolder("tiny-open-clip")},
                                                                 {"siglip", FixtureFolder("tiny-siglip")},

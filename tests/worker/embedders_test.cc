@@ -27,7 +27,8 @@ TEST(Embedders, EveryOneSeesEveryImage) {
   fs::remove_all(models);
   fs::create_directories(models);
   const std::vector<std::pair<std::string, size_t>> wanted = {
-      {"tiny-dinov2-registers", 18}, {"tiny-siglip2", 12}, {"tiny-clip-gelu", 9}, {"tiny-open-clip", 11}, {"null-embed", 16}};
+      {"tiny-dinov2-registers", 18}, {"tiny-siglip2", 12}, {"tiny-clip-gelu", 9},
+      {"tiny-open-clip", 11},        {"tiny-sscd", 13},    {"null-embed", 16}};
   for (const auto& [name, dim] : wanted) {
     if (name != "null-embed") fs::copy(fixtures + name, models + "/" + name, fs::copy_options::recursive);
   }
@@ -36,7 +37,7 @@ TEST(Embedders, EveryOneSeesEveryImage) {
   const auto catalog = sweep::ModelCatalog::Open({models});
   ASSERT_TRUE(catalog.ok()) << catalog.status();
   EXPECT_THAT(catalog->EmbedderIds(),
-              testing::ElementsAre("tiny-clip-gelu", "tiny-dinov2-registers", "tiny-open-clip", "tiny-siglip2"));
+              testing::ElementsAre("tiny-clip-gelu", "tiny-dinov2-registers", "tiny-open-clip", "tiny-siglip2", "tiny-sscd"));
   const auto host = CatalogHost(&*catalog);
   ModelSetup setup;
   setup.model = catalog->Find("null").value();

@@ -1,5 +1,5 @@
 // Proves that a DALL-E converted from min-dalle's or from Flax's files draws the very pictures of the folder whose weights they
-// hold.
+// hold, and that a converted SSCD sees what that folder's does.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -72,6 +72,28 @@ TEST(Converted, FlaxFilesDrawTheSame) {
                                                {"vqgan/flax_model.msgpack", fixtures + "vqgan.msgpack"},
                                                {"vqgan/config.json", kTiny + "vqgan/config.json"}}),
                             "");
+}
+
+TEST(Converted, SscdsOfBothFormsSeeTheSame) {
+  const std::string fixtures = kTests + "jobs_weights/fixtures/", tiny = kTests + "parity/fixtures/tiny-sscd";
+  const at::Tensor images = (at::arange(3 * 3 * 50 * 40) * 13).remainder(256).to(at::kByte).view({3, 3, 50, 40});
+  const auto vectors = [&](const std::string& path) {
+    sweep::ModelFolder folder;
+    folder.id = "m";
+    folder.path = path;
+    folder.architecture = "sscd";
+    auto embedder = LoadEmbedder(folder, {});
+    EXPECT_TRUE(embedder.ok()) << embedder.status();
+    return embedder.ok() ? (*embedder)->EmbedImages(images).value() : at::Tensor();
+  };
+  for (const std::string form : {"torchvision", "classy"}) {
+    const std::string file = "sscd_tiny." + form + ".pt";
+    const std::string source = Published("sscd_" + form, {{file, fixtures + file}}), target = source + "-converted";
+    const auto converted = weights::ConvertWeights({.source = source, .target = target});
+    ASSERT_TRUE(converted.ok()) << converted.status();
+    fs::copy_file(tiny + "/preprocessor_config.json", target + "/preprocessor_config.json", fs::copy_options::overwrite_existing);
+    EXPECT_TRUE(at::equal(vectors(target), vectors(tiny))) << form;
+  }
 }
 
 }  // namespace

@@ -181,7 +181,9 @@ TEST_F(Gpu, VectorsAreThoseOfTheCpu) {
                                                                                            {"tiny-open-clip", "clip"},
                                                                                            {"tiny-siglip", "siglip"},
                                                                                            {"tiny-siglip2", "siglip"},
-                                                                                           {"tiny-dinov2", "dinov2"}}) {
+                                                                                           {"tiny-dinov2", "dinov2"},
+                                                                                           {"tiny-sscd", "sscd"},
+                                                                                           {"tiny-sscd-groups", "sscd"}}) {
     std::vector<at::Tensor> rows;
     for (const at::Device device : {at::Device(at::kCPU), gpu_}) {
       LoadOptions options;

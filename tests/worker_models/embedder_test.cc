@@ -138,7 +138,8 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, EveryEmbedder,
                                          Fixture{"tiny-open-clip-scaled", "open-clip", 9, true},
                                          Fixture{"tiny-siglip", "siglip", 20, true}, Fixture{"tiny-siglip2", "siglip", 12, true},
                                          Fixture{"tiny-dinov2", "dinov2", 20, false},
-                                         Fixture{"tiny-dinov2-registers", "dinov2", 18, false}),
+                                         Fixture{"tiny-dinov2-registers", "dinov2", 18, false},
+                                         Fixture{"tiny-sscd", "sscd", 13, false}, Fixture{"tiny-sscd-groups", "sscd", 11, false}),
                          [](const auto& info) {
                            std::string name = info.param.name;
                            std::replace(name.begin(), name.end(), '-', '_');
@@ -185,6 +186,28 @@ TEST(Refusals, TowersThatAreNotThese) {
   ExpectRefusal("tiny-dinov2", "config.json", "/image_size", 3, "image_size");
   ExpectRefusal("tiny-dinov2", "config.json", "/use_swiglu_ffn", false, "model.safetensors");
   ExpectRefusal("tiny-dinov2-registers", "config.json", "/num_register_tokens", 4, "register_tokens");
+}
+
+TEST(Refusals, SscdsThatAreNotTheirWeights) {
+  ExpectRefusal("tiny-sscd", "config.json", "/layers", {2, 1, 2}, "4 stages");
+  ExpectRefusal("tiny-sscd", "config.json", "/layers", {2, 1, 2, 0}, "layers");
+  ExpectRefusal("tiny-sscd", "config.json", "/layers", {2, 1, 2, 2}, "layer4.1.conv1");
+  ExpectRefusal("tiny-sscd", "config.json", "/layers", {2, 1, 1, 1}, "layer3.1");
+  ExpectRefusal("tiny-sscd", "config.json", "/groups", 1 << 15, "width");
+  ExpectRefusal("tiny-sscd", "config.json", "/width_per_group", 1, "width of 0");
+  ExpectRefusal("tiny-sscd", "config.json", "/dims", 12, "fc.weight");
+  ExpectRefusal("tiny-sscd", "config.json", "/pool_param", 0.5, "pool_param");
+  ExpectRefusal("tiny-sscd", "config.json", "/init_planes", 1 << 20, "init_planes");
+  ExpectRefusal("tiny-sscd-groups", "config.json", "/groups", 1, "conv1");
+  ExpectRefusal("tiny-sscd", "preprocessor_config.json", "/resample", 1, "resample");
+}
+
+TEST(Refusals, StripsThatWouldTakeAllMemory) {
+  auto embedder = LoadEmbedder(Find(kFixtures + "tiny-sscd"), {}).value();
+  const auto rows = embedder->EmbedImages(at::zeros({1, 3, 1, 8192}, at::kByte));
+  EXPECT_EQ(rows.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(rows.status().message()), HasSubstr("8192x1"));
+  EXPECT_TRUE(embedder->EmbedImages(at::zeros({1, 3, 2000, 1}, at::kByte)).ok());
 }
 
 TEST(Refusals, PreprocessingThatIsNotThese) {

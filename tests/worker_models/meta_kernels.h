@@ -57,14 +57,13 @@ inline std::tuple<at::Tensor, at::Tensor, at::Tensor> BatchNorm(const at::Tensor
   return {at::empty_like(input), saved, at::empty_like(saved)};
 }
 
-// Stride 1 and as much padding as keeps height and width.
 inline at::Tensor Convolution(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                               c10::IntArrayRef stride, c10::IntArrayRef padding, c10::IntArrayRef dilation, bool transposed,
                               c10::IntArrayRef output_padding, int64_t groups) {
   CheckMeta({input, weight, bias.value_or(at::Tensor())});
-  TORCH_CHECK(input.size(1) == weight.size(1), "channels");
-  return at::empty({input.size(0), weight.size(0), input.size(2) + 2 * padding[0] - weight.size(2) + 1,
-                    input.size(3) + 2 * padding[1] - weight.size(3) + 1},
+  TORCH_CHECK(input.size(1) == weight.size(1) * groups, "channels");
+  return at::empty({input.size(0), weight.size(0), (input.size(2) + 2 * padding[0] - weight.size(2)) / stride[0] + 1,
+                    (input.size(3) + 2 * padding[1] - weight.size(3)) / stride[1] + 1},
                    input.options());
 }
 

@@ -77,4 +77,52 @@ struct RandomClip {
   }
 };
 
+// SSCD of any width and depth.
+struct RandomSscd {
+  std::vector<int64_t> layers = {1, 2, 1, 1};
+  int64_t planes = 32, groups = 1, width_per_group = 64, dims = 96, side = 80;
+
+  void Write(const std::string& folder) const {
+    std::filesystem::create_directories(folder);
+    const nlohmann::json config = {{"model_type", "sscd"},
+                                   {"layers", layers},
+                                   {"init_planes", planes},
+                                   {"groups", groups},
+                                   {"width_per_group", width_per_group},
+                                   {"dims", dims}};
+    std::ofstream(folder + "/config.json") << config.dump();
+    std::ofstream(folder + "/preprocessor_config.json")
+        << nlohmann::json{{"size", {{"shortest_edge", side}}}, {"resample", 2}, {"do_center_crop", false}}.dump();
+    RandomWeights w(6);
+    w.Matrix("conv1.weight", {planes, 3, 7, 7});
+    Norm(w, "bn1", planes);
+    int64_t in = planes;
+    for (size_t stage = 0; stage < layers.size(); ++stage) {
+      const int64_t width = (planes << stage) * width_per_group / 64 * groups, out = 4 * (planes << stage);
+      for (int64_t i = 0; i < layers[stage]; ++i) {
+        const std::string block = "layer" + std::to_string(stage + 1) + "." + std::to_string(i) + ".";
+        w.Matrix(block + "conv1.weight", {width, in, 1, 1});
+        w.Matrix(block + "conv2.weight", {width, width / groups, 3, 3});
+        w.Matrix(block + "conv3.weight", {out, width, 1, 1});
+        for (const char* norm : {"bn1", "bn2", "bn3"}) Norm(w, block + norm, norm[2] == '3' ? out : width);
+        if (i == 0) {
+          w.Matrix(block + "downsample.0.weight", {out, in, 1, 1});
+          Norm(w, block + "downsample.1", out);
+        }
+        in = out;
+      }
+    }
+    w.Matrix("fc.weight", {dims, in});
+    w.Matrix("fc.bias", {dims});
+    w.Write(folder + "/model.safetensors");
+  }
+
+ private:
+  static void Norm(RandomWeights& w, const std::string& name, int64_t width) {
+    w.Norm(name, width);
+    w.Matrix(name + ".running_mean", {width});
+    w.Scale(name + ".running_var", width);
+  }
+};
+
 }  // namespace promptsweep::worker

@@ -25,6 +25,8 @@ class RandomWeights {
     Add(prefix + ".weight", {width}, false, 1);
     Add(prefix + ".bias", {width}, false);
   }
+  // Around 1.
+  void Scale(const std::string& name, int64_t width) { Add(name, {width}, false, 1); }
   void Conv(const std::string& prefix, int64_t in, int64_t out, int64_t kernel) {
     Add(prefix + ".weight", {out, in, kernel, kernel}, true);
     Add(prefix + ".bias", {out}, false);

@@ -29,6 +29,10 @@ namespace promptsweep::worker {
 // DINOv2 with and without registers: config.json, preprocessor_config.json, model.safetensors (or shards). No text tower.
 [[nodiscard]] absl::StatusOr<std::unique_ptr<Embedder>> LoadDinov2(const sweep::ModelFolder& folder, const LoadOptions& options);
 
+// SSCD, the copy detector: config.json (model_type sscd, written by `promptsweep convert-weights`), preprocessor_config.json,
+// model.safetensors with torchvision's names. No text tower.
+[[nodiscard]] absl::StatusOr<std::unique_ptr<Embedder>> LoadSscd(const sweep::ModelFolder& folder, const LoadOptions& options);
+
 // No weights: a few coloured pixels from the seed, for tests and benches of everything around a model; see null_model.cc.
 [[nodiscard]] absl::StatusOr<std::unique_ptr<Generator>> LoadNull(const sweep::ModelFolder& folder, const LoadOptions& options);
 [[nodiscard]] absl::StatusOr<std::unique_ptr<Embedder>> LoadNullEmbedder(const sweep::ModelFolder& folder,

@@ -58,7 +58,8 @@ class ModelEmbedder final : public Embedder {
     }
     return Guarded([&] {
       return InBatches(images.to(options_.device), [&](const at::Tensor& chunk) {
-        return model_->Images(Filled(preprocess_(chunk, options_.compute_dtype)));
+        const at::Tensor pixels = preprocess_(chunk, options_.compute_dtype);
+        return model_->Images(model_->OneByOne(options_.device) ? pixels : Filled(pixels));
       });
     });
   }

@@ -21,14 +21,17 @@ class EmbeddingModel {
   virtual int64_t dim() const = 0;
   // What the preprocessing gives, of the compute type -> [n, dim], of any length.
   virtual at::Tensor Images(const at::Tensor& pixels) const = 0;
+  // True where Images computes each image by itself, so that its vector cannot depend on how many there are; else every call has
+  // the same number of rows, whatever is there.
+  virtual bool OneByOne(const at::Device& device) const { return false; }
   // One row of tokens, always of the same number; none at all for a model without a text tower.
   virtual std::vector<int64_t> Tokens(absl::string_view text) const { return {}; }
   // int64 [n, tokens] -> [n, dim], of any length. Only called with rows of Tokens.
   virtual at::Tensor Texts(const at::Tensor& tokens) const { return {}; }
 };
 
-// Labels are read from folder.path's labels.txt, where there is one. Every pass has the same number of rows, so that a vector
-// does not depend on what else was embedded with it. Throws LoadError.
+// Labels are read from folder.path's labels.txt, where there is one. Every pass has the same number of rows (but see OneByOne),
+// so that a vector does not depend on what else was embedded with it. Throws LoadError.
 std::unique_ptr<Embedder> MakeEmbedder(const sweep::ModelFolder& folder, const LoadOptions& options, const Preprocess& preprocess,
                                        std::unique_ptr<EmbeddingModel> model);
 

@@ -14,6 +14,7 @@ namespace promptsweep::worker {
 namespace {
 
 constexpr int64_t kMaxEdge = 4096;
+constexpr int64_t kMaxPixels = int64_t{1} << 22;
 constexpr std::array<double, 3> kClipMean = {0.48145466, 0.4578275, 0.40821073},
                                 kClipDeviation = {0.26862954, 0.26130258, 0.27577711};
 constexpr std::array<double, 3> kHalf = {0.5, 0.5, 0.5};
@@ -186,6 +187,11 @@ std::pair<int64_t, int64_t> Preprocess::Resized(int64_t h, int64_t w) const {
 
 at::Tensor Preprocess::operator()(const at::Tensor& images, at::ScalarType dtype) const {
   const auto [height, width] = Resized(images.size(2), images.size(3));
+  // A strip one pixel high becomes as high as any other picture, and as much longer.
+  if (resize_ == Resize::kShortest && !crop_ && height * width > kMaxPixels) {
+    throw LoadError(absl::StrCat("an image of ", images.size(3), "x", images.size(2), " pixels would be resized to ", width, "x",
+                                 height, ", more than ", kMaxPixels, " pixels"));
+  }
   const int64_t missing_h = crop_ ? std::max<int64_t>(0, crop_height_ - height) : 0;
   const int64_t missing_w = crop_ ? std::max<int64_t>(0, crop_width_ - width) : 0;
   const auto half = [&](int64_t difference) {

@@ -33,7 +33,8 @@ class Preprocess {
   // Height and width of every result; nothing where they depend on the image.
   std::optional<std::pair<int64_t, int64_t>> size() const;
 
-  // uint8 [n, 3, h, w] -> [n, 3, height, width] of `dtype` on the same device.
+  // uint8 [n, 3, h, w] -> [n, 3, height, width] of `dtype` on the same device. Throws LoadError for images so long that,
+  // uncropped with their short side as asked, they would have more than 4 million pixels.
   at::Tensor operator()(const at::Tensor& images, at::ScalarType dtype) const;
 
  private:

@@ -20,8 +20,8 @@ struct EmbedderEntry {
   absl::StatusOr<std::unique_ptr<Embedder>> (*load)(const sweep::ModelFolder&, const LoadOptions&);
 };
 constexpr EmbedderEntry kEmbedders[] = {
-    {"clip", LoadClip},     {"open-clip", LoadOpenClip},      {"siglip", LoadSiglip},
-    {"dinov2", LoadDinov2}, {"null-embed", LoadNullEmbedder},
+    {"clip", LoadClip},     {"open-clip", LoadOpenClip}, {"siglip", LoadSiglip},
+    {"dinov2", LoadDinov2}, {"sscd", LoadSscd},          {"null-embed", LoadNullEmbedder},
 };
 
 }  // namespace

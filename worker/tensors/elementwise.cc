@@ -42,6 +42,10 @@ at::Tensor SiluInPlace(const at::Tensor& x) {
   });
 }
 
+at::Tensor PowInPlace(const at::Tensor& x, double exponent) {
+  return InBlocks(x, [exponent](const at::Tensor& part) { part.pow_(exponent); });
+}
+
 at::Tensor GatedGelu(const at::Tensor& halves) {
   const int64_t width = halves.size(-1) / 2;
   const at::Tensor rows = halves.reshape({-1, 2 * width});

@@ -9,6 +9,7 @@ namespace promptsweep::worker {
 // In place, dense tensors of any layout; on any device. Return the argument.
 at::Tensor ExpInPlace(const at::Tensor& x);
 at::Tensor SiluInPlace(const at::Tensor& x);
+at::Tensor PowInPlace(const at::Tensor& x, double exponent);
 
 // gelu(left half) * right half of the last axis: [..., 2 n] -> [..., n], each row by itself.
 at::Tensor GatedGelu(const at::Tensor& halves);

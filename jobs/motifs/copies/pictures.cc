@@ -8,6 +8,7 @@
 
 #include "base/rpc.h"
 #include "base/status.h"
+#include "jobs/motifs/copies/detector.h"
 #include "jobs/motifs/gemm.h"
 #include "jobs/sweep/imported.h"
 #include "store/digest.h"
@@ -22,13 +23,21 @@ struct Encoded {
   uint64_t ordinal;
   int64_t seed;
   std::string bytes;
+  std::vector<float> descriptor;
 };
 
 void Decode(std::vector<Encoded>& batch, int threads, StoredPictures& out) {
   std::vector<std::optional<Picture>> decoded(batch.size());
   ParallelFor(threads, static_cast<int64_t>(batch.size()), [&](int64_t i) {
-    const auto image = worker::DecodeImage(batch[i].bytes);
-    if (image.ok()) decoded[i] = PictureOf(*image, batch[i].ordinal, batch[i].seed);
+    Encoded& picture = batch[i];
+    if (picture.bytes.empty()) {
+      decoded[i].emplace();
+      decoded[i]->ordinal = picture.ordinal;
+      decoded[i]->seed = picture.seed;
+    } else if (const auto image = worker::DecodeImage(picture.bytes); image.ok()) {
+      decoded[i] = PictureOf(*image, picture.ordinal, picture.seed);
+    }
+    if (decoded[i]) decoded[i]->descriptor = std::move(picture.descriptor);
   });
   for (std::optional<Picture>& picture : decoded) {
     if (picture) {
@@ -43,7 +52,8 @@ void Decode(std::vector<Encoded>& batch, int threads, StoredPictures& out) {
 }  // namespace
 
 absl::StatusOr<StoredPictures> LoadPictures(v1::StoreService::StubInterface& store, uint32_t sweep,
-                                            const std::vector<uint64_t>& ordinals, bool imported, int threads) {
+                                            const std::vector<uint64_t>& ordinals, bool imported, const std::string& detector,
+                                            int threads) {
   StoredPictures out;
   if (ordinals.empty()) return out;
   grpc::ClientContext context;
@@ -51,14 +61,8 @@ absl::StatusOr<StoredPictures> LoadPictures(v1::StoreService::StubInterface& sto
   v1::GetResultsRequest request;
   request.set_sweep(sweep);
   request.set_with_images(true);
-  for (const uint64_t ordinal : ordinals) {
-    v1::OrdinalRange* last = request.ranges().empty() ? nullptr : request.mutable_ranges(request.ranges_size() - 1);
-    if (last == nullptr || last->end() != ordinal) {
-      last = request.add_ranges();
-      last->set_begin(ordinal);
-    }
-    last->set_end(ordinal + 1);
-  }
+  request.set_with_embeddings(!detector.empty());
+  AskFor(ordinals, request);
   const auto stream = store.GetResults(&context, request);
   store::ScanDigest digest;
   v1::GetResultsResponse message;
@@ -73,11 +77,10 @@ absl::StatusOr<StoredPictures> LoadPictures(v1::StoreService::StubInterface& sto
     digest.Add(result);
     const v1::Cell cell = imported ? sweep::ImportedCell(result.cell(), result.imported()) : result.cell();
     if (std::exchange(first, false)) out.prompt = cell.prompt();
-    if (result.image().empty()) {
-      ++out.without;
-      continue;
-    }
-    batch.push_back({cell.ordinal(), cell.seed(), std::move(*result.mutable_image())});
+    std::vector<float> descriptor = DescriptorOf(result, detector);
+    if (result.image().empty()) ++out.without;
+    if (result.image().empty() && descriptor.empty()) continue;
+    batch.push_back({cell.ordinal(), cell.seed(), std::move(*result.mutable_image()), std::move(descriptor)});
     if (batch.size() == kBatch) Decode(batch, threads, out);
   }
   const absl::Status status = FromGrpc(stream->Finish());
@@ -89,6 +92,7 @@ absl::StatusOr<StoredPictures> LoadPictures(v1::StoreService::StubInterface& sto
   PS_RETURN_IF_ERROR(status);
   if (!complete) return absl::DataLossError("the stream of pictures was cut short or harmed");
   Decode(batch, threads, out);
+  std::stable_partition(out.pictures.begin(), out.pictures.end(), [](const Picture& picture) { return picture.decoded(); });
   return out;
 }
 

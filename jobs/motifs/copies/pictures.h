@@ -13,7 +13,7 @@
 namespace promptsweep::motifs {
 
 struct StoredPictures {
-  std::vector<Picture> pictures;  // by ordinal
+  std::vector<Picture> pictures;  // those that were decoded, then those with a descriptor alone; each by ordinal
   v1::Prompt prompt;              // of the first run
   uint64_t without = 0;           // runs that have no stored picture
   uint64_t undecodable = 0;
@@ -21,10 +21,12 @@ struct StoredPictures {
   std::string unreadable;
 };
 
-// Of `ordinals`, ascending; `imported`: the sweep is an import, whose seeds stand in a column or are the ordinals. Holds a few
-// encoded pictures at a time. Statuses of GetResults; DATA_LOSS where its stream was cut short or harmed.
+// Of `ordinals`, ascending; `imported`: the sweep is an import, whose seeds stand in a column or are the ordinals; `detector`:
+// the embedder whose vectors are the descriptors, empty for none. Holds a few encoded pictures at a time. Statuses of GetResults;
+// DATA_LOSS where its stream was cut short or harmed.
 [[nodiscard]] absl::StatusOr<StoredPictures> LoadPictures(v1::StoreService::StubInterface& store, uint32_t sweep,
-                                                          const std::vector<uint64_t>& ordinals, bool imported, int threads);
+                                                          const std::vector<uint64_t>& ordinals, bool imported,
+                                                          const std::string& detector, int threads);
 
 // At most `most` of `items`, drawn by `seed`, in their order.
 [[nodiscard]] std::vector<uint32_t> DrawSome(std::vector<uint32_t> items, uint64_t most, uint64_t seed);

@@ -1,6 +1,7 @@
 #include "jobs/motifs/copies/report_copies.h"
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -46,11 +47,26 @@ v1::Copies Judged(const StoredPictures& stored, const CopyJob& job, absl::Span<c
   copies.set_identical(finding.identical);
   copies.set_clique(finding.clique.vertices.size());
   copies.set_clique_exact(finding.clique.exact);
-  for (const uint32_t i : finding.clique.vertices) {
-    if (copies.clique_ordinals_size() < kOrdinalsShown) copies.add_clique_ordinals(stored.pictures[i].ordinal);
+  std::set<uint64_t> ordinals;
+  for (const uint32_t i : finding.clique.vertices) ordinals.insert(stored.pictures[i].ordinal);
+  for (const uint64_t ordinal : ordinals) {
+    if (copies.clique_ordinals_size() < kOrdinalsShown) copies.add_clique_ordinals(ordinal);
+  }
+  copies.set_links(finding.links);
+  if (finding.described > 0) {
+    copies.set_detector(job.detector);
+    copies.set_detector_pictures(finding.described);
+    copies.set_detector_links(finding.detected_links);
+    copies.set_detector_decides(finding.detector_decides);
+    copies.set_vectors_alone(finding.described_alone);
   }
   copies.set_template_score(finding.template_score);
   return copies;
+}
+
+absl::Span<const Picture> Decoded(const StoredPictures& stored) {
+  const auto end = std::find_if(stored.pictures.begin(), stored.pictures.end(), [](const Picture& p) { return !p.decoded(); });
+  return absl::MakeConstSpan(stored.pictures).first(end - stored.pictures.begin());
 }
 
 absl::Status Unreadable(const StoredPictures& stored, v1::MotifReport& report) {
@@ -104,7 +120,7 @@ absl::Status AddPrompts(v1::StoreService::StubInterface& store, const Runs& runs
   bool any = false;
   for (const RowSet& rows : PromptsToLookAt(runs, job, left_out)) {
     PS_ASSIGN_OR_RETURN(const StoredPictures stored,
-                        LoadPictures(store, report.sweep(), OrdinalsOf(rows, runs), job.imported, job.threads));
+                        LoadPictures(store, report.sweep(), OrdinalsOf(rows, runs), job.imported, job.detector, job.threads));
     if (!stored.unreadable.empty()) return Unreadable(stored, report);
     any |= !stored.pictures.empty();
     undecodable += stored.undecodable;
@@ -142,7 +158,7 @@ absl::StatusOr<StoredPictures> PicturesOfNone(v1::StoreService::StubInterface& s
   }
   PS_ASSIGN_OR_RETURN(
       StoredPictures stored,
-      LoadPictures(store, sweep, OrdinalsOf(DrawSome(std::move(others), kMost, job.seed), runs), job.imported, job.threads));
+      LoadPictures(store, sweep, OrdinalsOf(DrawSome(std::move(others), kMost, job.seed), runs), job.imported, "", job.threads));
   return stored.pictures.size() < kFewest ? StoredPictures() : std::move(stored);
 }
 
@@ -152,7 +168,11 @@ absl::Status AddCopies(v1::StoreService::StubInterface& store, const Matrix& x, 
                        const std::vector<RowSet>& members, const CopyJob& job, v1::MotifReport& report) {
   if (job.pictures == 0) return absl::OkStatus();
   if (job.reference != nullptr) *report.mutable_reference() = job.reference->Describe();
-  uint64_t undecodable = 0, without = 0;
+  if (!job.detector.empty()) {
+    report.set_copy_detector(job.detector);
+    report.set_copy_cosine(job.options.least_cosine);
+  }
+  uint64_t undecodable = 0, without = 0, by_vectors = 0;
   StoredPictures of_none;
   if (report.motifs_size() > 0) {
     PS_ASSIGN_OR_RETURN(of_none, PicturesOfNone(store, runs, members, job, report.sweep()));
@@ -162,21 +182,26 @@ absl::Status AddCopies(v1::StoreService::StubInterface& store, const Matrix& x, 
   for (int m = 0; m < report.motifs_size(); ++m) {
     const RowSet drawn = DrawSome(members[m], job.pictures, job.seed);
     PS_ASSIGN_OR_RETURN(const StoredPictures stored,
-                        LoadPictures(store, report.sweep(), OrdinalsOf(drawn, runs), job.imported, job.threads));
+                        LoadPictures(store, report.sweep(), OrdinalsOf(drawn, runs), job.imported, job.detector, job.threads));
     if (!stored.unreadable.empty()) return Unreadable(stored, report);
     v1::Copies& copies = *report.mutable_motifs(m)->mutable_copies();
     copies = Judged(stored, job, others);
-    if (job.reference != nullptr) *report.mutable_motifs(m)->mutable_reference() = job.reference->Match(stored.pictures);
+    if (job.reference != nullptr) *report.mutable_motifs(m)->mutable_reference() = job.reference->Match(Decoded(stored));
     undecodable += stored.undecodable;
-    if (!stored.pictures.empty() || stored.undecodable > 0) continue;
+    const uint64_t decoded = stored.pictures.size() - copies.vectors_alone();
+    if (decoded > 0 || stored.undecodable > 0) continue;
     ++without;
+    by_vectors += copies.vectors_alone() > 0;
     CountEqualVectors(x, members[m], copies);
   }
   PS_RETURN_IF_ERROR(AddPrompts(store, runs, job, report, undecodable));
   if (without > 0) {
     const bool some = without < static_cast<uint64_t>(report.motifs_size());
     report.add_notes(absl::StrCat("no pictures are stored", some ? absl::StrCat(" of ", without, " motifs") : "",
-                                  ", so whether members are copies cannot be told; only equal vectors were counted"));
+                                  by_vectors == 0
+                                      ? ", so whether members are copies cannot be told; only equal vectors were counted"
+                                      : absl::StrCat(", so whether members are copies is told by the vectors of ", job.detector,
+                                                     " alone; whether they have a fixed part in common is not")));
   }
   if (undecodable > 0) {
     report.add_notes(absl::StrCat("of the pictures looked at for copies ", undecodable, " could not be decoded"));

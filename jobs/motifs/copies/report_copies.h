@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -21,6 +22,8 @@ struct CopyJob {
   uint64_t prompt_pictures = 5000;
   // The sweep is an import: see LoadPictures.
   bool imported = false;
+  // Embedder of the sweep whose vectors say which pictures are copies (ChooseDetector); empty for none.
+  std::string detector;
   // Compared with every motif's pictures where set; must outlive the job.
   const ReferencePictures* reference = nullptr;
   CopyOptions options;
@@ -29,8 +32,8 @@ struct CopyJob {
 };
 
 // `x` and `runs`: those at hand. `members`: target members of each motif of the report, in its order. Where a motif has no stored
-// picture, equal vectors are all that is looked for. Statuses of LoadPictures; a picture that cannot be decoded is counted and
-// noted.
+// picture, equal vectors, and the detector's, are all that is looked for. Statuses of LoadPictures; a picture that cannot be
+// decoded is counted and noted.
 [[nodiscard]] absl::Status AddCopies(v1::StoreService::StubInterface& store, const Matrix& x, const Runs& runs,
                                      const std::vector<RowSet>& members, const CopyJob& job, v1::MotifReport& report);
 
