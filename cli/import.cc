@@ -79,7 +79,7 @@ std::string NameOfPath(const std::string& path) {
   std::error_code error;
   const std::filesystem::path clean = std::filesystem::absolute(path, error).lexically_normal();
   std::filesystem::path last = clean.has_filename() ? clean.filename() : clean.parent_path().filename();
-  if (last.extension() == ".npy") last = last.stem();
+  if (last.extension() == ".npy" || last.extension() == ".parquet") last = last.stem();
   std::string name;
   for (char c : absl::AsciiStrToLower(last.string())) {
     const bool allowed = absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-';

@@ -19,7 +19,7 @@ namespace promptsweep::cli {
 [[nodiscard]] v1::SweepManifest ImportManifest(const std::string& name, uint64_t rows, const std::vector<v1::ModelRef>& embedders,
                                                const std::string& imported_from, const std::string& content);
 
-// A sweep's name made of a path: its last part in lower case, without .npy, hyphens for what no name may hold.
+// A sweep's name made of a path: its last part in lower case, without .npy or .parquet, hyphens for what no name may hold.
 [[nodiscard]] std::string NameOfPath(const std::string& path);
 
 // The column an export writes the imported column "file" to: its own "file" says where the exported picture is.

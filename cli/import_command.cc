@@ -16,11 +16,13 @@
 #include "absl/strings/strip.h"
 #include "base/half.h"
 #include "base/hash.h"
+#include "base/parquet/parquet.h"
 #include "base/status.h"
 #include "cli/command.h"
 #include "cli/csv.h"
 #include "cli/import.h"
 #include "cli/process.h"
+#include "cli/parquet_rows.h"
 #include "cli/progress.h"
 #include "cli/rows.h"
 #include "cli/text.h"
@@ -37,6 +39,7 @@ using StoreStub = v1::StoreService::StubInterface;
 struct Options {
   std::string folder;
   std::vector<std::string> embeddings;
+  std::string column;
   std::string rows;
   std::string name;
   std::vector<std::string> embedders;
@@ -98,8 +101,13 @@ absl::StatusOr<int> Finish(Client& client, const Target& target, const Common& c
 }
 
 absl::StatusOr<ImportedRows> ReadRows(const std::string& path, uint64_t rows) {
-  PS_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxRowsFile));
-  PS_ASSIGN_OR_RETURN(CsvFile csv, ParseCsv(text, path));
+  CsvFile csv;
+  if (IsParquet(path)) {
+    PS_ASSIGN_OR_RETURN(csv, ReadParquetRows(path, kMaxRowsFile));
+  } else {
+    PS_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxRowsFile));
+    PS_ASSIGN_OR_RETURN(csv, ParseCsv(text, path));
+  }
   if (rows > 0 && csv.rows.size() != rows) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": ", csv.rows.size(), " rows for ", rows, " vectors"));
   }
@@ -177,7 +185,7 @@ absl::StatusOr<v1::ModelRef> EmbedderRef(const Options& options, const std::stri
 }
 
 absl::StatusOr<int> ImportVectors(const Options& options, const Common& common) {
-  PS_ASSIGN_OR_RETURN(VectorFiles files, VectorFiles::Open(options.embeddings));
+  PS_ASSIGN_OR_RETURN(VectorFiles files, VectorFiles::Open(options.embeddings, options.column));
   PS_ASSIGN_OR_RETURN(const ImportedRows rows, ReadRows(options.rows, files.rows()));
   std::vector<v1::ModelRef> embedders;
   std::string digests, names;
@@ -195,13 +203,13 @@ absl::StatusOr<int> ImportVectors(const Options& options, const Common& common) 
   }
   PS_ASSIGN_OR_RETURN(const std::string rows_digest, Sha256OfFile(options.rows));
   const v1::SweepManifest manifest = ImportManifest(options.name, files.rows(), embedders, absl::StrCat("vectors ", names),
-                                                    Sha256Of(absl::StrCat(digests, rows_digest)));
+                                                    Sha256Of(absl::StrCat(digests, rows_digest, options.column)));
   PS_ASSIGN_OR_RETURN(const sweep::Plan plan, sweep::Plan::FromManifest(manifest));
 
   TakeOverSignals();
   PS_ASSIGN_OR_RETURN(auto client, Client::Open({.source = common.source, .create = true}));
   PS_ASSIGN_OR_RETURN(const Target target, Create(*client, manifest));
-  PS_ASSIGN_OR_RETURN(files, VectorFiles::Open(options.embeddings));
+  PS_ASSIGN_OR_RETURN(files, VectorFiles::Open(options.embeddings, options.column));
   Progress progress(Progress::DetectStyle(common.quiet), Clock::Real());
   v1::SweepStatus status;
   status.set_planned(files.rows());
@@ -366,7 +374,11 @@ absl::StatusOr<int> Import(Options options, const Common& common) {
         absl::StrCat("\"", options.name, "\" is not a sweep name (a-z, 0-9, ., _, - ; at most 64, a letter or digit first)"));
   }
   if (!options.embeddings.empty()) {
+    const bool parquet = std::any_of(options.embeddings.begin(), options.embeddings.end(), IsParquet);
+    if (options.rows.empty() && IsParquet(options.embeddings[0])) options.rows = options.embeddings[0];
     if (options.rows.empty()) return absl::InvalidArgumentError("--embeddings needs --rows: a CSV with a row for each vector");
+    if (!options.column.empty() && !parquet)
+      return absl::InvalidArgumentError("--embeddings-column is for Parquet: .npy has no columns");
     return ImportVectors(options, common);
   }
   if (options.embedders.empty()) {
@@ -383,15 +395,18 @@ void AddImport(Commands& commands) {
                                Commands::Needs::kSource, [options](const Common& common) { return Import(*options, common); });
   app->add_option("FOLDER", options->folder, "Pictures: .png, .jpg, .webp, sub-folders too, in the order of their names");
   app->add_option("--embeddings", options->embeddings,
-                  "Vectors instead: two-dimensional .npy of floats; repeated, with an --embedder each, several vectors a row")
-      ->type_name("X.npy")
+                  "Vectors instead: two-dimensional .npy of floats, or .parquet with lists of them; repeated, with an --embedder "
+                  "each, several vectors a row")
+      ->type_name("X")
       ->expected(1)
       ->take_all();
-  app->add_option(
-         "--rows", options->rows,
-         "CSV with a row each: file (else in the order of the pictures' names), model, prompt, seed and any others; an empty "
-         "prompt is the empty blank")
-      ->type_name("X.csv");
+  app->add_option("--embeddings-column", options->column,
+                  "Column of a .parquet that holds the vectors [the only one of such lists]")
+      ->type_name("NAME");
+  app->add_option("--rows", options->rows,
+                  "CSV or Parquet with a row each [the other columns of a .parquet of vectors]: file (else in the order of the "
+                  "pictures' names), model, prompt, seed and any others; an empty prompt is the empty blank")
+      ->type_name("ROWS");
   app->add_option("--name", options->name, "Name of the sweep [that of the folder or file]");
   app->add_option("--embedder", options->embedders,
                   "Model that embeds the pictures [the only one there is], or made the vectors [imported]; may be repeated")

@@ -101,6 +101,8 @@ absl::StatusOr<std::string> RunMiner(const MiningRequest& request) {
   arguments.insert(arguments.end(), request.security.begin(), request.security.end());
   if (!request.embedder.empty()) arguments.insert(arguments.end(), {"--embedder", request.embedder});
   if (!request.reference.empty()) arguments.insert(arguments.end(), {"--reference", request.reference});
+  if (!request.reference_column.empty()) arguments.insert(arguments.end(), {"--reference-column", request.reference_column});
+  if (!request.reference_names.empty()) arguments.insert(arguments.end(), {"--reference-names", request.reference_names});
   if (!request.reference_threshold.empty()) {
     arguments.insert(arguments.end(), {"--reference-threshold", request.reference_threshold});
   }

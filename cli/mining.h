@@ -36,6 +36,8 @@ struct MiningRequest {
   // Take the sweep's next look by its stop rule.
   bool look = false;
   std::string reference;            // see promptsweep-motifs --reference; empty for none
+  std::string reference_column;     // Parquet's column of vectors; empty for the only one
+  std::string reference_names;      // Parquet's column of names; empty for the usual one
   std::string reference_threshold;  // empty for its default
   std::string reference_embedder;   // likewise
   CopyDetection copies;

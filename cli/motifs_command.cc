@@ -15,7 +15,7 @@ namespace {
 struct Options {
   std::string sweep;
   ComparisonOptions comparison;
-  std::string embedder, vocabulary, reference, reference_threshold, reference_embedder;
+  std::string embedder, vocabulary, reference, reference_column, reference_names, reference_threshold, reference_embedder;
   CopyDetection copies;
   bool keep = false, fresh = false;
 };
@@ -39,6 +39,8 @@ absl::StatusOr<int> Motifs(const Options& options, const Common& common) {
                                                         .keep = options.keep,
                                                         .fresh = options.fresh,
                                                         .reference = options.reference,
+                                                        .reference_column = options.reference_column,
+                                                        .reference_names = options.reference_names,
                                                         .reference_threshold = options.reference_threshold,
                                                         .reference_embedder = options.reference_embedder,
                                                         .copies = options.copies,
@@ -85,8 +87,14 @@ void AddMotifs(Commands& commands) {
   auto* keep = app->add_flag("--keep", options->keep, "Seek no motifs; count those of the last such report in all there is now");
   app->add_flag("--fresh", options->fresh, "Take no notice of earlier reports: every motif gets a new key")->excludes(keep);
   app->add_option("--reference", options->reference,
-                  "Vectors (.npy, or a folder of them) or pictures (a folder) that members are compared with")
+                  "Vectors (.npy or .parquet, or a folder of them) or pictures (a folder) that members are compared with")
       ->type_name("PATH");
+  app->add_option("--reference-column", options->reference_column,
+                  "Column of a Parquet reference that holds the vectors [the only one of lists of floats]")
+      ->type_name("NAME");
+  app->add_option("--reference-names", options->reference_names,
+                  "Column of Parquet that says what a reference's rows are called [url, path, name, key, caption, id, ...]")
+      ->type_name("NAME");
   app->add_option("--reference-threshold", options->reference_threshold,
                   "Cosine from which a reference vector matches [0.95; by a copy detector 0.75]")
       ->check(CLI::Range(-1.0, 1.0))

@@ -16,6 +16,10 @@ namespace promptsweep::cli {
 // there are none.
 [[nodiscard]] std::string OpenInWords(const v1::StopState& stop);
 
+// What no look has found, in a sentence: that there is nothing of some frequency, or that there may be. Empty where the rule asks
+// nothing of motifs, and where motifs were found and no further one of the frequency asked may be unseen.
+[[nodiscard]] std::string UnseenInWords(const v1::StopState& stop);
+
 // The last look in one line, without a full stop; where it was the last of the sweep, whose manifest is `manifest`, also what
 // stays open.
 [[nodiscard]] std::string LookInWords(const v1::StopState& stop, const v1::SweepManifest& manifest);

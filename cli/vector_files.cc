@@ -23,15 +23,15 @@ bool Normalise(float* row, uint32_t dim) {
 
 }  // namespace
 
-absl::StatusOr<VectorFiles> VectorFiles::Open(const std::vector<std::string>& paths) {
+absl::StatusOr<VectorFiles> VectorFiles::Open(const std::vector<std::string>& paths, const std::string& column) {
   VectorFiles files;
   for (const std::string& path : paths) {
-    PS_ASSIGN_OR_RETURN(NpyReader npy, NpyReader::Open(path));
-    if (!files.files_.empty() && npy.rows() != files.rows()) {
+    PS_ASSIGN_OR_RETURN(VectorReader reader, VectorReader::Open(path, column));
+    if (!files.files_.empty() && reader.rows() != files.rows()) {
       return absl::InvalidArgumentError(
-          absl::StrCat(path, " has ", npy.rows(), " rows, ", paths[0], " has ", files.rows(), "; row i is of one picture"));
+          absl::StrCat(path, " has ", reader.rows(), " rows, ", paths[0], " has ", files.rows(), "; row i is of one picture"));
     }
-    files.files_.push_back({path, std::move(npy), {}});
+    files.files_.push_back({path, std::move(reader), {}});
   }
   return files;
 }
@@ -39,14 +39,14 @@ absl::StatusOr<VectorFiles> VectorFiles::Open(const std::vector<std::string>& pa
 absl::StatusOr<uint64_t> VectorFiles::Next() {
   uint64_t count = 0;
   for (File& file : files_) {
-    PS_ASSIGN_OR_RETURN(file.values, file.npy.Read(kRowsAtOnce));
-    const uint64_t read = file.values.size() / file.npy.cols();
+    PS_ASSIGN_OR_RETURN(file.values, file.reader.Read(kRowsAtOnce));
+    const uint64_t read = file.values.size() / file.reader.cols();
     if (read == 0 || (count > 0 && read != count)) {
       return absl::InvalidArgumentError(absl::StrCat(file.path, " changed while it was read"));
     }
     count = read;
     for (uint64_t i = 0; i < count; ++i) {
-      if (!Normalise(&file.values[i * file.npy.cols()], file.npy.cols())) {
+      if (!Normalise(&file.values[i * file.reader.cols()], file.reader.cols())) {
         return absl::InvalidArgumentError(absl::StrCat(file.path, ": row ", at_ + i, " is zero or not finite"));
       }
     }

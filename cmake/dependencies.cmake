@@ -1,4 +1,4 @@
-# Libraries of Debian 12, and libtorch from the folder in PROMPTSWEEP_TORCH_DIR.
+# Libraries of Debian 12, libtorch from the folder in PROMPTSWEEP_TORCH_DIR and Arrow from that in PROMPTSWEEP_ARROW_DIR.
 
 find_package(Threads REQUIRED)
 find_package(PkgConfig REQUIRED)
@@ -39,3 +39,11 @@ target_link_libraries(ps_torch INTERFACE ${PROMPTSWEEP_TORCH_DIR}/lib/libtorch_c
 target_link_options(ps_torch INTERFACE "LINKER:--allow-shlib-undefined")
 # The extra -Wno flags are for torch's own headers, which -idirafter does not mark as system headers.
 target_compile_options(ps_torch INTERFACE -Wno-deprecated-declarations -Wno-sign-compare)
+
+# Only libpromptsweep_parquet.so links it (base/parquet).
+if(PROMPTSWEEP_ARROW_DIR)
+  file(GLOB arrow_libraries ${PROMPTSWEEP_ARROW_DIR}/lib/libparquet.so.* ${PROMPTSWEEP_ARROW_DIR}/lib/libarrow.so.*)
+  add_library(ps_arrow INTERFACE)
+  target_include_directories(ps_arrow SYSTEM INTERFACE ${PROMPTSWEEP_ARROW_DIR}/include)
+  target_link_libraries(ps_arrow INTERFACE ${arrow_libraries})
+endif()

@@ -14,13 +14,16 @@
 namespace promptsweep::cli {
 namespace {
 
-std::string RuleInWords(const v1::StopRule& rule) {
+std::string RuleInWords(const v1::StopRule& rule, double unseen_asked) {
   std::vector<std::string> of_motifs, asks;
   if (rule.motif_ci_halfwidth() > 0) {
     of_motifs.push_back(absl::StrFormat("known to within %g percentage points on either side", 100 * rule.motif_ci_halfwidth()));
   }
   if (rule.decide_at() > 0) of_motifs.push_back(absl::StrCat("known to lie above or below ", Percent(rule.decide_at())));
-  if (!of_motifs.empty()) asks.push_back(absl::StrCat("every motif's share of the runs is ", absl::StrJoin(of_motifs, ", or ")));
+  if (!of_motifs.empty()) {
+    asks.push_back(absl::StrCat("every motif's share of the runs is ", absl::StrJoin(of_motifs, ", or ")));
+    if (unseen_asked > 0) asks.push_back(absl::StrCat("one in more than ", Percent(unseen_asked), " of them would have been seen"));
+  }
   if (rule.novelty() > 0) {
     asks.push_back(absl::StrCat("surely less than ", Percent(rule.novelty()), " of further pictures are unlike all before"));
   }
@@ -106,7 +109,7 @@ std::string StopSection(const ReportInput& input) {
   }
   std::string section =
       absl::StrCat("<section aria-labelledby=\"stop\"><h2 id=\"stop\">When it was enough</h2>\n<p class=\"prose\">",
-                   EscapeHtml(RuleInWords(stop.rule())), "</p>\n<p class=\"prose\">",
+                   EscapeHtml(RuleInWords(stop.rule(), stop.unseen_asked())), "</p>\n<p class=\"prose\">",
                    EscapeHtml(EndInWords(stop, input.sweep.manifest())), "</p>\n");
   if (stop.rule().novelty() > 0) absl::StrAppend(&section, "<p class=\"prose\">", EscapeHtml(NoveltyInWords(stop)), "</p>\n");
   const bool novel = stop.rule().novelty() > 0;
@@ -123,7 +126,8 @@ std::string StopSection(const ReportInput& input) {
         "<p class=\"prose\">Each motif is counted again, on runs made after the look that first proposed it: those that made it "
         "stand out would flatter it. With a probability of at least ",
         Percent(1 - error),
-        " all these intervals hold at all looks at once, however often one looks. That makes them wider than those above.</p>\n",
+        " all these intervals hold at all looks at once, however often one looks, and whether or not pictures of one seed are alike. "
+        "That makes them wider than those above.</p>\n",
         Table(
             "Table of motifs under the stop rule",
             {{"Motif", false}, {"Proposed at look", true}, {"Counted", true}, {"Interval at all looks", true}, {"Answer", false}},

@@ -263,7 +263,7 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   Memory memory;
   std::optional<ReferenceFiles>& reference = memory.reference;
   if (!options.reference.path.empty()) {
-    PS_ASSIGN_OR_RETURN(reference, FindReference(options.reference.path));
+    PS_ASSIGN_OR_RETURN(reference, FindReference(options.reference));
     if (reference->pictures && options.copies.pictures == 0) {
       return absl::InvalidArgumentError("a reference of pictures needs --pictures");
     }
@@ -295,8 +295,9 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   Namer namer(data, vocabulary, mined.findings);
   std::vector<Finding> findings = options.keep ? mined.findings : namer.CombineByName(mined.findings);
   Design design(data.runs);
+  FrozenCounts counts;  // where the runs at hand are a sample
   if (data.sampled()) {
-    PS_ASSIGN_OR_RETURN(const FrozenCounts counts, CountFrozen(reader, FrozenOf(findings), options.mine.threads));
+    PS_ASSIGN_OR_RETURN(counts, CountFrozen(reader, FrozenOf(findings), options.mine.threads));
     design = Design(counts.totals, data.runs.comparison);
     findings = Settle(design, counts.inside, std::move(findings), options.mine);
   }
@@ -311,7 +312,7 @@ absl::StatusOr<v1::MotifReport> Analyse(v1::StoreService::StubInterface& store, 
   }
   CarryOn(previous, options.keep, report);
   AddConcepts(findings, data, vocabulary, report);
-  AddOutlook(data, findings, options.mine, report);
+  AddOutlook(data, findings, data.sampled() ? &counts : nullptr, options.mine, report);
   if (options.look) {
     PS_ASSIGN_OR_RETURN(const auto last, LastReport(store, report.sweep(), LookQuestion()));
     PS_RETURN_IF_ERROR(TakeLook(reader, data, last ? last->stop() : v1::StopState(), options.mine.threads, report));

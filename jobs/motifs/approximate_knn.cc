@@ -8,6 +8,7 @@
 #include "jobs/motifs/kmeans.h"
 #include "jobs/motifs/nearest.h"
 #include "jobs/motifs/regions.h"
+#include "jobs/motifs/scan.h"
 
 namespace promptsweep::motifs {
 namespace {
@@ -99,7 +100,7 @@ class InvertedFile {
       GemmNT(x_.row(begin), count, centres_.data.data(), centres_.rows, x_.dim, cosines.data());
       for (int64_t i = 0; i < count; ++i) {
         const float* row = cosines.data() + i * centres_.rows;
-        list_of_[begin + i] = static_cast<uint32_t>(std::max_element(row, row + centres_.rows) - row);
+        list_of_[begin + i] = static_cast<uint32_t>(ArgMax(row, centres_.rows));
       }
     });
     rows_.resize(centres_.rows);

@@ -1,7 +1,7 @@
 #include "jobs/motifs/fresh_novelty.h"
 
 #include <algorithm>
-#include <numeric>
+#include <utility>
 
 #include "jobs/motifs/gemm.h"
 
@@ -15,7 +15,7 @@ FreshNovelty CountFreshNovelty(const Matrix& x, const Runs& runs, uint64_t since
   const Matrix known = Gather(x, before), made = Gather(x, fresh);
   constexpr int64_t kBatch = 64, kTile = 8192;
   const int64_t batches = (made.rows + kBatch - 1) / kBatch;
-  std::vector<uint64_t> novel(static_cast<size_t>(batches), 0);
+  std::vector<uint8_t> novel(fresh.size(), 0);
   ParallelFor(threads, batches, [&](int64_t batch) {
     const int64_t begin = batch * kBatch, size = std::min(kBatch, made.rows - begin);
     AlignedFloats cosines(static_cast<size_t>(size * kTile));
@@ -27,9 +27,9 @@ FreshNovelty CountFreshNovelty(const Matrix& x, const Runs& runs, uint64_t since
         nearest[i] = std::max(nearest[i], *std::max_element(cosines.data() + i * width, cosines.data() + (i + 1) * width));
       }
     }
-    for (const float cosine : nearest) novel[batch] += cosine < alike;
+    for (int64_t i = 0; i < size; ++i) novel[begin + i] = nearest[i] < alike;
   });
-  return {fresh.size(), std::accumulate(novel.begin(), novel.end(), uint64_t{0})};
+  return {std::move(fresh), std::move(novel)};
 }
 
 }  // namespace promptsweep::motifs

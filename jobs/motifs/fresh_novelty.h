@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "jobs/motifs/inference.h"
 #include "jobs/motifs/matrix.h"
@@ -11,8 +12,8 @@ namespace promptsweep::motifs {
 // Of the target rows with an ordinal of at least `since`, those without any target row before `since` of a cosine of at least
 // `alike`. The same for any number of threads.
 struct FreshNovelty {
-  uint64_t runs = 0;
-  uint64_t novel = 0;
+  RowSet fresh;                // the former
+  std::vector<uint8_t> novel;  // of each whether it is one of the latter
 };
 [[nodiscard]] FreshNovelty CountFreshNovelty(const Matrix& x, const Runs& runs, uint64_t since, double alike, int threads);
 

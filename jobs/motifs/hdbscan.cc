@@ -1,12 +1,14 @@
 #include "jobs/motifs/hdbscan.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <numeric>
 #include <tuple>
 
 #include "base/check.h"
 #include "jobs/motifs/gemm.h"
+#include "jobs/motifs/scan.h"
 
 namespace promptsweep::motifs {
 namespace {
@@ -38,55 +40,110 @@ bool EdgeLess(const MstEdge& l, const MstEdge& r) { return std::tie(l.weight, l.
 
 MstEdge MakeEdge(uint32_t i, uint32_t j, float weight) { return {std::min(i, j), std::max(i, j), weight}; }
 
-// The lightest edge from each row outside the largest component to another component.
-std::vector<MstEdge> LightestOutgoing(const Matrix& x, const std::vector<float>& core, UnionFind& components, int threads) {
-  std::vector<uint32_t> component(x.rows);
-  uint32_t largest = components.Find(0);
-  for (int64_t i = 0; i < x.rows; ++i) {
-    component[i] = components.Find(i);
-    if (components.SizeOf(i) > components.SizeOf(largest)) largest = component[i];
+// Rows side by side by component.
+struct Grouped {
+  RowSet rows;                      // ascending within a component
+  std::vector<uint32_t> component;  // of rows[at], counted from 0
+  std::vector<float> core, norms;   // of rows[at]
+  Matrix x;
+  uint32_t components = 0;
+};
+
+Grouped GroupByComponent(const Matrix& x, const std::vector<float>& core, UnionFind& sets) {
+  Grouped grouped;
+  grouped.rows.resize(x.rows);
+  std::iota(grouped.rows.begin(), grouped.rows.end(), 0u);
+  std::stable_sort(grouped.rows.begin(), grouped.rows.end(), [&](uint32_t l, uint32_t r) { return sets.Find(l) < sets.Find(r); });
+  for (size_t at = 0; at < grouped.rows.size(); ++at) {
+    if (at == 0 || sets.Find(grouped.rows[at]) != sets.Find(grouped.rows[at - 1])) ++grouped.components;
+    grouped.component.push_back(grouped.components - 1);
+    grouped.core.push_back(core[grouped.rows[at]]);
   }
-  RowSet queries;
-  for (int64_t i = 0; i < x.rows; ++i) {
-    if (component[i] != largest) queries.push_back(i);
+  grouped.x = Gather(x, grouped.rows);
+  grouped.norms = SquaredNorms(grouped.x);
+  return grouped;
+}
+
+// The lightest edges between components, one for each two of them.
+class Bridges {
+ public:
+  explicit Bridges(uint32_t components)
+      : components_(components), edges_(static_cast<size_t>(components) * components, {0, 0, INFINITY}) {}
+  MstEdge& At(uint32_t a, uint32_t b) { return edges_[static_cast<size_t>(std::min(a, b)) * components_ + std::max(a, b)]; }
+  void Offer(const Bridges& other) {
+    for (size_t e = 0; e < edges_.size(); ++e) {
+      if (EdgeLess(other.edges_[e], edges_[e])) edges_[e] = other.edges_[e];
+    }
   }
-  const std::vector<float> norms = SquaredNorms(x);
-  std::vector<MstEdge> best(queries.size());
-  constexpr int64_t kTile = 64;
-  const int64_t count = queries.size();
-  ParallelFor(threads, (count + kTile - 1) / kTile, [&](int64_t tile) {
-    const int64_t begin = tile * kTile, end = std::min(count, begin + kTile);
-    Matrix rows(end - begin, x.dim);
-    for (int64_t q = begin; q < end; ++q) std::copy_n(x.row(queries[q]), x.dim, rows.row(q - begin));
-    constexpr int64_t kBase = 4096;
-    AlignedFloats dots((end - begin) * kBase);
-    for (int64_t q = begin; q < end; ++q) best[q].weight = INFINITY;
-    for (int64_t base = 0; base < x.rows; base += kBase) {
-      const int64_t width = std::min(kBase, x.rows - base);
-      GemmNT(rows.data.data(), rows.rows, x.row(base), width, x.dim, dots.data());
-      for (int64_t q = begin; q < end; ++q) {
-        const uint32_t i = queries[q];
-        for (int64_t j = 0; j < width; ++j) {
-          const uint32_t other = base + j;
-          if (component[other] == component[i]) continue;
-          const float distance = DistanceFromSquare(norms[i] + norms[other] - 2 * dots[(q - begin) * width + j]);
-          const MstEdge edge = MakeEdge(i, other, std::max({core[i], core[other], distance}));
-          if (EdgeLess(edge, best[q])) best[q] = edge;
-        }
+  // By weight.
+  std::vector<MstEdge> Sorted() const {
+    std::vector<MstEdge> found;
+    for (const MstEdge& edge : edges_) {
+      if (edge.a != edge.b) found.push_back(edge);
+    }
+    std::sort(found.begin(), found.end(), EdgeLess);
+    return found;
+  }
+
+ private:
+  const size_t components_;
+  std::vector<MstEdge> edges_;  // upper triangle
+};
+
+// Offers the edges between the rows at `first`... and those at `second`...
+void OfferBlock(const Grouped& grouped, int64_t first, int64_t height, int64_t second, int64_t width, AlignedFloats& dots,
+                Bridges& bridges) {
+  const std::vector<uint32_t>& component = grouped.component;
+  if (component[first] == component[second + width - 1]) return;
+  GemmNT(grouped.x.row(first), height, grouped.x.row(second), width, grouped.x.dim, dots.data());
+  for (int64_t i = first; i < first + height; ++i) {
+    const float* row = dots.data() + (i - first) * width;
+    const float* norms = grouped.norms.data() + second;
+    for (int64_t begin = 0, end = 0; begin < width; begin = end) {
+      const uint32_t other = component[second + begin];
+      while (end < width && component[second + end] == other) ++end;
+      if (other <= component[i]) continue;  // its own, or seen from there
+      MstEdge& best = bridges.At(component[i], other);
+      if (grouped.core[i] > best.weight) continue;
+      // Loose: what is farther cannot be lighter.
+      const auto next = [&](int64_t from) {
+        return NextWithin(grouped.norms[i], norms, row, best.weight * best.weight * (1 + 1e-6f) + 1e-5f, from, end);
+      };
+      for (int64_t j = next(begin); j < end; j = next(j + 1)) {
+        const float distance = DistanceFromSquare(grouped.norms[i] + norms[j] - 2 * row[j]);
+        const float weight = std::max({grouped.core[i], grouped.core[second + j], distance});
+        const MstEdge edge = MakeEdge(grouped.rows[i], grouped.rows[second + j], weight);
+        if (EdgeLess(edge, best)) best = edge;
       }
     }
-  });
-  // One per component.
-  std::vector<std::pair<uint32_t, MstEdge>> by_component;
-  for (int64_t q = 0; q < count; ++q) by_component.emplace_back(component[queries[q]], best[q]);
-  std::sort(by_component.begin(), by_component.end(),
-            [](const auto& l, const auto& r) { return l.first != r.first ? l.first < r.first : EdgeLess(l.second, r.second); });
-  std::vector<MstEdge> edges;
-  for (size_t i = 0; i < by_component.size(); ++i) {
-    if (i == 0 || by_component[i].first != by_component[i - 1].first) edges.push_back(by_component[i].second);
   }
-  std::sort(edges.begin(), edges.end(), EdgeLess);
-  return edges;
+}
+
+// Joins all components of `sets` by the lightest edges there are, in one pass over all pairs of rows; appends these to `tree`.
+void JoinComponents(const Matrix& x, const std::vector<float>& core, int threads, UnionFind& sets, std::vector<MstEdge>& tree) {
+  const Grouped grouped = GroupByComponent(x, core, sets);
+  if (grouped.components < 2) return;
+  constexpr int64_t kBlock = 768;
+  constexpr int64_t kMostBridges = 1 << 25;  // of all threads, 12 bytes each
+  std::vector<std::pair<int64_t, int64_t>> pairs;
+  for (int64_t i = 0; i < x.rows; i += kBlock) {
+    for (int64_t j = i; j < x.rows; j += kBlock) pairs.emplace_back(i, j);
+  }
+  const int64_t fit = kMostBridges / (static_cast<int64_t>(grouped.components) * grouped.components);
+  const int64_t workers = std::clamp<int64_t>(std::min<int64_t>(threads, pairs.size()), 1, std::max<int64_t>(1, fit));
+  std::vector<Bridges> bridges(workers, Bridges(grouped.components));
+  std::atomic<size_t> next{0};
+  ParallelFor(threads, workers, [&](int64_t worker) {
+    AlignedFloats dots(kBlock * kBlock);
+    for (size_t p = next++; p < pairs.size(); p = next++) {
+      const auto [i, j] = pairs[p];
+      OfferBlock(grouped, i, std::min(kBlock, x.rows - i), j, std::min(kBlock, x.rows - j), dots, bridges[worker]);
+    }
+  });
+  for (size_t worker = 1; worker < bridges.size(); ++worker) bridges[0].Offer(bridges[worker]);
+  for (const MstEdge& edge : bridges[0].Sorted()) {
+    if (sets.Union(edge.a, edge.b)) tree.push_back(edge);
+  }
 }
 
 // Binary merge tree: nodes 0..n-1 are rows, n+i is the i-th merge.
@@ -211,11 +268,7 @@ std::vector<MstEdge> MutualReachabilityMst(const Matrix& x, const KnnGraph& grap
   const std::vector<float> core = CoreDistances(graph, min_samples);
   UnionFind sets(graph.rows);
   std::vector<MstEdge> mst = SpanningForest(graph, core, sets);
-  while (static_cast<int64_t>(mst.size()) < graph.rows - 1) {
-    for (const MstEdge& edge : LightestOutgoing(x, core, sets, threads)) {
-      if (sets.Union(edge.a, edge.b)) mst.push_back(edge);
-    }
-  }
+  JoinComponents(x, core, threads, sets, mst);
   std::sort(mst.begin(), mst.end(), EdgeLess);
   return mst;
 }

@@ -29,6 +29,9 @@ struct Runs {
   std::vector<uint8_t> is_target;  // else baseline
   std::vector<uint32_t> prompt;    // dense ids from 0, the same on both sides
   std::vector<uint8_t> fold;       // 0..kFolds-1, by hash of (prompt, seed)
+  // Only of runs that come from a store, else empty.
+  std::vector<int64_t> seed;
+  std::vector<uint32_t> asked;  // dense ids from 0 of what is asked but the seed: model, prompt, settings
   // Only of runs that come from a store block by block, else empty. Dense ids from 0; what runs of one prompt and seed share.
   std::vector<uint32_t> model;
   std::vector<uint64_t> pair;

@@ -16,7 +16,8 @@ struct KmeansOptions {
 };
 
 // Non-empty clusters, each ascending; every row is in exactly one. Starts from distinct rows drawn by the seed; equal
-// cosines go to the lower cluster.
+// cosines go to the lower cluster. Where there are 128 clusters and more, the rounds between the second and the last compare a
+// row with the 32 centres nearest to its own alone (as Wang et al. 2012, "Fast approximate k-means via cluster closures", do).
 [[nodiscard]] std::vector<RowSet> SphericalKmeans(const Matrix& x, const KmeansOptions& options);
 
 // `count` distinct rows of 0..rows-1 drawn without replacement, in drawn order.

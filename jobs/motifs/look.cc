@@ -1,48 +1,36 @@
 #include "jobs/motifs/look.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "jobs/motifs/fresh_novelty.h"
 #include "jobs/motifs/frozen.h"
+#include "jobs/motifs/look_counts.h"
 #include "jobs/motifs/stopping.h"
 #include "jobs/motifs/stored_region.h"
 
 namespace promptsweep::motifs {
 namespace {
 
-// Counts every frozen motif in the runs made after its freeze.
-absl::Status CountAll(SweepReader& reader, int threads, v1::StopState& state) {
-  if (state.frozen().empty()) return absl::OkStatus();
+// Counts every frozen motif in the runs made after its freeze, and what the target's runs share their seeds with.
+absl::Status CountAll(SweepReader& reader, const SweepData& data, int threads, v1::StopState& state) {
   std::vector<Frozen> frozen;
   for (const v1::FrozenMotif& motif : state.frozen()) {
     Frozen& one = frozen.emplace_back();
     one.by_fold.fill(RegionsOf(motif));
   }
-  std::vector<Counts> counts(frozen.size());
-  std::optional<Judge> judge;
-  PS_RETURN_IF_ERROR(reader.ForEachBlock([&](const Matrix& rows, const Runs& runs) {
-    if (!judge) judge.emplace(frozen, rows.dim);
-    const auto after = [&](uint32_t i, size_t f) { return runs.ordinal[i] >= state.frozen(static_cast<int>(f)).from_ordinal(); };
-    for (uint32_t i = 0; i < runs.size(); ++i) {
-      for (size_t f = 0; f < counts.size(); ++f) {
-        if (after(i, f)) ++(runs.is_target[i] ? counts[f].target : counts[f].baseline);
-      }
-    }
-    for (const auto& [i, f] : judge->Inside(rows, runs.fold, threads)) {
-      if (after(i, f)) ++(runs.is_target[i] ? counts[f].target_in : counts[f].baseline_in);
-    }
-    return absl::OkStatus();
-  }));
-  for (int f = 0; f < state.frozen_size(); ++f) {
-    v1::LookSequence& sequence = *state.mutable_frozen(f)->mutable_sequence();
-    sequence.set_runs(counts[f].target);
-    sequence.set_members(counts[f].target_in);
-    sequence.set_baseline_runs(counts[f].baseline);
-    sequence.set_baseline_members(counts[f].baseline_in);
+  FrozenCounts counts;
+  if (frozen.empty() && !data.sampled()) {
+    counts.asked.Append(data.runs);
+  } else {
+    PS_ASSIGN_OR_RETURN(counts, CountFrozen(reader, std::move(frozen), threads));
   }
+  state.set_runs_per_seed(MostPerSeed(counts.asked, true));
+  std::vector<uint64_t> looks;
+  for (const v1::StopLook& look : state.looks()) looks.push_back(look.cells());
+  LookCounts sequences(std::move(counts.asked), std::move(looks));
+  for (int f = 0; f < state.frozen_size(); ++f) sequences.Count(counts.members[f], *state.mutable_frozen(f));
   return absl::OkStatus();
 }
 
@@ -64,10 +52,11 @@ absl::Status TakeLook(SweepReader& reader, const SweepData& data, const v1::Stop
   look.set_baseline_runs(report.baseline_runs());
   if (since > 0) {
     const FreshNovelty fresh = CountFreshNovelty(data.x, data.runs, since, state.alike_cosine(), threads);
-    look.set_fresh_runs(fresh.runs);
-    look.set_fresh_novel(fresh.novel);
+    AskedRuns asked;
+    asked.Append(data.runs);
+    CountNovelty(asked, fresh.fresh, fresh.novel, state);
   }
-  PS_RETURN_IF_ERROR(CountAll(reader, threads, state));
+  PS_RETURN_IF_ERROR(CountAll(reader, data, threads, state));
 
   const int known = state.frozen_size();
   std::vector<int> frozen_as(static_cast<size_t>(report.motifs_size()), -1);
@@ -93,7 +82,7 @@ absl::Status TakeLook(SweepReader& reader, const SweepData& data, const v1::Stop
   Decide(state);
   report.add_notes(absl::StrCat("stop rule registered with the sweep; looks so far: ", state.looks_size(), "; ", look.words(),
                                 ". Each motif is counted for the rule on runs made after the look that first proposed it, and "
-                                "its sequence holds at every look"));
+                                "its sequence holds at every look, whether or not runs of one seed are alike"));
   return absl::OkStatus();
 }
 

@@ -17,6 +17,9 @@ Json SequenceJson(const v1::LookSequence& s) {
           {"members", s.members()},
           {"baseline_runs", s.baseline_runs()},
           {"baseline_members", s.baseline_members()},
+          {"share", s.share()},
+          {"seeds", s.seeds()},
+          {"baseline_seeds", s.baseline_seeds()},
           {"lift_low", s.has_lift_low() ? Finite(s.lift_low()) : Json(nullptr)},
           {"lift_high", s.has_lift_high() ? Finite(s.lift_high()) : Json(nullptr)},
           {"frozen_at_look", s.frozen_at_look()}};
@@ -36,6 +39,8 @@ Json StopJson(const v1::StopState& stop) {
                   {"error", rule.error()},
                   {"max_cells", rule.max_cells()},
                   {"growth", rule.growth()}};
+  json["unseen_below"] = asked(stop.unseen_below());
+  json["unseen_asked"] = asked(stop.unseen_asked());
   json["motifs"] = Json::array();
   for (const v1::FrozenMotif& motif : stop.frozen()) {
     json["motifs"].push_back({{"id", motif.id()},

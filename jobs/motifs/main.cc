@@ -108,8 +108,14 @@ int main(int argc, char** argv) {
       ->check(CLI::Range(-1.0, 1.0))
       ->capture_default_str();
   app.add_option("--reference", arguments.analysis.reference.path,
-                 "Vectors (.npy, or a folder of them) or pictures (a folder) that members are compared with")
+                 "Vectors (.npy or .parquet, or a folder of them) or pictures (a folder) that members are compared with")
       ->type_name("PATH");
+  app.add_option("--reference-column", arguments.analysis.reference.vectors_column,
+                 "Column of a Parquet reference that holds the vectors [the only one of lists of floats]")
+      ->type_name("NAME");
+  app.add_option("--reference-names", arguments.analysis.reference.names_column,
+                 "Column of Parquet that says what a reference's rows are called [url, path, name, key, caption, id, ...]")
+      ->type_name("NAME");
   app.add_option("--reference-embedder", arguments.analysis.reference_embedder,
                  "Embedder that made the reference's vectors [that of the motifs, else the copy detector, by their length]")
       ->type_name("ID");

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "jobs/motifs/knn.h"
+#include "jobs/motifs/scan.h"
 
 namespace promptsweep::motifs {
 
@@ -24,23 +25,28 @@ class Nearest {
   // Offers `width` candidates: their squared distances are norm + norms[j] - 2 * dots[j], their ids id(j). `self` is passed over.
   template <typename Id>
   void Offer(float norm, const float* norms, const float* dots, int64_t width, uint32_t self, const Id& id) {
-    // A loose bound keeps the square root and the rounding off the common path.
-    float bound = Bound();
-    for (int64_t j = 0; j < width; ++j) {
-      const float square = norm + norms[j] - 2 * dots[j];
-      if (square > bound || id(j) == self) continue;
-      const Neighbour candidate{DistanceFromSquare(square), id(j)};
-      if (heap_.size() < k_) {
-        heap_.push_back(candidate);
-        std::push_heap(heap_.begin(), heap_.end());
-      } else if (candidate < heap_[0]) {
-        std::pop_heap(heap_.begin(), heap_.end());
-        heap_.back() = candidate;
-        std::push_heap(heap_.begin(), heap_.end());
-      }
-      bound = Bound();
+    for (int64_t j = NextWithin(norm, norms, dots, Bound(), 0, width); j < width;
+         j = NextWithin(norm, norms, dots, Bound(), j + 1, width)) {
+      if (id(j) != self) Offer({DistanceFromSquare(norm + norms[j] - 2 * dots[j]), id(j)});
     }
   }
+  void Offer(const Neighbour& candidate) {
+    if (heap_.size() < k_) {
+      heap_.push_back(candidate);
+      std::push_heap(heap_.begin(), heap_.end());
+    } else if (candidate < heap_[0]) {
+      std::pop_heap(heap_.begin(), heap_.end());
+      heap_.back() = candidate;
+      std::push_heap(heap_.begin(), heap_.end());
+    }
+  }
+  // Offers all that `other` has kept.
+  void Offer(const Nearest& other) {
+    for (const Neighbour& candidate : other.heap_) Offer(candidate);
+  }
+
+  // A squared distance above which nothing is kept; loose, so that the square root and the rounding stay off the common path.
+  float Bound() const { return heap_.size() < k_ ? INFINITY : heap_[0].distance * heap_[0].distance * (1 + 1e-6f) + 1e-5f; }
 
   // Nearest first. Ends the collection.
   const std::vector<Neighbour>& Sorted() {
@@ -49,8 +55,6 @@ class Nearest {
   }
 
  private:
-  float Bound() const { return heap_.size() < k_ ? INFINITY : heap_[0].distance * heap_[0].distance * (1 + 1e-6f) + 1e-5f; }
-
   const size_t k_;
   std::vector<Neighbour> heap_;  // max-heap
 };

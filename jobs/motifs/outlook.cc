@@ -13,14 +13,16 @@ namespace {
 constexpr double kError = 0.05;
 constexpr double kOnePoint = 0.01;
 
-void AddSequence(const Counts& counts, size_t motifs, v1::MotifSequence& sequence) {
+void AddSequence(const SeedBlocks& target, const SeedBlocks& baseline, const RowSet& inside, size_t motifs,
+                 v1::MotifSequence& sequence) {
   const double error = kError / static_cast<double>(motifs);
-  const Interval ci = ConfidenceSequence(static_cast<double>(counts.target_in), static_cast<double>(counts.target), error);
+  const Interval ci = target.Sequence(inside, error).interval;
   sequence.set_low(ci.low);
   sequence.set_high(ci.high);
   sequence.set_error(error);
-  if (counts.baseline == 0) return;
-  const Interval lift = LiftSequence(counts, error);
+  if (baseline.runs() == 0) return;
+  const Interval lift =
+      LiftSequence(target.Sequence(inside, error / 2).interval, baseline.Sequence(inside, error / 2).interval);
   sequence.set_lift_low(lift.low);
   sequence.set_lift_high(lift.high);
 }
@@ -68,18 +70,23 @@ void AddDiversity(const SweepData& data, const RowSet& rows, int threads, v1::Di
 
 }  // namespace
 
-void AddOutlook(const SweepData& data, const std::vector<Finding>& findings, const MineOptions& options,
+void AddOutlook(const SweepData& data, const std::vector<Finding>& findings, const FrozenCounts* counts, const MineOptions& options,
                 v1::MotifReport& report) {
   const Design design(data.runs);
+  AskedRuns at_hand;
+  if (counts == nullptr) at_hand.Append(data.runs);
+  const AskedRuns& asked = counts != nullptr ? counts->asked : at_hand;
+  const SeedBlocks target_seeds(asked, true, 0, {}), baseline_seeds(asked, false, 0, {});
   for (size_t m = 0; m < findings.size(); ++m) {
     v1::Motif& motif = *report.mutable_motifs(static_cast<int>(m));
-    AddSequence(findings[m].counts, findings.size(), *motif.mutable_sequence());
+    AddSequence(target_seeds, baseline_seeds, counts != nullptr ? counts->members[m] : findings[m].members, findings.size(),
+                *motif.mutable_sequence());
     AddRunsNeeded(findings[m].counts, design.DesignEffectsOf(findings[m].members), report.candidates_tested(),
                   *motif.mutable_runs_needed());
   }
   RowSet target, baseline;
   for (uint32_t i = 0; i < data.runs.size(); ++i) (data.runs.is_target[i] ? target : baseline).push_back(i);
-  report.set_unseen_below(UnseenBelow(target.size(), kMembersToFind));
+  report.set_unseen_below(UnseenBelowBySeed(target.size(), MostPerSeed(asked, true), kMembersToFind));
   const double tau = ChooseTau(data.x, baseline.empty() ? target : baseline, options.seed);
   AddNovelty(MeasureNovelty(data.x, target, tau, options.seed, options.threads), *report.mutable_novelty());
   if (data.x.dim > kMostDiversityDim) return;

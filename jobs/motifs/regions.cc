@@ -5,6 +5,7 @@
 
 #include "jobs/motifs/gemm.h"
 #include "jobs/motifs/mixture.h"
+#include "jobs/motifs/scan.h"
 
 namespace promptsweep::motifs {
 namespace {
@@ -119,10 +120,7 @@ Cut FindCrowds(const float* cosines, int64_t n, const std::vector<uint8_t>& excl
 
 std::vector<float> MeanDirection(const Matrix& x, const RowSet& rows, double* length) {
   std::vector<double> sum(x.dim, 0.0);
-  for (const uint32_t i : rows) {
-    const float* row = x.row(i);
-    for (int64_t j = 0; j < x.dim; ++j) sum[j] += row[j];
-  }
+  for (const uint32_t i : rows) AddTo(sum.data(), x.row(i), x.dim);
   double square = 0;
   for (const double s : sum) square += s * s;
   const double norm = std::sqrt(square);
@@ -153,10 +151,11 @@ bool IsInsideNear(const Matrix& x, uint32_t row, const Region& region, float cos
 std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds, const std::vector<uint8_t>& excluded,
                                int threads) {
   std::vector<Region> regions(seeds.size());
-  constexpr int64_t kBatch = 32;
+  // Many at once: a product lays out all of `x` anew for its other side. At most 128 MB a thread for a million rows.
+  const int64_t most = x.rows <= 100'000 ? 64 : 32;
   const int64_t total = seeds.size();
-  ParallelFor(threads, (total + kBatch - 1) / kBatch, [&](int64_t batch) {
-    const int64_t begin = batch * kBatch, size = std::min(kBatch, total - begin);
+  ParallelFor(threads, (total + most - 1) / most, [&](int64_t batch) {
+    const int64_t begin = batch * most, size = std::min(most, total - begin);
     std::vector<RowSet> rows(size);
     std::vector<bool> settled(size, false);
     std::vector<double> lengths(size, 0.0);  // of the sum of each set's rows
@@ -170,6 +169,7 @@ std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds,
     Matrix centres(size, x.dim);
     AlignedFloats cosines(size * x.rows);
     for (int round = 0; round < kMixtureRounds; ++round) {
+      std::vector<int64_t> moving;  // their centres lie side by side
       for (int64_t c = 0; c < size; ++c) {
         if (settled[c]) continue;
         Region& region = regions[begin + c];
@@ -179,14 +179,15 @@ std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds,
         if (region.centre.empty()) {
           settled[c] = true;
         } else {
-          std::copy(region.centre.begin(), region.centre.end(), centres.row(c));
+          std::copy(region.centre.begin(), region.centre.end(), centres.row(moving.size()));
+          moving.push_back(c);
         }
       }
-      if (std::find(settled.begin(), settled.end(), false) == settled.end()) break;
-      GemmNT(centres.data.data(), size, x.data.data(), x.rows, x.dim, cosines.data());
-      for (int64_t c = 0; c < size; ++c) {
-        if (settled[c]) continue;
-        float* cosine = cosines.data() + c * x.rows;
+      if (moving.empty()) break;
+      GemmNT(centres.data.data(), moving.size(), x.data.data(), x.rows, x.dim, cosines.data());
+      for (size_t at = 0; at < moving.size(); ++at) {
+        const int64_t c = moving[at];
+        float* cosine = cosines.data() + at * x.rows;
         for (const uint32_t i : rows[c]) cosine[i] = WithoutItself(cosine[i], lengths[c]);
         Region& region = regions[begin + c];
         const bool valley = region.edge == Edge::kValley;

@@ -102,6 +102,19 @@ double UnseenBelow(uint64_t n, uint64_t members, double chance) {
   return boost::math::ibeta_inv(static_cast<double>(members), static_cast<double>(n - members) + 1, chance);
 }
 
+double UnseenBelowBySeed(uint64_t n, uint64_t per_seed, uint64_t members, double chance) {
+  if (per_seed <= 1 || members == 0) return UnseenBelow(n, members, chance);
+  if (n < members) return 1;
+  // The least mean m above a = (members - 1) / per_seed with P(sum <= a) <= exp(-(m - a + a log(a / m))) <= 1 - chance.
+  const double a = static_cast<double>(members - 1) / static_cast<double>(per_seed), bar = -std::log1p(-chance);
+  double below = a, above = a + 2 * bar + std::sqrt(8 * bar * a);
+  for (int round = 0; round < 80; ++round) {
+    const double half = 0.5 * (below + above);
+    (half - a + (a > 0 ? a * std::log(a / half) : 0) < bar ? below : above) = half;
+  }
+  return std::min(1.0, above * static_cast<double>(per_seed) / static_cast<double>(n));
+}
+
 uint64_t RunsToTellApart(double target, double baseline, double ratio, double level, double power, double target_deff,
                          double baseline_deff) {
   if (!(target > baseline) || !(baseline >= 0) || !(target <= 1) || !(ratio > 0)) return 0;

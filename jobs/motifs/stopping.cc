@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "jobs/motifs/runs_needed.h"
 #include "jobs/motifs/sequential.h"
 #include "jobs/sweep/growth.h"
 
@@ -14,22 +15,16 @@ std::string Percent(double share) { return absl::StrFormat("%.2f %%", 100 * shar
 
 bool AsksMotifs(const v1::StopRule& rule) { return rule.motif_ci_halfwidth() > 0 || rule.decide_at() > 0; }
 
+double UnseenAsked(const v1::StopRule& rule) {
+  return AsksMotifs(rule) ? std::max({2 * rule.motif_ci_halfwidth(), rule.decide_at(), rule.least_prevalence()}) : 0;
+}
+
 void Judge(const v1::StopRule& rule, v1::FrozenMotif& motif) {
-  v1::LookSequence& sequence = *motif.mutable_sequence();
-  const double k = static_cast<double>(sequence.members()), n = static_cast<double>(sequence.runs());
-  const Interval ci = ConfidenceSequence(k, n, sequence.error());
-  sequence.set_low(ci.low);
-  sequence.set_high(ci.high);
-  sequence.clear_lift_low();
-  sequence.clear_lift_high();
-  if (sequence.baseline_runs() > 0) {
-    const Interval lift = LiftSequence(
-        {sequence.members(), sequence.runs(), sequence.baseline_members(), sequence.baseline_runs()}, sequence.error());
-    sequence.set_lift_low(lift.low);
-    sequence.set_lift_high(lift.high);
-  }
+  const v1::LookSequence& sequence = motif.sequence();
+  const Interval ci{sequence.low(), sequence.high()};
+  const uint64_t n = sequence.runs();
   const std::string range = absl::StrCat(Percent(ci.low), " to ", Percent(ci.high));
-  const double reach = n > 0 ? std::max(k / n - ci.low, ci.high - k / n) : 1;
+  const double reach = n > 0 ? std::max(sequence.share() - ci.low, ci.high - sequence.share()) : 1;
   motif.set_decided(true);
   if (n > 0 && ci.high < rule.least_prevalence()) {
     motif.set_verdict(absl::StrCat("left alone: surely below ", Percent(rule.least_prevalence()), " (", range, ")"));
@@ -77,14 +72,18 @@ v1::StopLook& BeginLook(const v1::StopRule& rule, uint64_t cells, v1::StopState&
   v1::StopLook& look = *state.add_looks();
   look.set_number(static_cast<uint32_t>(state.looks_size()));
   look.set_cells(cells);
+  look.set_novelty_high(1);
   return look;
 }
 
 void ShareError(int known, v1::StopState& state) {
   const uint32_t number = state.looks(state.looks_size() - 1).number();
   const auto fresh = static_cast<uint32_t>(state.frozen_size() - known);
-  for (int f = known; f < state.frozen_size(); ++f)
-    state.mutable_frozen(f)->mutable_sequence()->set_error(MotifErrorAt(state.rule(), number, fresh));
+  for (int f = known; f < state.frozen_size(); ++f) {
+    v1::LookSequence& sequence = *state.mutable_frozen(f)->mutable_sequence();
+    sequence.set_error(MotifErrorAt(state.rule(), number, fresh));
+    sequence.set_high(1);
+  }
 }
 
 void Decide(v1::StopState& state) {
@@ -99,9 +98,12 @@ void Decide(v1::StopState& state) {
   }
   look.set_motifs(static_cast<uint32_t>(state.frozen_size()));
   look.set_undecided(undecided);
-  look.set_novelty_high(look.fresh_runs() > 0 && rule.novelty() > 0
-                            ? UpperBound(look.fresh_novel(), look.fresh_runs(), NoveltyErrorAt(rule, look.number()))
-                            : 1);
+  const double asked = UnseenAsked(rule);
+  state.set_unseen_asked(asked);
+  state.set_unseen_below(asked > 0 ? UnseenBelowBySeed(look.target_runs(), state.runs_per_seed(), kMembersToFind,
+                                                       1 - rule.error() * LookShare(look.number()))
+                                   : 0);
+  const bool unseen = state.unseen_below() > asked;
   double novelty = 1;
   for (const v1::StopLook& each : state.looks()) novelty = std::min(novelty, each.novelty_high());
   const bool novel = rule.novelty() > 0 && novelty >= rule.novelty();
@@ -115,8 +117,14 @@ void Decide(v1::StopState& state) {
     absl::StrAppend(&words, look.motifs() - undecided, " of ", look.motifs(), look.motifs() == 1 ? " motif" : " motifs",
                     " decided");
   }
+  if (unseen) {
+    absl::StrAppend(&words, ", one in up to ", Percent(state.unseen_below()), " of runs may be unseen and ", Percent(asked),
+                    " are asked");
+  } else if (asked > 0 && look.motifs() == 0) {
+    absl::StrAppend(&words, " found; one in more than ", Percent(state.unseen_below()), " of runs would have been seen");
+  }
   if (rule.novelty() > 0) absl::StrAppend(&words, novel ? ", novelty not yet" : ", novelty", " below ", Percent(rule.novelty()));
-  if (undecided == 0 && !novel) {
+  if (undecided == 0 && !unseen && !novel) {
     look.set_reason(v1::STOP_REASON_DECIDED);
     words += "; stopped, as its rule says";
   } else if (look.cells() >= rule.max_cells()) {

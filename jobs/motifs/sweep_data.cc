@@ -135,6 +135,8 @@ class Sorter {
     const auto [model, is_new_model] = models_.emplace(cell.model(), models_.size());
     if (is_new_model) model_names_.push_back(cell.model());
     runs.model.push_back(model->second);
+    runs.seed.push_back(seed);
+    runs.asked.push_back(asked_ids_.emplace(Xxh3(AskedOf(cell, prompt)), asked_ids_.size()).first->second);
     return target ? Side::kTarget : Side::kBaseline;
   }
 
@@ -167,12 +169,21 @@ class Sorter {
     return pair;
   }
 
+  // All that is asked but the seed.
+  std::string AskedOf(const v1::Cell& cell, const std::string& prompt) const {
+    std::string asked = absl::StrCat(prompt, "/", cell.model());
+    if (!columns_.empty()) return asked;  // see PairOf
+    for (const v1::Setting& setting : cell.settings())
+      absl::StrAppend(&asked, "/", setting.name(), "=", sweep::CanonicalValue(setting.value()));
+    return asked;
+  }
+
   const sweep::Plan plan_;
   const Sides sides_;
   const Comparison comparison_;
   const bool paired_;
   const Columns columns_;
-  std::unordered_map<uint64_t, uint32_t> strata_;
+  std::unordered_map<uint64_t, uint32_t> strata_, asked_ids_;
   std::map<std::string, uint32_t> prompts_, models_;
   std::vector<v1::Prompt> asked_;
   std::vector<std::string> model_names_;
@@ -183,6 +194,8 @@ void Append(const Runs& from, size_t i, Runs& to) {
   to.is_target.push_back(from.is_target[i]);
   to.prompt.push_back(from.prompt[i]);
   to.fold.push_back(from.fold[i]);
+  to.seed.push_back(from.seed[i]);
+  to.asked.push_back(from.asked[i]);
   to.comparison = from.comparison;
   if (!from.stratum.empty()) to.stratum.push_back(from.stratum[i]);
 }
@@ -219,6 +232,8 @@ class Sampler {
         runs_.is_target[to] = runs_.is_target[i];
         runs_.prompt[to] = runs_.prompt[i];
         runs_.fold[to] = runs_.fold[i];
+        runs_.seed[to] = runs_.seed[i];
+        runs_.asked[to] = runs_.asked[i];
         if (!runs_.stratum.empty()) runs_.stratum[to] = runs_.stratum[i];
         draws_[to] = draws_[i];
       }
@@ -230,6 +245,8 @@ class Sampler {
     runs_.is_target.resize(to);
     runs_.prompt.resize(to);
     runs_.fold.resize(to);
+    runs_.seed.resize(to);
+    runs_.asked.resize(to);
     if (!runs_.stratum.empty()) runs_.stratum.resize(to);
     draws_.resize(to);
   }
@@ -396,6 +413,7 @@ absl::StatusOr<FrozenCounts> CountFrozen(SweepReader& reader, std::vector<Frozen
   FrozenCounts counts;
   std::map<uint32_t, Tally> totals;
   std::vector<std::map<uint32_t, Tally>> inside(motifs.size());
+  counts.members.resize(motifs.size());
   const auto add = [](std::map<uint32_t, Tally>& tallies, const Runs& runs, size_t i) {
     Tally& tally = tallies[runs.prompt[i]];
     tally.prompt = tally.stratum = runs.prompt[i];
@@ -404,8 +422,13 @@ absl::StatusOr<FrozenCounts> CountFrozen(SweepReader& reader, std::vector<Frozen
   std::optional<Judge> judge;
   PS_RETURN_IF_ERROR(reader.ForEachBlock([&](const Matrix& rows, const Runs& runs) {
     if (!judge) judge.emplace(std::move(motifs), rows.dim);
+    const auto first = static_cast<uint32_t>(counts.asked.size());
     for (size_t i = 0; i < runs.size(); ++i) add(totals, runs, i);
-    for (const auto& [row, motif] : judge->Inside(rows, runs.fold, threads)) add(inside[motif], runs, row);
+    counts.asked.Append(runs);
+    for (const auto& [row, motif] : judge->Inside(rows, runs.fold, threads)) {
+      add(inside[motif], runs, row);
+      counts.members[motif].push_back(first + row);
+    }
     return absl::OkStatus();
   }));
   const auto in_order = [](const std::map<uint32_t, Tally>& tallies) {

@@ -12,6 +12,7 @@
 #include "jobs/motifs/inference.h"
 #include "jobs/motifs/matrix.h"
 #include "jobs/motifs/question.h"
+#include "jobs/motifs/seed_blocks.h"
 #include "promptsweep/v1/motifs.pb.h"
 #include "promptsweep/v1/store.grpc.pb.h"
 #include "promptsweep/v1/sweep.pb.h"
@@ -92,6 +93,9 @@ struct SweepData {
 struct FrozenCounts {
   Tallies totals;               // of all runs stored
   std::vector<Tallies> inside;  // per motif
+  // Every run without its vector, 24 bytes each, and the runs inside of each motif, as rows of that.
+  AskedRuns asked;
+  std::vector<RowSet> members;
 };
 
 // Counts frozen motifs in every stored run, holding one block at a time. Statuses of ForEachBlock.

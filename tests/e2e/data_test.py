@@ -6,7 +6,9 @@ import random
 import struct
 import unittest
 
-from harness import Case, null_spec
+from harness import BIN, Case, null_spec
+
+PARQUET = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "base", "parquet")
 
 
 def npy(path, rows, descr="<f4", fortran=False):
@@ -186,6 +188,61 @@ class DataTest(Case):
         self.assertEqual(again["done"], 1200)
         strip = lambda rows: [(r["model"], r["prompt"], r["blank"], r["seed"], r["settings"]) for _, r in sorted(rows.items())]
         self.assertEqual(strip(self.rows("again")), strip(got))
+
+    def parquet(self, name):
+        if not os.path.exists(os.path.join(BIN, "libpromptsweep_parquet.so")):
+            self.skipTest("built without Arrow")
+        return os.path.join(PARQUET, name + ".parquet")
+
+    def test_vectors_and_rows_come_from_one_parquet(self):
+        file = self.parquet("import")
+        imported = self.json("import", "--embeddings", file, *self.store)
+        self.assertEqual((imported["name"], imported["done"], imported["failed"]), ("import", 5, 0))
+        got = self.rows("import")
+        self.assertEqual([got[i]["model"] for i in range(5)], ["m-1", "m-2", "m-1", "m-2", "m-1"])
+        self.assertEqual([got[i]["blank"] for i in range(5)], ["empty", None, None, None, None])
+        self.assertEqual(got[4]["prompt"], "red 'n' blue")
+        self.assertEqual([got[i]["seed"] for i in (0, 4)], [1, 5])
+        self.assertEqual(got[0]["settings"], {"guidance": 7.5, "made": "1970-01-01 00:00:00.000", "ok": "true"})
+        self.assertEqual(self.json("import", "--embeddings", file, *self.store)["sweep"], imported["sweep"])
+
+        npy(self.path("x.npy"), [[(4 * r + c) / 8 - 1 for c in range(4)] for r in range(5)])
+        self.json("import", "--embeddings", self.path("x.npy"), "--rows", file, *self.store)
+        for name in ("import", "x"):
+            self.cli("export", name, *self.store, "--out", self.path(name), "--embeddings")
+        self.assertEqual(read_npy(self.path("import", "embeddings-imported.npy")), read_npy(self.path("x", "embeddings-imported.npy")))
+
+        self.cli("import", "--embeddings", self.parquet("two_columns"), "--embeddings-column", "text", *self.store)
+        for more, why in [(["two_columns"], "several columns are lists of floats"), (["ragged"], "row 5 has 3 values"),
+                          (["null_vector"], "row 3 is null"), (["no_vectors"], "no column is a list of floats"),
+                          (["import", "--embeddings-column", "seed"], "is no list of floats")]:
+            _, err = self.cli("import", "--embeddings", self.parquet(more[0]), *more[1:], *self.store, code=2)
+            self.assertIn(why, err)
+            self.assertEqual(err.count("\n"), 1)
+
+    def test_a_parquet_reference_is_compared_as_its_vectors(self):
+        npy(self.path("x.npy"), [[((31 * r + 17 * c * c + 7 * r * c) % 61) / 32 - 1 for c in range(32)] for r in range(17000)], "<f2")
+        rng = random.Random(5)
+        near = [((31 * 77 + 17 * c * c + 7 * 77 * c) % 61) / 32 - 1 for c in range(32)]
+        rows = [[(v if i % 3 == 0 else rng.gauss(0, 1)) + 0.05 * rng.gauss(0, 1) for v in near] for i in range(300)]
+        npy(self.path("v.npy"), rows)
+        with open(self.path("v.csv"), "w") as file:
+            file.write("prompt\n" + "\n".join("" if i % 3 == 0 else "a cat" for i in range(300)) + "\n")
+        self.json("import", "--embeddings", self.path("v.npy"), "--rows", self.path("v.csv"), *self.store)
+        reports = []
+        for reference in (self.parquet("long"), self.path("x.npy")):
+            report = self.json("motifs", "v", *self.store, "--fresh", "--reference", reference)
+            self.assertEqual(report["reference"]["rows"], 17000)
+            self.assertGreater(report["motifs"][0]["reference"]["share"], 0.9)
+            reports.append([motif["reference"] for motif in report["motifs"]])
+        for motif in reports[0]:
+            for pair in motif["nearest"]:
+                pair["reference"] = f"{self.path('x.npy')} row {pair['reference']}"
+        self.assertEqual(reports[0], reports[1])
+        _, err = self.cli("motifs", "v", *self.store, "--reference", self.parquet("long"), "--reference-column", "id", code=2)
+        self.assertIn("is no list of floats", err)
+        _, err = self.cli("motifs", "v", *self.store, "--reference", self.parquet("long"), "--reference-names", "none", code=2)
+        self.assertIn("no column is named none; there are: embedding", err)
 
     def test_a_copy_detectors_vectors_beside_the_motifs_own(self):
         rng = random.Random(12)

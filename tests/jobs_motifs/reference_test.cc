@@ -22,6 +22,7 @@
 namespace promptsweep::motifs {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
@@ -67,7 +68,7 @@ class Reference : public testing::Test {
     return Write(name, NpySingleHeader(rows, kDim) + std::string(reinterpret_cast<char*>(values.data()), 4 * values.size()));
   }
   absl::Status Match(const std::string& path, int threads = 1) {
-    const auto files = FindReference(path);
+    const auto files = FindReference({.path = path});
     if (!files.ok()) return files.status();
     if (const absl::Status status = CheckLength(*files, kDim, "toy"); !status.ok()) return status;
     return MatchVectors(*files, {}, x_, runs_, {members_[0], members_[1]}, threads, report_);
@@ -135,10 +136,14 @@ TEST_F(Reference, NamesStandBesideTheVectors) {
 TEST_F(Reference, WhatCannotBeComparedIsRefused) {
   const auto why = [&](const std::string& path) { return std::string(Match(path).message()); };
   EXPECT_THAT(why(folder_ + "/none"), HasSubstr("no such file"));
-  EXPECT_THAT(why(folder_), HasSubstr("neither .npy files nor pictures"));
-  EXPECT_THAT(why(Write("a.parquet", "PAR1")), HasSubstr("numpy.save"));
-  EXPECT_THAT(why(folder_), HasSubstr("Parquet is not read"));
-  EXPECT_THAT(why(Write("a.bin", "x")), HasSubstr("neither .npy nor a picture"));
+  EXPECT_THAT(why(folder_), HasSubstr("neither .npy or .parquet files nor pictures"));
+  // The library that reads Parquet is not beside this program.
+  EXPECT_THAT(why(Write("q/a.parquet", "PAR1")),
+              AllOf(HasSubstr("Parquet cannot be read here"), HasSubstr("libpromptsweep_parquet.so")));
+  EXPECT_THAT(why(folder_ + "/q"), HasSubstr("Parquet cannot be read here"));
+  Vectors("q/b.npy", 2, {}, true);
+  EXPECT_THAT(why(folder_ + "/q"), HasSubstr("a.parquet: it stands among .npy files"));
+  EXPECT_THAT(why(Write("a.bin", "x")), HasSubstr("neither .npy nor .parquet nor a picture"));
   EXPECT_THAT(why(Write("bad.npy", "not numpy")), HasSubstr("not a .npy file"));
   EXPECT_THAT(why(Write("w/wide.npy", NpyHalfHeader(1, 2) + std::string(4, 'x'))),
               HasSubstr("have 2 values, those of embedder toy"));
@@ -154,7 +159,7 @@ TEST_F(Reference, PicturesAreComparedByHash) {
   }
   Write("p/rubbish.JPG", "rubbish");
   Write("p/plain.png", *worker::EncodePng(std::string(3 * 64 * 64, 'x'), 64, 64));
-  const auto files = FindReference(folder_ + "/p");
+  const auto files = FindReference({.path = folder_ + "/p"});
   ASSERT_TRUE(files.ok()) << files.status();
   ASSERT_TRUE(files->pictures);
   const ReferencePictures reference(*files, {}, 2);

@@ -56,6 +56,33 @@ TEST(Sequential, EqualsRootsToManyDigits) {
   EXPECT_EQ(ConfidenceSequence(0, 0).high, 1);
 }
 
+TEST(Sequential, MeansEqualConfseq) {
+  std::ifstream file(PROMPTSWEEP_SOURCE_DIR "/tests/jobs_motifs/reference/means.json");
+  const nlohmann::json reference = nlohmann::json::parse(file);
+  ASSERT_GT(reference["mixture"].size(), 30u);
+  ASSERT_GT(reference["sequence"].size(), 20u);
+  for (const auto& row : reference["mixture"]) {
+    const double log = row["log"];
+    EXPECT_NEAR(LogBetMixture(row["counts"], row["mean"]), log, 1e-6 * std::max(1.0, std::abs(log))) << row;
+  }
+  for (const auto& row : reference["sequence"]) {
+    const std::vector<uint64_t> counts = row["counts"];
+    const Interval ci = MeanSequence(counts, counts, row["error"]);
+    EXPECT_NEAR(ci.low, row["low"].get<double>(), 1e-6) << row;
+    EXPECT_NEAR(ci.high, row["high"].get<double>(), 1e-6) << row;
+    EXPECT_NEAR(MeanUpperBound(counts, row["error"].get<double>() / 2), ci.high, 1e-12);
+  }
+  // All values the same, or none at all.
+  EXPECT_EQ(MeanSequence({5, 0, 0}, {5, 0, 0}).low, 0);
+  EXPECT_EQ(MeanSequence({0, 0, 5}, {0, 0, 5}).high, 1);
+  EXPECT_EQ(MeanSequence({0, 0}, {0, 0}).low, 0);
+  EXPECT_EQ(MeanSequence({0, 0}, {0, 0}).high, 1);
+  const Interval many = MeanSequence({0, 1'000'000'000, 0}, {0, 1'000'000'000, 0});
+  EXPECT_LT(many.low, .5);
+  EXPECT_GT(many.high, .5);
+  EXPECT_LT(many.high - many.low, 1e-4);
+}
+
 TEST(Sequential, CoverageAtOneLookIsTheTables) {
   struct Row {
     uint64_t n;

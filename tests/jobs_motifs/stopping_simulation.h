@@ -1,7 +1,7 @@
 // Worlds whose truth is known, and sweeps in them that grow by their stop rule as `run` and promptsweep-motifs grow them: the
-// spec is read by its parser, seeds are added by sweep::GrowSeeds, and looks are taken by the functions of
-// jobs/motifs/stopping.h. Only the pictures are missing: whether a run shows a motif is drawn, and which motifs a look proposes
-// follows from the draws.
+// spec is read by its parser, seeds are added by sweep::GrowSeeds, runs are counted by jobs/motifs/look_counts.h, and looks are
+// taken by the functions of jobs/motifs/stopping.h. Only the pictures are missing: whether a run shows a motif is drawn, and which
+// motifs a look proposes follows from the draws.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "jobs/motifs/look_counts.h"
 #include "promptsweep/v1/motifs.pb.h"
 #include "promptsweep/v1/sweep.pb.h"
 
@@ -26,7 +27,7 @@ struct WorldMotif {
 };
 
 struct WorldOptions {
-  // A whole spec. Its cells: a product, or a chain of products, of lists and ranges.
+  // A whole spec. Its cells: a product, or a chain of products, of prompts and a range of seeds.
   std::string spec;
   std::vector<WorldMotif> motifs;
   // At each of the first `chance_looks` looks one region more is proposed for no other reason than chance: the fullest of so
@@ -37,19 +38,22 @@ struct WorldOptions {
   // Kinds of picture a run may be of, the i-th with a share in proportion to (i + 5)^-1.3, in an order of each prompt's own; what
   // is of a kind not seen is novel. 0: novelty is not simulated.
   uint32_t kinds = 0;
-  // Probability that a seed draws for all target prompts alike instead of for each on its own.
+  // Probability that a seed draws for all prompts alike instead of for each on its own: the correlation of runs that share it.
   double same_seed = 0;
 };
 
 // What a sweep has after some growth. Built once for all sweeps of a world.
 struct Stage {
   v1::SweepManifest manifest;
-  // Runs that this growth has added, for each target prompt, and of all other prompts.
-  std::vector<uint64_t> target;
-  uint64_t baseline = 0;
-  // Target runs in all.
-  uint64_t target_runs = 0;
-  uint64_t baseline_runs = 0;
+  // All runs so far, those that this growth has added from row `first` on; what is asked is a prompt.
+  std::unique_ptr<LookCounts> counts;
+  uint32_t first = 0;
+  // Rows that this growth has added, by seed.
+  std::vector<std::vector<uint32_t>> by_seed;
+  std::vector<uint32_t> fresh_target;
+  uint64_t target_runs = 0, baseline_runs = 0, runs_per_seed = 0;
+  // Of each target prompt, of all target runs so far.
+  std::vector<double> proportions;
   // After the next growth, by whether it includes the baseline; null where max_cells leaves no room.
   std::map<bool, std::unique_ptr<Stage>> next;
 };
@@ -65,17 +69,16 @@ class World {
   Stage& first() { return *first_; }
   // The stage that the last look of `state` asks for, or null where max_cells leaves no room.
   Stage* Next(Stage& stage, const v1::StopState& state);
-  // Mean of `shares` over the target in the proportions that the spec asks.
-  double Share(const std::vector<double>& shares) const;
-  const std::vector<double>& proportions() const { return proportions_; }
 
  private:
   World() = default;
 
   WorldOptions options_;
   std::unique_ptr<Stage> first_;
-  std::vector<double> proportions_;  // of each target prompt in the spec's target runs
 };
+
+// Mean of `shares` over the target in the proportions of a stage.
+double ShareAt(const Stage& stage, const std::vector<double>& shares);
 
 // One sweep of a world. Equal seeds give equal sweeps.
 class SimulatedSweep {
@@ -90,25 +93,30 @@ class SimulatedSweep {
   // Goes back to what the sweep was `stages` growths ago.
   void Return(size_t stages);
 
-  // The true share of frozen motif `f` in the target, and its lift.
+  // The true share of a frozen motif in the target, in the proportions of its freeze, and its lift.
   double TrueShare(const v1::FrozenMotif& motif) const;
   double TrueLift(const v1::FrozenMotif& motif) const;
   // The chance that a target run is novel, as of the last look but `before`.
   double TrueNovelty(size_t before) const;
+  // Whether some motif that may be proposed by now, of at least the share `unseen_below`, is not among those frozen.
+  bool Overlooks(const v1::StopState& state) const;
   const Stage& stage() const { return *stages_[at_]; }
 
  private:
   struct Region {
-    double share = 0, baseline_share = 0;
-    uint32_t due = 1;
+    WorldMotif motif;
     bool chance = false;
-    // Runs inside, by stage; of a chance region, those of all stages to its first in that.
-    std::vector<uint64_t> in, baseline_in;
+    // Rows inside, and how many of them there are, and target ones, up to and with each stage.
+    std::vector<uint32_t> inside;
+    std::vector<size_t> ends;
+    std::vector<uint64_t> members;
   };
 
   void Draw();
-  void DrawRegion(size_t r, const WorldMotif& motif);
+  void DrawRegion(Region& region);
+  void DrawChanceRegion();
   void DrawKinds();
+  const Stage& StageOf(const v1::FrozenMotif& motif) const;
 
   World& world_;
   const bool double_dip_;
@@ -117,7 +125,7 @@ class SimulatedSweep {
   size_t at_ = 0;  // the stage that looks are taken at; those behind it were drawn before
   std::vector<Region> regions_;
   std::vector<bool> seen_;
-  std::vector<uint64_t> novel_;  // fresh runs of each stage that are of no kind seen before it
+  std::vector<std::vector<uint8_t>> novel_;  // of each stage's fresh target runs, whether of no kind seen before it
   std::vector<double> unseen_;   // chance that a run is of no kind seen up to and with a stage
 };
 
@@ -128,6 +136,9 @@ struct SweepOutcome {
   bool decisions_right = true;  // every verdict at every look
   bool novelty_holds = true;    // the bounds of all looks, and what the rule was told when it stopped
   bool wilson_holds = true;     // Wilson's 95 % intervals of all motifs at all looks
+  bool runs_hold = true;        // the sequences as they would be if runs that share a seed were independent
+  double widening = 0;          // mean of the sequences' widths at the last look over those of these
+  bool unseen_right = true;     // no motif as frequent as unseen_below and due was ever not proposed
   bool repeats = true;          // looks taken again, after a kill, gave the same state
   bool ended = true;            // stopped with no more cells than the rule allows
   v1::StopReason reason = v1::STOP_REASON_UNSPECIFIED;
@@ -141,9 +152,10 @@ struct SweepOutcome {
 // How many of a number of sweeps, with seeds from `seed` on, went wrong in which way; and means over them.
 struct SweepTally {
   uint64_t sweeps = 0;
-  uint64_t missed = 0, lift_missed = 0, misjudged = 0, novelty_missed = 0, wilson_missed = 0, not_repeated = 0, not_ended = 0;
+  uint64_t missed = 0, lift_missed = 0, misjudged = 0, novelty_missed = 0, wilson_missed = 0, runs_missed = 0, unseen_wrong = 0, not_repeated = 0, not_ended = 0;
   uint64_t decided = 0;  // stopped because the rule had its answers
   double looks = 0, motifs = 0, cells = 0, target_runs = 0;
+  double widening = 0;  // mean over sweeps with motifs
 };
 [[nodiscard]] SweepTally RunSweeps(World& world, uint64_t sweeps, uint64_t seed, bool double_dip = false, bool kills = false);
 

@@ -15,9 +15,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "base/npy.h"
+#include "base/parquet/vectors.h"
 #include "base/status.h"
-#include "jobs/motifs/copies/reference_names.h"
+#include "jobs/motifs/copies/reference_parquet.h"
 #include "jobs/motifs/gemm.h"
 #include "jobs/motifs/stats.h"
 
@@ -36,29 +36,32 @@ bool HasEnding(const fs::path& path, std::initializer_list<const char*> endings)
 }
 bool IsVectors(const fs::path& path) { return HasEnding(path, {".npy"}); }
 bool IsPicture(const fs::path& path) { return HasEnding(path, {".png", ".jpg", ".jpeg", ".webp"}); }
-bool IsParquet(const fs::path& path) { return HasEnding(path, {".parquet"}); }
 
 absl::Status Refuse(const std::string& path, absl::string_view why) {
   return absl::InvalidArgumentError(absl::StrCat("reference ", path, ": ", why));
 }
 
-absl::Status RefuseParquet(const std::string& path) {
-  return Refuse(
-      path,
-      "Parquet is not read; convert it with: python3 -c \"import numpy, pyarrow.parquet as p; "
-      "numpy.save('reference.npy', numpy.stack(p.read_table('FILE.parquet')['COLUMN'].to_numpy()).astype('float16'))\"");
-}
-
-absl::StatusOr<uint32_t> ColsOf(const std::vector<std::string>& files) {
+absl::StatusOr<uint32_t> ColsOf(const std::vector<std::string>& files, const std::string& column) {
   uint32_t cols = 0;
   for (const std::string& file : files) {
-    PS_ASSIGN_OR_RETURN(const NpyReader reader, NpyReader::Open(file));
+    PS_ASSIGN_OR_RETURN(const VectorReader reader, VectorReader::Open(file, column));
     if (cols != 0 && reader.cols() != cols) {
       return Refuse(file, absl::StrCat("its vectors have ", reader.cols(), " values, those of other files ", cols));
     }
     cols = reader.cols();
   }
   return cols;
+}
+
+// Parquet among the .npy files of a folder: names of their rows, or nobody knows what.
+absl::Status CheckOnlyNames(const std::vector<std::string>& parquet, const std::vector<std::string>& npy) {
+  std::set<std::string> names;
+  for (const std::string& file : npy) names.insert(fs::path(ParquetOfNames(file).value_or("")).filename().string());
+  for (const std::string& file : parquet) {
+    if (names.count(fs::path(file).filename().string())) continue;
+    return Refuse(file, "it stands among .npy files and names the rows of none; a folder holds vectors of one kind");
+  }
+  return absl::OkStatus();
 }
 
 struct Best {
@@ -120,22 +123,37 @@ std::optional<worker::Image> ReadPicture(const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<ReferenceFiles> FindReference(const std::string& path) {
+absl::StatusOr<ReferenceFiles> FindReference(const ReferenceOptions& options) {
+  const std::string& path = options.path;
   ReferenceFiles reference;
   reference.path = path;
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (error || !fs::exists(status)) return Refuse(path, "no such file or folder");
   if (!fs::is_directory(status)) {
-    if (IsParquet(path)) return RefuseParquet(path);
-    if (!IsVectors(path) && !IsPicture(path)) return Refuse(path, "neither .npy nor a picture (.png, .jpg, .jpeg, .webp)");
+    if (!IsVectors(path) && !IsParquet(path) && !IsPicture(path)) {
+      return Refuse(path, "neither .npy nor .parquet nor a picture (.png, .jpg, .jpeg, .webp)");
+    }
     reference.pictures = IsPicture(path);
     reference.files = {path};
   } else {
-    bool parquet = false;
+    std::vector<std::string> parquet;
     for (fs::directory_iterator at(path, error), end; !error && at != end; at.increment(error)) {
       if (IsVectors(at->path())) reference.files.push_back(at->path().string());
-      parquet |= IsParquet(at->path());
+      if (IsParquet(at->path().string())) parquet.push_back(at->path().string());
+    }
+    std::sort(parquet.begin(), parquet.end());
+    if (!reference.files.empty()) PS_RETURN_IF_ERROR(CheckOnlyNames(parquet, reference.files));
+    absl::Status no_vectors;
+    if (reference.files.empty() && !parquet.empty()) {
+      const absl::StatusOr<bool> vectors = HasVectors(parquet.front());
+      if (!vectors.ok() && !absl::IsFailedPrecondition(vectors.status())) return vectors.status();
+      if (options.vectors_column.empty() && !vectors.value_or(false)) {
+        // Pictures may have been downloaded with tables of what they are.
+        no_vectors = VectorReader::Open(parquet.front(), "").status();
+      } else {
+        reference.files = parquet;
+      }
     }
     if (reference.files.empty()) {
       for (fs::recursive_directory_iterator at(path, error), end; !error && at != end; at.increment(error)) {
@@ -144,12 +162,18 @@ absl::StatusOr<ReferenceFiles> FindReference(const std::string& path) {
       reference.pictures = true;
     }
     if (error) return Refuse(path, error.message());
-    if (reference.files.empty() && parquet) return RefuseParquet(path);
-    if (reference.files.empty()) return Refuse(path, "neither .npy files nor pictures are in it");
+    if (reference.files.empty()) PS_RETURN_IF_ERROR(no_vectors);
+    if (reference.files.empty()) return Refuse(path, "neither .npy or .parquet files nor pictures are in it");
     std::sort(reference.files.begin(), reference.files.end());
   }
+  const bool columns = !options.vectors_column.empty() || !options.names_column.empty();
+  if (reference.pictures && columns) return Refuse(path, "only Parquet has columns, and these are pictures");
+  if (!options.vectors_column.empty() && !IsParquet(reference.files.front())) {
+    return Refuse(reference.files.front(), "a column of vectors was named, but .npy has none");
+  }
   if (!reference.pictures) {
-    PS_ASSIGN_OR_RETURN(reference.cols, ColsOf(reference.files));
+    PS_ASSIGN_OR_RETURN(reference.cols, ColsOf(reference.files, options.vectors_column));
+    PS_RETURN_IF_ERROR(CheckNames(reference.files, options.names_column));
   }
   return reference;
 }
@@ -177,9 +201,11 @@ absl::Status MatchVectors(const ReferenceFiles& reference, const ReferenceOption
   index.set_path(reference.path);
   index.set_least_cosine(options.least_cosine);
   std::vector<Best> best(query_of.size());
+  std::vector<uint64_t> rows_of;
   for (uint32_t f = 0; f < reference.files.size(); ++f) {
-    PS_ASSIGN_OR_RETURN(NpyReader reader, NpyReader::Open(reference.files[f]));
+    PS_ASSIGN_OR_RETURN(VectorReader reader, VectorReader::Open(reference.files[f], options.vectors_column));
     if (reader.cols() != x.dim) return Refuse(reference.files[f], "it has changed");
+    rows_of.push_back(reader.rows());
     std::vector<uint8_t> usable;
     for (uint64_t begin = 0; begin < reader.rows();) {
       PS_ASSIGN_OR_RETURN(std::vector<float> rows, reader.Read(kTileRows * kTilesAtOnce));
@@ -230,10 +256,8 @@ absl::Status MatchVectors(const ReferenceFiles& reference, const ReferenceOption
   }
   std::map<std::string, std::string> names;
   for (const auto& [file, rows] : shown) {
-    PS_ASSIGN_OR_RETURN(const NpyReader reader, NpyReader::Open(reference.files[file]));
-    for (auto& [row, name] : ReferenceNames(reference.files[file], reader.rows(), rows)) {
-      names[absl::StrCat(file, "/", row)] = std::move(name);
-    }
+    PS_ASSIGN_OR_RETURN(auto found, NamesOfRows(reference.files[file], rows_of[file], options.names_column, rows));
+    for (auto& [row, name] : found) names[absl::StrCat(file, "/", row)] = std::move(name);
   }
   for (v1::Motif& motif : *report.mutable_motifs()) {
     for (v1::ReferencePair& pair : *motif.mutable_reference()->mutable_nearest()) pair.set_reference(names[pair.reference()]);

@@ -16,9 +16,11 @@
 namespace promptsweep::motifs {
 
 struct ReferenceOptions {
-  // A .npy file (float16, float32 or float64, one vector a row), a folder of such, a picture, or a folder of pictures at any
-  // depth (.png, .jpg, .jpeg, .webp). Empty: none.
+  // A .npy file (float16, float32 or float64, one vector a row), a .parquet file with a column of lists of such floats, a folder
+  // of either kind, a picture, or a folder of pictures at any depth (.png, .jpg, .jpeg, .webp). Empty: none.
   std::string path;
+  // Columns of Parquet: the vectors, and what rows are called. Empty: the only one of lists of floats; see ColumnOfNames.
+  std::string vectors_column, names_column;
   // Most members of a motif that are compared, drawn by the seed.
   uint64_t members = 500;
   // A vector matches from this cosine.
@@ -35,18 +37,19 @@ struct ReferenceFiles {
   uint32_t cols = 0;      // values of a vector
   std::vector<std::string> files;
 };
-// INVALID_ARGUMENT where there is no such file, nothing in it can be compared, it is Parquet (the message says how to convert
-// it), or its vectors are not of one length.
-[[nodiscard]] absl::StatusOr<ReferenceFiles> FindReference(const std::string& path);
+// The vectors of a folder are its .npy files, and Parquet files among them may only name their rows (see ParquetOfNames); without
+// any .npy its Parquet files. INVALID_ARGUMENT where there is no such file, nothing in it can be compared, its vectors are not of
+// one length, or Parquet lacks a column; FAILED_PRECONDITION where Parquet cannot be read here.
+[[nodiscard]] absl::StatusOr<ReferenceFiles> FindReference(const ReferenceOptions& options);
 
 // INVALID_ARGUMENT where its vectors have another length than those of the sweep's embedder.
 [[nodiscard]] absl::Status CheckLength(const ReferenceFiles& reference, int64_t dim, const std::string& embedder);
 
 // Sets Motif.reference and MotifReport.reference for a reference of vectors. `members`: rows of `x` (unit length) for each motif
 // of the report. Reads 16 tiles of 1,024 rows at a time; memory does not depend on the reference's size. Vectors need not be of
-// unit length. Where a .csv (first column) or .txt (lines) of the same name stands beside a .npy file its rows are the names; one
-// row more than there are vectors is a header. INVALID_ARGUMENT where a file cannot be read, or not as before. The same bits for
-// any number of threads; of equally near references the first.
+// unit length. Names: see NamesOfRows. INVALID_ARGUMENT where a file cannot be read, or not as before, or a vector of Parquet is
+// null or of another length. The same bits for any number of threads, and for the same vectors in either kind of file; of equally
+// near references the first.
 [[nodiscard]] absl::Status MatchVectors(const ReferenceFiles& reference, const ReferenceOptions& options, const Matrix& x,
                                         const Runs& runs, const std::vector<RowSet>& members, int threads,
                                         v1::MotifReport& report);
