@@ -17,8 +17,6 @@ struct Proposal {
   Counts counts;
   double q = 1;      // adjusted over all candidates
   double score = 0;  // the larger the better
-  // Proposed on all rows rather than on the discovery sample: too few of its rows are in that.
-  bool rare = false;
 };
 
 struct MergeOptions {

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "jobs/motifs/candidates.h"
+#include "jobs/motifs/cross_fit.h"
 #include "jobs/motifs/gemm.h"
 #include "jobs/motifs/kmeans.h"
 #include "jobs/motifs/merge.h"
@@ -60,7 +61,6 @@ struct Candidate {
   Region region;
   Tallies inside;        // of all rows
   double coherence = 0;  // how much closer members are than rows are on average, as a share of what is possible
-  bool rare = false;
   RowSet members;  // of all rows, where they are known already
 };
 
@@ -87,6 +87,7 @@ std::vector<Candidate> CommonCandidates(const Matrix& x, const Runs& runs, const
     candidate.coherence = Coherence(sample, members[r], overall);
     candidate.inside = &sample == &x ? design.TallyOf(members[r]) : std::move(inside[r]);
     candidate.region = std::move(regions[r]);
+    for (uint32_t& i : candidate.region.drawn_by) i = discovery.rows[i];
     if (&sample == &x) candidate.members = std::move(members[r]);
   });
   return candidates;
@@ -107,7 +108,7 @@ std::vector<Candidate> RareCandidates(const Matrix& x, const Design& design, con
     if (static_cast<int64_t>(members[r].size()) > 4 * most) continue;
     const double coherence = Coherence(x, members[r], overall);
     Tallies inside = design.TallyOf(members[r]);
-    candidates.push_back({std::move(regions[r]), std::move(inside), coherence, true, std::move(members[r])});
+    candidates.push_back({std::move(regions[r]), std::move(inside), coherence, std::move(members[r])});
   }
   return candidates;
 }
@@ -130,7 +131,7 @@ std::vector<Proposal> Test(const Matrix& x, const Design& design, std::vector<Ca
     if (candidate.coherence < 0.05) continue;
     const double evidence = tested ? SignedLogLikelihoodRatio(counts) : static_cast<double>(counts.target_in);
     const double score = evidence * candidate.coherence * (0.25 + 0.75 * candidate.region.separation);
-    proposals.push_back({std::move(candidate.region), std::move(candidate.members), counts, q[r], score, candidate.rare});
+    proposals.push_back({std::move(candidate.region), std::move(candidate.members), counts, q[r], score});
   }
   std::stable_sort(proposals.begin(), proposals.end(), [](const Proposal& l, const Proposal& r) { return l.score > r.score; });
   // Those whose members are not known yet, as many as memory allows.
@@ -150,58 +151,6 @@ std::vector<Proposal> Test(const Matrix& x, const Design& design, std::vector<Ca
   std::vector<RowSet> members = MembersOf(x, wanted, options.threads);
   for (size_t w = 0; w < which.size(); ++w) proposals[which[w]].members = std::move(members[w]);
   return proposals;
-}
-
-// Positions in `sample_rows` of the rows in `members`.
-RowSet InSample(const RowSet& members, const RowSet& sample_rows) {
-  RowSet at;
-  for (size_t i = 0, j = 0; i < sample_rows.size() && j < members.size();) {
-    if (sample_rows[i] == members[j])
-      at.push_back(i), ++i, ++j;
-    else if (sample_rows[i] < members[j])
-      ++i;
-    else
-      ++j;
-  }
-  return at;
-}
-
-// Counts every run by the region fitted without the run's fold: on the sample, or for rare motifs on all rows.
-std::vector<Finding> CrossFit(const Matrix& x, const Runs& runs, const Discovery& discovery,
-                              const std::vector<Proposal>& proposals, int threads) {
-  std::vector<Finding> findings(proposals.size());
-  std::vector<Seeds> seeds[2];   // of common and of rare motifs
-  std::vector<size_t> which[2];  // their proposals
-  for (size_t r = 0; r < proposals.size(); ++r) {
-    const Proposal& proposal = proposals[r];
-    findings[r].region = proposal.region;
-    findings[r].q = proposal.q;
-    seeds[proposal.rare].push_back({proposal.rare ? proposal.members : InSample(proposal.members, discovery.rows),
-                                    proposal.region.source, proposal.region.edge});
-    which[proposal.rare].push_back(r);
-  }
-  for (int fold = 0; fold < kFolds; ++fold) {
-    std::vector<Region> regions(proposals.size());
-    for (int rare = 0; rare < 2; ++rare) {
-      if (seeds[rare].empty()) continue;
-      const Matrix& fitted_on = rare ? x : discovery.SampleOf(x);
-      std::vector<uint8_t> excluded(fitted_on.rows);
-      for (size_t i = 0; i < excluded.size(); ++i) excluded[i] = runs.fold[rare ? i : discovery.rows[i]] == fold;
-      std::vector<Region> fitted = FitRegions(fitted_on, seeds[rare], excluded, threads);
-      for (size_t i = 0; i < fitted.size(); ++i) regions[which[rare][i]] = std::move(fitted[i]);
-    }
-    for (Region& region : regions) RoundCentre(region);
-    const std::vector<RowSet> inside = MembersOf(x, regions, threads);
-    for (size_t r = 0; r < proposals.size(); ++r) {
-      findings[r].stability += Jaccard(inside[r], proposals[r].members) / kFolds;
-      for (const uint32_t i : inside[r]) {
-        if (runs.fold[i] == fold) findings[r].members.push_back(i);
-      }
-      findings[r].frozen.by_fold[fold].push_back(std::move(regions[r]));
-    }
-  }
-  for (Finding& finding : findings) std::sort(finding.members.begin(), finding.members.end());
-  return findings;
 }
 
 // 99th percentile of the cosines of pairs of runs that share none of the findings.
@@ -375,8 +324,18 @@ Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options) 
       MergeProposals(Test(x, design, std::move(candidates), options), runs,
                      {options.fdr, options.least_lift, options.most_motifs, std::max<size_t>(1, mined.candidates)});
 
-  std::vector<Finding> findings = CrossFit(x, runs, discovery, merged, options.threads);
+  CrossFitted fitted = CrossFit(x, runs, merged, options.threads);
+  std::vector<Finding> findings(merged.size());
+  for (size_t r = 0; r < merged.size(); ++r) {
+    findings[r].region = merged[r].region;
+    findings[r].q = merged[r].q;
+    findings[r].frozen = std::move(fitted.frozen[r]);
+    findings[r].members = std::move(fitted.members[r]);
+    findings[r].stability = fitted.stability[r];
+  }
   if (!tested) {
+    const std::vector<double> similarity = SoughtAnew(x, runs, merged, options.threads);
+    for (size_t r = 0; r < findings.size(); ++r) findings[r].stability = std::min(findings[r].stability, similarity[r]);
     const double unrelated = UnrelatedCosine(x, findings, options.seed);
     findings.erase(std::remove_if(findings.begin(), findings.end(),
                                   [&](const Finding& finding) { return PairCosine(x, finding.members) <= unrelated; }),

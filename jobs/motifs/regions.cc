@@ -203,6 +203,7 @@ std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds,
           region.centre.clear();
           settled[c] = true;
         }
+        region.drawn_by = std::move(rows[c]);
         rows[c] = std::move(inside);
       }
     }

@@ -35,6 +35,8 @@ struct Region {
   double separation = 0;
   Source source = Source::kDensity;
   Edge edge = Edge::kValley;
+  // The rows that the centre is the mean direction of, ascending, where it was fitted here. They need not be those inside.
+  RowSet drawn_by;
 };
 
 struct Seeds {
