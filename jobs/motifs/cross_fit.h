@@ -12,9 +12,9 @@ namespace promptsweep::motifs {
 
 // Of each proposal, in order.
 struct CrossFitted {
-  // For each fold the region with the mean direction of those of Region::drawn_by that are of other folds; with fewer than 4 it holds
-  // nothing. The edge stays that of all runs, of which a single run moves little: sought anew it is found in another valley now and
-  // then, and folds count different things.
+  // For each fold the region with the mean direction of those of Region::drawn_by that are of other folds; with fewer than 4 it
+  // holds nothing. The edge stays that of all runs, of which a single run moves little: sought anew it is found in another valley
+  // now and then, and folds count different things.
   std::vector<Frozen> frozen;
   // Rows inside, each judged by the region without its fold; ascending.
   std::vector<RowSet> members;
@@ -26,6 +26,7 @@ struct CrossFitted {
 
 // The same similarity with regions whose edge, too, is sought anew without the fold, from the proposal's rows. Where nothing is
 // tested it must show that there is an edge.
-[[nodiscard]] std::vector<double> SoughtAnew(const Matrix& x, const Runs& runs, const std::vector<Proposal>& proposals, int threads);
+[[nodiscard]] std::vector<double> SoughtAnew(const Matrix& x, const Runs& runs, const std::vector<Proposal>& proposals,
+                                             int threads);
 
 }  // namespace promptsweep::motifs

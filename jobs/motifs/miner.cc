@@ -59,18 +59,17 @@ double PairCosine(const Matrix& x, const RowSet& rows) {
 // A region and what decides whether it is worth a look.
 struct Candidate {
   Region region;
-  Tallies inside;        // of all rows
-  double coherence = 0;  // how much closer members are than rows are on average, as a share of what is possible
-  RowSet members;  // of all rows, where they are known already
+  Tallies inside;          // of all rows
+  double pair_cosine = 0;  // mean over pairs of its members
+  RowSet members;          // of all rows, where they are known already
 };
 
-double Coherence(const Matrix& x, const RowSet& members, double overall) {
-  return (PairCosine(x, members) - overall) / std::max(1e-6, 1 - overall);
-}
+// How much closer members are than rows are on average, as a share of what is possible.
+double Coherence(double pair_cosine, double overall) { return (pair_cosine - overall) / std::max(1e-6, 1 - overall); }
 
 // Candidates proposed on the sample, tallied over all rows.
 std::vector<Candidate> CommonCandidates(const Matrix& x, const Runs& runs, const Design& design, const Discovery& discovery,
-                                        double overall, const CandidateOptions& options) {
+                                        const CandidateOptions& options) {
   const Matrix& sample = discovery.SampleOf(x);
   std::vector<Region> regions = FitRegions(sample, ProposeCandidates(sample, options), {}, options.threads);
   std::vector<RowSet> members = MembersOf(sample, regions, options.threads);
@@ -84,7 +83,7 @@ std::vector<Candidate> CommonCandidates(const Matrix& x, const Runs& runs, const
   }
   ParallelFor(options.threads, regions.size(), [&](int64_t r) {
     Candidate& candidate = candidates[r];
-    candidate.coherence = Coherence(sample, members[r], overall);
+    candidate.pair_cosine = PairCosine(sample, members[r]);
     candidate.inside = &sample == &x ? design.TallyOf(members[r]) : std::move(inside[r]);
     candidate.region = std::move(regions[r]);
     for (uint32_t& i : candidate.region.drawn_by) i = discovery.rows[i];
@@ -94,7 +93,7 @@ std::vector<Candidate> CommonCandidates(const Matrix& x, const Runs& runs, const
 }
 
 // Candidates that the sample cannot hold enough of, proposed on all rows.
-std::vector<Candidate> RareCandidates(const Matrix& x, const Design& design, const Discovery& discovery, double overall,
+std::vector<Candidate> RareCandidates(const Matrix& x, const Design& design, const Discovery& discovery,
                                       const CandidateOptions& options, double& recall) {
   // What has 64 rows and more in the sample is found there.
   const int64_t most = 64 * x.rows / static_cast<int64_t>(discovery.rows.size());
@@ -106,15 +105,16 @@ std::vector<Candidate> RareCandidates(const Matrix& x, const Design& design, con
   std::vector<Candidate> candidates;
   for (size_t r = 0; r < regions.size(); ++r) {
     if (static_cast<int64_t>(members[r].size()) > 4 * most) continue;
-    const double coherence = Coherence(x, members[r], overall);
+    const double pair_cosine = PairCosine(x, members[r]);
     Tallies inside = design.TallyOf(members[r]);
-    candidates.push_back({std::move(regions[r]), std::move(inside), coherence, std::move(members[r])});
+    candidates.push_back({std::move(regions[r]), std::move(inside), pair_cosine, std::move(members[r])});
   }
   return candidates;
 }
 
 // Candidates that pass the test, best first, with their members.
-std::vector<Proposal> Test(const Matrix& x, const Design& design, std::vector<Candidate> candidates, const MineOptions& options) {
+std::vector<Proposal> Test(const Matrix& x, const Design& design, std::vector<Candidate> candidates, double overall,
+                           const MineOptions& options) {
   const bool tested = design.exchangeable() != Exchangeable::kNothing;
   std::vector<double> q(candidates.size(), 1);
   if (tested) {
@@ -128,10 +128,12 @@ std::vector<Proposal> Test(const Matrix& x, const Design& design, std::vector<Ca
     const Counts counts = design.Count(candidate.inside);
     if (tested && (q[r] > kCandidateFdr || KatzLift(counts).ratio < options.least_lift)) continue;
     if (!tested && candidate.region.separation < 0.5) continue;
-    if (candidate.coherence < 0.05) continue;
+    const double coherence = Coherence(candidate.pair_cosine, overall);
+    if (coherence < 0.05) continue;
     const double evidence = tested ? SignedLogLikelihoodRatio(counts) : static_cast<double>(counts.target_in);
-    const double score = evidence * candidate.coherence * (0.25 + 0.75 * candidate.region.separation);
-    proposals.push_back({std::move(candidate.region), std::move(candidate.members), counts, q[r], score});
+    const double score = evidence * coherence * (0.25 + 0.75 * candidate.region.separation);
+    const double length = std::sqrt(std::max(0.0, candidate.pair_cosine));
+    proposals.push_back({std::move(candidate.region), std::move(candidate.members), counts, q[r], evidence, score, length});
   }
   std::stable_sort(proposals.begin(), proposals.end(), [](const Proposal& l, const Proposal& r) { return l.score > r.score; });
   // Those whose members are not known yet, as many as memory allows.
@@ -311,18 +313,18 @@ Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options) 
   const double overall = PairCosine(x, everything);
   const Discovery discovery = DrawDiscovery(x, runs, options);
   const CandidateOptions candidate_options{.seed = options.seed, .threads = options.threads};
-  std::vector<Candidate> candidates = CommonCandidates(x, runs, design, discovery, overall, candidate_options);
+  std::vector<Candidate> candidates = CommonCandidates(x, runs, design, discovery, candidate_options);
   if (discovery.sample.rows > 0) {
     double recall = 0;
-    for (Candidate& rare : RareCandidates(x, design, discovery, overall, candidate_options, recall)) {
+    for (Candidate& rare : RareCandidates(x, design, discovery, candidate_options, recall)) {
       candidates.push_back(std::move(rare));
     }
     mined.recall = recall;
   }
   mined.candidates = candidates.size();
   const std::vector<Proposal> merged =
-      MergeProposals(Test(x, design, std::move(candidates), options), runs,
-                     {options.fdr, options.least_lift, options.most_motifs, std::max<size_t>(1, mined.candidates)});
+      MergeProposals(Test(x, design, std::move(candidates), overall, options), runs,
+                     {options.fdr, options.least_lift, options.most_motifs, std::max<size_t>(1, mined.candidates), !tested});
 
   CrossFitted fitted = CrossFit(x, runs, merged, options.threads);
   std::vector<Finding> findings(merged.size());
