@@ -62,10 +62,25 @@ struct Candidate {
   Tallies inside;          // of all rows
   double pair_cosine = 0;  // mean over pairs of its members
   RowSet members;          // of all rows, where they are known already
+  Counts crowd;            // of Region::crowd, where it has one
 };
 
 // How much closer members are than rows are on average, as a share of what is possible.
 double Coherence(double pair_cosine, double overall) { return (pair_cosine - overall) / std::max(1e-6, 1 - overall); }
+
+// Counts the crowds that inner regions were found in.
+void CountCrowds(const Matrix& x, const Runs& runs, const Design& design, int threads, std::vector<Candidate>& candidates) {
+  std::vector<Region> crowds;
+  std::vector<size_t> which;
+  for (size_t c = 0; c < candidates.size(); ++c) {
+    const Region& region = candidates[c].region;
+    if (region.edge != Edge::kInner) continue;
+    crowds.push_back({.centre = region.centre, .threshold = region.crowd});
+    which.push_back(c);
+  }
+  const std::vector<Tallies> inside = TallyRegions(x, runs, crowds, threads);
+  for (size_t i = 0; i < which.size(); ++i) candidates[which[i]].crowd = design.Count(inside[i]);
+}
 
 // Candidates proposed on the sample, tallied over all rows.
 std::vector<Candidate> CommonCandidates(const Matrix& x, const Runs& runs, const Design& design, const Discovery& discovery,
@@ -89,6 +104,7 @@ std::vector<Candidate> CommonCandidates(const Matrix& x, const Runs& runs, const
     for (uint32_t& i : candidate.region.drawn_by) i = discovery.rows[i];
     if (&sample == &x) candidate.members = std::move(members[r]);
   });
+  CountCrowds(x, runs, design, options.threads, candidates);
   return candidates;
 }
 
@@ -131,6 +147,8 @@ std::vector<Proposal> Test(const Matrix& x, const Design& design, std::vector<Ca
     const double coherence = Coherence(candidate.pair_cosine, overall);
     if (coherence < 0.05) continue;
     const double evidence = tested ? SignedLogLikelihoodRatio(counts) : static_cast<double>(counts.target_in);
+    // The core of what recurs is not what recurs: only a crowd that dilutes a motif is worth leaving.
+    if (candidate.region.edge == Edge::kInner && (!tested || evidence <= SignedLogLikelihoodRatio(candidate.crowd))) continue;
     const double score = evidence * coherence * (0.25 + 0.75 * candidate.region.separation);
     const double length = std::sqrt(std::max(0.0, candidate.pair_cosine));
     proposals.push_back({std::move(candidate.region), std::move(candidate.members), counts, q[r], evidence, score, length});

@@ -1,5 +1,5 @@
-// Proves which of two overlapping proposals is a motif: neighbours both are, parts and rings are not, and of a motif's two edges the
-// balanced one is, unless what it adds dilutes the motif.
+// Proves which of two overlapping proposals is a motif: neighbours both are, parts and rings are not, and of a motif's two edges
+// the balanced one is, unless what it adds dilutes the motif.
 #include "jobs/motifs/merge.h"
 
 #include <gmock/gmock.h>
@@ -43,7 +43,8 @@ Proposal Propose(uint32_t first, uint32_t target, uint32_t baseline, double cosi
 
 std::vector<size_t> Sizes(std::vector<Proposal> proposals) {
   std::vector<size_t> sizes;
-  for (const Proposal& kept : MergeProposals(std::move(proposals), TwoSides(), {.tested = 100})) sizes.push_back(kept.members.size());
+  for (const Proposal& kept : MergeProposals(std::move(proposals), TwoSides(), {.tested = 100}))
+    sizes.push_back(kept.members.size());
   return sizes;
 }
 
