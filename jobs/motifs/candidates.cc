@@ -63,7 +63,8 @@ std::vector<Seeds> ProposeCandidates(const Matrix& x, const CandidateOptions& op
   for (size_t s = 0; s < valleys; ++s) {
     const bool start = seeds[s].source == Source::kNeighbourhood ? neighbourhoods++ < kMixtureNeighbourhoods
                                                                  : static_cast<int64_t>(seeds[s].rows.size()) >= n / 200;
-    if (start) seeds.push_back({seeds[s].rows, seeds[s].source, Edge::kMixture});
+    if (!start) continue;
+    for (const Edge edge : {Edge::kMixture, Edge::kInner}) seeds.push_back({seeds[s].rows, seeds[s].source, edge});
   }
   return seeds;
 }

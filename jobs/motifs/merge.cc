@@ -41,13 +41,22 @@ bool IsUnion(const Proposal& parent, const std::vector<Proposal>& proposals) {
   return children >= 2 && Overlap(explained, parent.members) >= 0.6 * parent.members.size();
 }
 
+// Whether a proposal is part of a better one or a ring around it. That its centre is inside is not enough: a mean is nearer to
+// everything than what it is the mean of. Its runs must be, by their mean, or the better one's centre must be inside in turn.
+bool IsInside(const Proposal& proposal, const Proposal& better) {
+  double cosine = 0;
+  for (size_t j = 0; j < proposal.region.centre.size(); ++j) cosine += better.region.centre[j] * proposal.region.centre[j];
+  if (cosine < better.region.threshold) return false;
+  return cosine >= proposal.region.threshold || proposal.length * cosine >= better.region.threshold;
+}
+
 // The same motif with its overlap, for a proposal that ends in a valley with runs on both sides: of the proposals with a balanced
-// edge that hold nearly all of its runs and not far more, the best. Itself where there is none.
+// edge that hold nearly all of its runs and not far more, the best. Itself where there is none, or where what it adds dilutes it.
 const Proposal& WithBalancedEdge(const Proposal& proposal, const std::vector<Proposal>& proposals, double fdr) {
-  if (proposal.region.edge == Edge::kMixture || proposal.region.separation >= kGap) return proposal;
+  if (proposal.region.edge != Edge::kValley || proposal.region.separation >= kGap) return proposal;
   for (const Proposal& other : proposals) {
     if (other.region.edge != Edge::kMixture || (proposal.q <= fdr && other.q > fdr)) continue;
-    if (other.members.size() > 2 * proposal.members.size()) continue;
+    if (other.members.size() > 2 * proposal.members.size() || other.evidence < proposal.evidence) continue;
     if (Overlap(proposal.members, other.members) >= 0.9 * proposal.members.size()) return other;
   }
   return proposal;
@@ -66,13 +75,9 @@ std::vector<Proposal> MergeProposals(std::vector<Proposal> proposals, const Runs
   std::vector<uint8_t> covered(runs.size(), 0);
   uint64_t covered_target = 0, covered_baseline = 0;
   for (size_t p = 0; p < proposals.size() && accepted.size() < options.most_motifs; ++p) {
+    if (options.needs_valley && proposals[p].region.edge != Edge::kValley) continue;
     const Proposal& proposal = WithBalancedEdge(proposals[p], proposals, options.fdr);
-    const bool inside_another = std::any_of(accepted.begin(), accepted.end(), [&](const Proposal& other) {
-      double cosine = 0;
-      for (size_t j = 0; j < proposal.region.centre.size(); ++j) cosine += other.region.centre[j] * proposal.region.centre[j];
-      return cosine >= other.region.threshold;
-    });
-    if (inside_another) continue;
+    if (std::any_of(accepted.begin(), accepted.end(), [&](const Proposal& other) { return IsInside(proposal, other); })) continue;
     Counts rest{0, proposal.counts.target - covered_target, 0, proposal.counts.baseline - covered_baseline};
     for (const uint32_t i : proposal.members) {
       if (!covered[i]) ++(runs.is_target[i] ? rest.target_in : rest.baseline_in);

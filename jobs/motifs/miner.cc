@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "jobs/motifs/candidates.h"
+#include "jobs/motifs/cross_fit.h"
 #include "jobs/motifs/gemm.h"
 #include "jobs/motifs/kmeans.h"
 #include "jobs/motifs/merge.h"
@@ -58,19 +59,32 @@ double PairCosine(const Matrix& x, const RowSet& rows) {
 // A region and what decides whether it is worth a look.
 struct Candidate {
   Region region;
-  Tallies inside;        // of all rows
-  double coherence = 0;  // how much closer members are than rows are on average, as a share of what is possible
-  bool rare = false;
-  RowSet members;  // of all rows, where they are known already
+  Tallies inside;          // of all rows
+  double pair_cosine = 0;  // mean over pairs of its members
+  RowSet members;          // of all rows, where they are known already
+  Counts crowd;            // of Region::crowd, where it has one
 };
 
-double Coherence(const Matrix& x, const RowSet& members, double overall) {
-  return (PairCosine(x, members) - overall) / std::max(1e-6, 1 - overall);
+// How much closer members are than rows are on average, as a share of what is possible.
+double Coherence(double pair_cosine, double overall) { return (pair_cosine - overall) / std::max(1e-6, 1 - overall); }
+
+// Counts the crowds that inner regions were found in.
+void CountCrowds(const Matrix& x, const Runs& runs, const Design& design, int threads, std::vector<Candidate>& candidates) {
+  std::vector<Region> crowds;
+  std::vector<size_t> which;
+  for (size_t c = 0; c < candidates.size(); ++c) {
+    const Region& region = candidates[c].region;
+    if (region.edge != Edge::kInner) continue;
+    crowds.push_back({.centre = region.centre, .threshold = region.crowd});
+    which.push_back(c);
+  }
+  const std::vector<Tallies> inside = TallyRegions(x, runs, crowds, threads);
+  for (size_t i = 0; i < which.size(); ++i) candidates[which[i]].crowd = design.Count(inside[i]);
 }
 
 // Candidates proposed on the sample, tallied over all rows.
 std::vector<Candidate> CommonCandidates(const Matrix& x, const Runs& runs, const Design& design, const Discovery& discovery,
-                                        double overall, const CandidateOptions& options) {
+                                        const CandidateOptions& options) {
   const Matrix& sample = discovery.SampleOf(x);
   std::vector<Region> regions = FitRegions(sample, ProposeCandidates(sample, options), {}, options.threads);
   std::vector<RowSet> members = MembersOf(sample, regions, options.threads);
@@ -84,16 +98,18 @@ std::vector<Candidate> CommonCandidates(const Matrix& x, const Runs& runs, const
   }
   ParallelFor(options.threads, regions.size(), [&](int64_t r) {
     Candidate& candidate = candidates[r];
-    candidate.coherence = Coherence(sample, members[r], overall);
+    candidate.pair_cosine = PairCosine(sample, members[r]);
     candidate.inside = &sample == &x ? design.TallyOf(members[r]) : std::move(inside[r]);
     candidate.region = std::move(regions[r]);
+    for (uint32_t& i : candidate.region.drawn_by) i = discovery.rows[i];
     if (&sample == &x) candidate.members = std::move(members[r]);
   });
+  CountCrowds(x, runs, design, options.threads, candidates);
   return candidates;
 }
 
 // Candidates that the sample cannot hold enough of, proposed on all rows.
-std::vector<Candidate> RareCandidates(const Matrix& x, const Design& design, const Discovery& discovery, double overall,
+std::vector<Candidate> RareCandidates(const Matrix& x, const Design& design, const Discovery& discovery,
                                       const CandidateOptions& options, double& recall) {
   // What has 64 rows and more in the sample is found there.
   const int64_t most = 64 * x.rows / static_cast<int64_t>(discovery.rows.size());
@@ -105,15 +121,16 @@ std::vector<Candidate> RareCandidates(const Matrix& x, const Design& design, con
   std::vector<Candidate> candidates;
   for (size_t r = 0; r < regions.size(); ++r) {
     if (static_cast<int64_t>(members[r].size()) > 4 * most) continue;
-    const double coherence = Coherence(x, members[r], overall);
+    const double pair_cosine = PairCosine(x, members[r]);
     Tallies inside = design.TallyOf(members[r]);
-    candidates.push_back({std::move(regions[r]), std::move(inside), coherence, true, std::move(members[r])});
+    candidates.push_back({std::move(regions[r]), std::move(inside), pair_cosine, std::move(members[r])});
   }
   return candidates;
 }
 
 // Candidates that pass the test, best first, with their members.
-std::vector<Proposal> Test(const Matrix& x, const Design& design, std::vector<Candidate> candidates, const MineOptions& options) {
+std::vector<Proposal> Test(const Matrix& x, const Design& design, std::vector<Candidate> candidates, double overall,
+                           const MineOptions& options) {
   const bool tested = design.exchangeable() != Exchangeable::kNothing;
   std::vector<double> q(candidates.size(), 1);
   if (tested) {
@@ -127,10 +144,14 @@ std::vector<Proposal> Test(const Matrix& x, const Design& design, std::vector<Ca
     const Counts counts = design.Count(candidate.inside);
     if (tested && (q[r] > kCandidateFdr || KatzLift(counts).ratio < options.least_lift)) continue;
     if (!tested && candidate.region.separation < 0.5) continue;
-    if (candidate.coherence < 0.05) continue;
+    const double coherence = Coherence(candidate.pair_cosine, overall);
+    if (coherence < 0.05) continue;
     const double evidence = tested ? SignedLogLikelihoodRatio(counts) : static_cast<double>(counts.target_in);
-    const double score = evidence * candidate.coherence * (0.25 + 0.75 * candidate.region.separation);
-    proposals.push_back({std::move(candidate.region), std::move(candidate.members), counts, q[r], score, candidate.rare});
+    // The core of what recurs is not what recurs: only a crowd that dilutes a motif is worth leaving.
+    if (candidate.region.edge == Edge::kInner && (!tested || evidence <= SignedLogLikelihoodRatio(candidate.crowd))) continue;
+    const double score = evidence * coherence * (0.25 + 0.75 * candidate.region.separation);
+    const double length = std::sqrt(std::max(0.0, candidate.pair_cosine));
+    proposals.push_back({std::move(candidate.region), std::move(candidate.members), counts, q[r], evidence, score, length});
   }
   std::stable_sort(proposals.begin(), proposals.end(), [](const Proposal& l, const Proposal& r) { return l.score > r.score; });
   // Those whose members are not known yet, as many as memory allows.
@@ -150,58 +171,6 @@ std::vector<Proposal> Test(const Matrix& x, const Design& design, std::vector<Ca
   std::vector<RowSet> members = MembersOf(x, wanted, options.threads);
   for (size_t w = 0; w < which.size(); ++w) proposals[which[w]].members = std::move(members[w]);
   return proposals;
-}
-
-// Positions in `sample_rows` of the rows in `members`.
-RowSet InSample(const RowSet& members, const RowSet& sample_rows) {
-  RowSet at;
-  for (size_t i = 0, j = 0; i < sample_rows.size() && j < members.size();) {
-    if (sample_rows[i] == members[j])
-      at.push_back(i), ++i, ++j;
-    else if (sample_rows[i] < members[j])
-      ++i;
-    else
-      ++j;
-  }
-  return at;
-}
-
-// Counts every run by the region fitted without the run's fold: on the sample, or for rare motifs on all rows.
-std::vector<Finding> CrossFit(const Matrix& x, const Runs& runs, const Discovery& discovery,
-                              const std::vector<Proposal>& proposals, int threads) {
-  std::vector<Finding> findings(proposals.size());
-  std::vector<Seeds> seeds[2];   // of common and of rare motifs
-  std::vector<size_t> which[2];  // their proposals
-  for (size_t r = 0; r < proposals.size(); ++r) {
-    const Proposal& proposal = proposals[r];
-    findings[r].region = proposal.region;
-    findings[r].q = proposal.q;
-    seeds[proposal.rare].push_back({proposal.rare ? proposal.members : InSample(proposal.members, discovery.rows),
-                                    proposal.region.source, proposal.region.edge});
-    which[proposal.rare].push_back(r);
-  }
-  for (int fold = 0; fold < kFolds; ++fold) {
-    std::vector<Region> regions(proposals.size());
-    for (int rare = 0; rare < 2; ++rare) {
-      if (seeds[rare].empty()) continue;
-      const Matrix& fitted_on = rare ? x : discovery.SampleOf(x);
-      std::vector<uint8_t> excluded(fitted_on.rows);
-      for (size_t i = 0; i < excluded.size(); ++i) excluded[i] = runs.fold[rare ? i : discovery.rows[i]] == fold;
-      std::vector<Region> fitted = FitRegions(fitted_on, seeds[rare], excluded, threads);
-      for (size_t i = 0; i < fitted.size(); ++i) regions[which[rare][i]] = std::move(fitted[i]);
-    }
-    for (Region& region : regions) RoundCentre(region);
-    const std::vector<RowSet> inside = MembersOf(x, regions, threads);
-    for (size_t r = 0; r < proposals.size(); ++r) {
-      findings[r].stability += Jaccard(inside[r], proposals[r].members) / kFolds;
-      for (const uint32_t i : inside[r]) {
-        if (runs.fold[i] == fold) findings[r].members.push_back(i);
-      }
-      findings[r].frozen.by_fold[fold].push_back(std::move(regions[r]));
-    }
-  }
-  for (Finding& finding : findings) std::sort(finding.members.begin(), finding.members.end());
-  return findings;
 }
 
 // 99th percentile of the cosines of pairs of runs that share none of the findings.
@@ -362,21 +331,31 @@ Mined MineMotifs(const Matrix& x, const Runs& runs, const MineOptions& options) 
   const double overall = PairCosine(x, everything);
   const Discovery discovery = DrawDiscovery(x, runs, options);
   const CandidateOptions candidate_options{.seed = options.seed, .threads = options.threads};
-  std::vector<Candidate> candidates = CommonCandidates(x, runs, design, discovery, overall, candidate_options);
+  std::vector<Candidate> candidates = CommonCandidates(x, runs, design, discovery, candidate_options);
   if (discovery.sample.rows > 0) {
     double recall = 0;
-    for (Candidate& rare : RareCandidates(x, design, discovery, overall, candidate_options, recall)) {
+    for (Candidate& rare : RareCandidates(x, design, discovery, candidate_options, recall)) {
       candidates.push_back(std::move(rare));
     }
     mined.recall = recall;
   }
   mined.candidates = candidates.size();
   const std::vector<Proposal> merged =
-      MergeProposals(Test(x, design, std::move(candidates), options), runs,
-                     {options.fdr, options.least_lift, options.most_motifs, std::max<size_t>(1, mined.candidates)});
+      MergeProposals(Test(x, design, std::move(candidates), overall, options), runs,
+                     {options.fdr, options.least_lift, options.most_motifs, std::max<size_t>(1, mined.candidates), !tested});
 
-  std::vector<Finding> findings = CrossFit(x, runs, discovery, merged, options.threads);
+  CrossFitted fitted = CrossFit(x, runs, merged, options.threads);
+  std::vector<Finding> findings(merged.size());
+  for (size_t r = 0; r < merged.size(); ++r) {
+    findings[r].region = merged[r].region;
+    findings[r].q = merged[r].q;
+    findings[r].frozen = std::move(fitted.frozen[r]);
+    findings[r].members = std::move(fitted.members[r]);
+    findings[r].stability = fitted.stability[r];
+  }
   if (!tested) {
+    const std::vector<double> similarity = SoughtAnew(x, runs, merged, options.threads);
+    for (size_t r = 0; r < findings.size(); ++r) findings[r].stability = std::min(findings[r].stability, similarity[r]);
     const double unrelated = UnrelatedCosine(x, findings, options.seed);
     findings.erase(std::remove_if(findings.begin(), findings.end(),
                                   [&](const Finding& finding) { return PairCosine(x, finding.members) <= unrelated; }),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace promptsweep::motifs {
 namespace {
@@ -52,7 +53,7 @@ Normal NearShoulder(const AngleCounts& counts, const std::vector<double>& weight
 
 }  // namespace
 
-bool FindMixtureCut(const AngleCounts& counts, MixtureCut& cut) {
+bool FindMixtureCut(const AngleCounts& counts, MixtureCut& cut, Rest kind) {
   const size_t bins = counts.all.size();
   if (bins == 0) return false;
   std::vector<double> inner = counts.members, outer(bins);
@@ -61,7 +62,7 @@ bool FindMixtureCut(const AngleCounts& counts, MixtureCut& cut) {
   for (int i = 0; i < kIterations; ++i) {
     for (size_t b = 0; b < bins; ++b) outer[b] = counts.all[b] - inner[b];
     members = Moments(counts, inner);
-    rest = NearShoulder(counts, outer);
+    rest = kind == Rest::kShoulder ? NearShoulder(counts, outer) : Moments(counts, outer);
     if (members.weight < kFewestMembers || rest.weight < kFewestMembers || members.mean >= rest.mean) return false;
     if (std::abs(members.weight - before) < 1e-4 * members.weight) break;
     before = members.weight;
@@ -83,6 +84,13 @@ bool FindMixtureCut(const AngleCounts& counts, MixtureCut& cut) {
   const double right = members.Below(cut.angle) / members.weight;
   if (right < kLeastRight) return false;
   cut.separation = 2 * right - 1;
+  const Normal one = Moments(counts, counts.all);
+  const auto log = [](double density) { return std::log(std::max(density, std::numeric_limits<double>::min())); };
+  cut.gain = 0;
+  for (size_t b = 0; b < bins; ++b) {
+    const double v = counts.low + (b + 0.5) * counts.width;
+    cut.gain += counts.all[b] * (log(members.Density(v) + rest.Density(v)) - log(one.Density(v)));
+  }
   return true;
 }
 

@@ -92,14 +92,20 @@ float WithoutItself(float cosine, double length) {
   return square > 1e-9 ? static_cast<float>((length * cosine - 1) / std::sqrt(square)) : 0;
 }
 
-// The cosine that parts two crowds; separation 0 where there are not two.
-Cut FindCrowds(const float* cosines, int64_t n, const std::vector<uint8_t>& excluded, const RowSet& members) {
+// The cosine that parts two crowds among the rows of at least the cosine `least`; separation 0 where there are not two. With
+// `surely`, two must explain the angles better than one by the Bayesian information criterion.
+Cut FindCrowds(const float* cosines, int64_t n, const std::vector<uint8_t>& excluded, const RowSet& members, float least,
+               bool surely) {
   constexpr int kBins = 512;
+  constexpr double kMoreParameters = 3;  // of two crowds than of one
   const auto angle = [](float cosine) { return std::acos(std::clamp(cosine, -1.0f, 1.0f)); };
+  const auto counts_in = [&](int64_t i) { return cosines[i] >= least && (excluded.empty() || !excluded[i]); };
   std::vector<float> angles(n);
   float low = 4, high = -1;
+  int64_t rows = 0;
   for (int64_t i = 0; i < n; ++i) {
-    if (!excluded.empty() && excluded[i]) continue;
+    if (!counts_in(i)) continue;
+    ++rows;
     angles[i] = angle(cosines[i]);
     low = std::min(low, angles[i]);
     high = std::max(high, angles[i]);
@@ -108,11 +114,14 @@ Cut FindCrowds(const float* cosines, int64_t n, const std::vector<uint8_t>& excl
                      std::vector<double>(kBins, 0.0)};
   const auto bin_of = [&](float v) { return std::clamp(static_cast<int>((v - counts.low) / counts.width), 0, kBins - 1); };
   for (int64_t i = 0; i < n; ++i) {
-    if (excluded.empty() || !excluded[i]) ++counts.all[bin_of(angles[i])];
+    if (counts_in(i)) ++counts.all[bin_of(angles[i])];
   }
-  for (const uint32_t i : members) ++counts.members[bin_of(angles[i])];
+  for (const uint32_t i : members) {
+    if (counts_in(i)) ++counts.members[bin_of(angles[i])];
+  }
   MixtureCut cut;
-  if (!FindMixtureCut(counts, cut)) return {2, 0};
+  if (!FindMixtureCut(counts, cut, surely ? Rest::kCrowd : Rest::kShoulder)) return {2, 0};
+  if (surely && 2 * cut.gain < kMoreParameters * std::log(rows)) return {2, 0};
   return {static_cast<float>(std::cos(cut.angle)), cut.separation};
 }
 
@@ -192,7 +201,12 @@ std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds,
         Region& region = regions[begin + c];
         const bool valley = region.edge == Edge::kValley;
         Cut cut = FindValley(cosine, x.rows, excluded, rows[c]);
-        if (!valley && cut.separation < kGap) cut = FindCrowds(cosine, x.rows, excluded, rows[c]);
+        if (region.edge == Edge::kInner) {
+          region.crowd = cut.threshold;
+          cut = cut.separation > 0 ? FindCrowds(cosine, x.rows, excluded, rows[c], cut.threshold, true) : Cut{2, 0};
+        } else if (!valley && cut.separation < kGap) {
+          cut = FindCrowds(cosine, x.rows, excluded, rows[c], -2, false);
+        }
         region.threshold = cut.threshold;
         region.separation = cut.separation;
         RowSet inside;
@@ -204,6 +218,7 @@ std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds,
           region.centre.clear();
           settled[c] = true;
         }
+        region.drawn_by = std::move(rows[c]);
         rows[c] = std::move(inside);
       }
     }

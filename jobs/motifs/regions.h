@@ -21,6 +21,9 @@ enum class Edge {
   // Such a valley where it is a gap (separation >= kGap), else balanced between two crowds, mixture.h; for motifs that overlap
   // their surroundings.
   kMixture,
+  // Balanced between two crowds among the runs above the first valley, where two explain their angles better than one; for motifs
+  // in a crowd that is itself set apart.
+  kInner,
 };
 
 // From this separation on a valley is empty: the edge, whatever a mixture would say. In a shallower one runs lie on both sides,
@@ -35,6 +38,10 @@ struct Region {
   double separation = 0;
   Source source = Source::kDensity;
   Edge edge = Edge::kValley;
+  // Of kInner: cosine from which runs are of the crowd it was found in.
+  float crowd = 2;
+  // The rows that the centre is the mean direction of, ascending, where it was fitted here. They need not be those inside.
+  RowSet drawn_by;
 };
 
 struct Seeds {

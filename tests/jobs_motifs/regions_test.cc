@@ -100,6 +100,48 @@ TEST(Regions, AFewMembersAreNoLessWelcomeThanTheOthers) {
   EXPECT_GE(recall, 0.85);
 }
 
+// A crowd of 100 runs on either side, set apart from all others, and in it a motif of 100 target runs that are closer to each
+// other.
+Synthetic WithMotifInCrowd(uint64_t seed) {
+  Synthetic s = MakeSynthetic({.target = 2000, .baseline = 2000, .dim = 64, .seed = seed});
+  std::mt19937_64 random(seed);
+  std::normal_distribution<double> normal;
+  const auto around = [&](const std::vector<double>& centre, double within) {
+    std::vector<double> v(64);
+    double square = 0;
+    for (int j = 0; j < 64; ++j) {
+      v[j] = std::sqrt(within) * centre[j] + std::sqrt((1 - within) / 64) * normal(random);
+      square += v[j] * v[j];
+    }
+    for (double& e : v) e /= std::sqrt(square);
+    return v;
+  };
+  const std::vector<double> crowd = around(std::vector<double>(64, 0.125), 0.5), motif = around(crowd, 0.75);
+  const auto set = [&](int64_t i, const std::vector<double>& v) { std::copy(v.begin(), v.end(), s.x.row(i)); };
+  for (int64_t i = 0; i < 100; ++i) {
+    set(i, around(crowd, 0.75));
+    set(2000 + i, around(crowd, 0.75));
+    set(100 + i, around(motif, 0.8));
+    s.motif[100 + i] = 0;
+  }
+  return s;
+}
+
+TEST(Regions, AMotifIsToldFromTheCrowdItStandsIn) {
+  int found = 0, covered = 0;
+  for (uint64_t seed = 0; seed < 10; ++seed) {
+    const Synthetic s = WithMotifInCrowd(seed);
+    for (const Finding& f : MineMotifs(s.x, s.runs, {.seed = seed, .threads = 2}).findings) {
+      const double right = std::count_if(f.members.begin(), f.members.end(), [&](uint32_t i) { return s.motif[i] == 0; });
+      if (f.tier != Tier::kConfirmed || right < 0.85 * f.members.size()) continue;
+      ++found;
+      covered += f.prevalence_ci.low <= 0.05 && 0.05 <= f.prevalence_ci.high;
+    }
+  }
+  EXPECT_GE(found, 9);
+  EXPECT_GE(covered, 9);
+}
+
 struct OverlapCase {
   const char* name;
   SyntheticOptions options;
