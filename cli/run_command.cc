@@ -16,7 +16,7 @@
 #include "cli/progress.h"
 #include "cli/report_command.h"
 #include "cli/text.h"
-#include "jobs/motifs/stored_vocabulary.h"
+#include "jobs/vocabularies/stored_vocabulary.h"
 #include "jobs/sweep/freeze.h"
 #include "jobs/sweep/spec.h"
 

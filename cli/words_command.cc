@@ -13,7 +13,7 @@
 #include "cli/process.h"
 #include "cli/progress.h"
 #include "cli/text.h"
-#include "jobs/motifs/stored_vocabulary.h"
+#include "jobs/vocabularies/stored_vocabulary.h"
 #include "jobs/sweep/catalog.h"
 #include "jobs/sweep/names.h"
 

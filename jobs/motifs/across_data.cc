@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "base/status.h"
-#include "jobs/motifs/across.h"
-#include "jobs/motifs/reach.h"
-#include "jobs/motifs/stats.h"
+#include "jobs/motifs/statistics/across.h"
+#include "jobs/motifs/statistics/reach.h"
+#include "jobs/motifs/statistics/stats.h"
 
 namespace promptsweep::motifs {
 namespace {

@@ -16,7 +16,7 @@
 #include "jobs/motifs/concept_report.h"
 #include "jobs/motifs/copies/detector.h"
 #include "jobs/motifs/copies/pictures.h"
-#include "jobs/motifs/explain.h"
+#include "jobs/motifs/names/explain.h"
 #include "jobs/motifs/history.h"
 #include "jobs/motifs/look.h"
 #include "jobs/motifs/look_question.h"

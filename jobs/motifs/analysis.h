@@ -7,7 +7,7 @@
 #include "absl/status/statusor.h"
 #include "jobs/motifs/copies/reference.h"
 #include "jobs/motifs/copies/report_copies.h"
-#include "jobs/motifs/miner.h"
+#include "jobs/motifs/mining/miner.h"
 #include "jobs/motifs/sweep_data.h"
 #include "promptsweep/v1/motifs.pb.h"
 

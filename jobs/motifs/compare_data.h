@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "jobs/motifs/compare.h"
+#include "jobs/motifs/statistics/compare.h"
 #include "promptsweep/v1/motifs.pb.h"
 #include "promptsweep/v1/store.grpc.pb.h"
 

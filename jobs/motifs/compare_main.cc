@@ -11,7 +11,7 @@
 #include "base/security_flags.h"
 #include "base/status.h"
 #include "jobs/motifs/compare_data.h"
-#include "jobs/motifs/gemm.h"
+#include "jobs/motifs/vectors/gemm.h"
 #include "jobs/motifs/program.h"
 
 namespace promptsweep::motifs {

@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "jobs/motifs/history.h"
-#include "jobs/motifs/refit.h"
+#include "jobs/motifs/mining/refit.h"
 #include "jobs/motifs/stored_region.h"
 #include "jobs/motifs/sweep_data.h"
 #include "jobs/sweep/filter.h"

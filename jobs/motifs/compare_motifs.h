@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "jobs/motifs/frozen.h"
+#include "jobs/motifs/mining/frozen.h"
 #include "promptsweep/v1/motifs.pb.h"
 #include "promptsweep/v1/store.grpc.pb.h"
 

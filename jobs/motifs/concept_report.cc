@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "jobs/motifs/concepts.h"
-#include "jobs/motifs/explain.h"
+#include "jobs/motifs/names/concepts.h"
+#include "jobs/motifs/names/explain.h"
 
 namespace promptsweep::motifs {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "jobs/motifs/miner.h"
+#include "jobs/motifs/mining/miner.h"
 #include "jobs/motifs/sweep_data.h"
 #include "jobs/motifs/vocabulary_data.h"
 #include "promptsweep/v1/motifs.pb.h"

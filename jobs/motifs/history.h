@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "jobs/motifs/frozen.h"
-#include "jobs/motifs/miner.h"
+#include "jobs/motifs/mining/frozen.h"
+#include "jobs/motifs/mining/miner.h"
 #include "jobs/motifs/stored_region.h"
 #include "promptsweep/v1/motifs.pb.h"
 

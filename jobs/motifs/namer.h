@@ -5,8 +5,8 @@
 #include <optional>
 #include <vector>
 
-#include "jobs/motifs/miner.h"
-#include "jobs/motifs/naming.h"
+#include "jobs/motifs/mining/miner.h"
+#include "jobs/motifs/names/naming.h"
 #include "jobs/motifs/sweep_data.h"
 #include "jobs/motifs/vocabulary_data.h"
 

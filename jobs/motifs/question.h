@@ -6,7 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "jobs/motifs/inference.h"
+#include "jobs/motifs/statistics/inference.h"
 #include "jobs/sweep/filter.h"
 
 namespace promptsweep::motifs {

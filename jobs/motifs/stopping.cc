@@ -4,8 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "jobs/motifs/runs_needed.h"
-#include "jobs/motifs/sequential.h"
+#include "jobs/motifs/statistics/runs_needed.h"
+#include "jobs/motifs/statistics/sequential.h"
 #include "jobs/sweep/growth.h"
 
 namespace promptsweep::motifs {

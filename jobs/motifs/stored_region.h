@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "jobs/motifs/regions.h"
+#include "jobs/motifs/mining/regions.h"
 #include "promptsweep/v1/motifs.pb.h"
 
 namespace promptsweep::motifs {

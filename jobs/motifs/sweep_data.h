@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "jobs/motifs/frozen.h"
-#include "jobs/motifs/inference.h"
-#include "jobs/motifs/matrix.h"
+#include "jobs/motifs/mining/frozen.h"
+#include "jobs/motifs/statistics/inference.h"
+#include "jobs/motifs/vectors/matrix.h"
 #include "jobs/motifs/question.h"
-#include "jobs/motifs/seed_blocks.h"
+#include "jobs/motifs/statistics/seed_blocks.h"
 #include "promptsweep/v1/motifs.pb.h"
 #include "promptsweep/v1/store.grpc.pb.h"
 #include "promptsweep/v1/sweep.pb.h"

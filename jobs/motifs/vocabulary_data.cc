@@ -6,7 +6,7 @@
 #include "base/half.h"
 #include "base/rpc.h"
 #include "base/status.h"
-#include "jobs/motifs/stored_vocabulary.h"
+#include "jobs/vocabularies/stored_vocabulary.h"
 
 namespace promptsweep::motifs {
 namespace {

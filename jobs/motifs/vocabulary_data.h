@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "jobs/motifs/matrix.h"
+#include "jobs/motifs/vectors/matrix.h"
 #include "promptsweep/v1/store.grpc.pb.h"
 
 namespace promptsweep::motifs {

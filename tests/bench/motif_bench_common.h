@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "jobs/motifs/miner.h"
+#include "jobs/motifs/mining/miner.h"
 #include "tests/jobs_motifs/synthetic.h"
 
 namespace promptsweep::motifs {

@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
-#include "jobs/motifs/runs_needed.h"
-#include "jobs/motifs/stats.h"
+#include "jobs/motifs/statistics/runs_needed.h"
+#include "jobs/motifs/statistics/stats.h"
 #include "tests/bench/motif_bench_common.h"
 #include "tests/jobs_motifs/stopping_simulation.h"
 

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <map>
 
-#include "jobs/motifs/gemm.h"
+#include "jobs/motifs/vectors/gemm.h"
 #include "tests/bench/motif_bench_common.h"
 
 namespace promptsweep::motifs {

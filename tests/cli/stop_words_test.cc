@@ -73,7 +73,8 @@ TEST(StopWords, TellsWhatWasNotFound) {
   stop.set_unseen_below(.0512);
   EXPECT_EQ(UnseenInWords(stop), "");
   stop.clear_frozen();
-  EXPECT_THAT(EndInWords(stop, Manifest()), HasSubstr("answers. No motif was found; one in more than 5.1 % of runs would have been"));
+  EXPECT_THAT(EndInWords(stop, Manifest()),
+              HasSubstr("answers. No motif was found; one in more than 5.1 % of runs would have been"));
   stop = State(v1::STOP_REASON_MAX_CELLS);
   stop.set_unseen_asked(.1);
   stop.set_unseen_below(.2);

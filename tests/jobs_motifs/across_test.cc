@@ -1,6 +1,6 @@
 // Proves that shares by model have intervals that cover, that the test across models equals Cochran's Q and scipy's general
 // association and keeps its level, and that shared, unique and vanished are said only where intervals allow.
-#include "jobs/motifs/across.h"
+#include "jobs/motifs/statistics/across.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "jobs/motifs/reach.h"
+#include "jobs/motifs/statistics/reach.h"
 
 namespace promptsweep::motifs {
 namespace {

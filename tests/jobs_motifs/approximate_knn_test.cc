@@ -1,13 +1,13 @@
 // Proves that the inverted file finds what it says it finds, refuses where it does not find enough, gives the same bits for any
 // number of threads, and that rare motifs are found by it.
-#include "jobs/motifs/approximate_knn.h"
+#include "jobs/motifs/vectors/approximate_knn.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 
-#include "jobs/motifs/hdbscan.h"
-#include "jobs/motifs/miner.h"
+#include "jobs/motifs/vectors/hdbscan.h"
+#include "jobs/motifs/mining/miner.h"
 #include "tests/jobs_motifs/synthetic.h"
 
 namespace promptsweep::motifs {

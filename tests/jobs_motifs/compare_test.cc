@@ -1,14 +1,14 @@
 // Proves that motifs of two groups that are alike are called different in at most 5 % of sets, whichever group they were found
 // in, that intervals cover the difference that is there, and that verdicts say which way.
-#include "jobs/motifs/compare.h"
+#include "jobs/motifs/statistics/compare.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <numeric>
 
-#include "jobs/motifs/miner.h"
-#include "jobs/motifs/refit.h"
+#include "jobs/motifs/mining/miner.h"
+#include "jobs/motifs/mining/refit.h"
 #include "tests/jobs_motifs/synthetic.h"
 
 namespace promptsweep::motifs {

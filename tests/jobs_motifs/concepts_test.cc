@@ -1,6 +1,6 @@
 // Proves that sparse decomposition is the lasso scikit-learn solves, that it finds the words a direction was mixed of, that it is
 // silent about directions without meaning, and how long it takes on a vocabulary of 15,000 words.
-#include "jobs/motifs/concepts.h"
+#include "jobs/motifs/names/concepts.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

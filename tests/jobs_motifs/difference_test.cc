@@ -1,6 +1,6 @@
 // Proves that differences between two sides have their published intervals, that these cover, and that McNemar's exact test is
 // the binomial one and the stratified Fisher test of one stratum per pair.
-#include "jobs/motifs/difference.h"
+#include "jobs/motifs/statistics/difference.h"
 
 #include <gtest/gtest.h>
 

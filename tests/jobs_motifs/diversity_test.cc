@@ -1,6 +1,6 @@
 // Proves that diversity from summed moments equals that of the kernel between all runs, that its intervals hold the value of many
 // more runs, and that threads and blocks change nothing.
-#include "jobs/motifs/diversity.h"
+#include "jobs/motifs/statistics/diversity.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // Proves that a motif is named by the word that sets it apart, not by a word that fits everything, and that exemplars are
 // its middle, its variety and its edge.
-#include "jobs/motifs/explain.h"
+#include "jobs/motifs/names/explain.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -13,7 +13,7 @@
 #include <utility>
 #include <vector>
 
-#include "jobs/motifs/regions.h"
+#include "jobs/motifs/mining/regions.h"
 
 namespace promptsweep::motifs {
 namespace {

@@ -1,6 +1,6 @@
 // Proves that frozen motifs say the same of a run wherever it stands, read back from half floats or not, each fold by its own
 // regions, and that tallies are those of the members.
-#include "jobs/motifs/frozen.h"
+#include "jobs/motifs/mining/frozen.h"
 
 #include <gtest/gtest.h>
 

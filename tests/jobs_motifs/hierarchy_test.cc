@@ -1,6 +1,6 @@
 // Proves that the kind of thing a motif shows is found though no single word fits it, that one word does not make a kind, that
 // a word which fits everything does not either, and that nothing is found where there is nothing.
-#include "jobs/motifs/hierarchy.h"
+#include "jobs/motifs/names/hierarchy.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -6,7 +6,7 @@
 #include <random>
 #include <vector>
 
-#include "jobs/motifs/matrix.h"
+#include "jobs/motifs/vectors/matrix.h"
 
 namespace promptsweep::motifs {
 

@@ -1,6 +1,6 @@
 // Proves which of two overlapping proposals is a motif: neighbours both are, parts and rings are not, and of a motif's two edges
 // the balanced one is, unless what it adds dilutes the motif.
-#include "jobs/motifs/merge.h"
+#include "jobs/motifs/mining/merge.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // Proves that planted motifs are found, counted rightly and covered by their intervals, that sets without motifs give none,
 // that the test that says so has teeth, and that the answer does not depend on order, threads, rotation or copies.
-#include "jobs/motifs/miner.h"
+#include "jobs/motifs/mining/miner.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,8 +10,8 @@
 #include <numeric>
 #include <set>
 
-#include "jobs/motifs/gemm.h"
-#include "jobs/motifs/hdbscan.h"
+#include "jobs/motifs/vectors/gemm.h"
+#include "jobs/motifs/vectors/hdbscan.h"
 #include "tests/jobs_motifs/synthetic.h"
 
 namespace promptsweep::motifs {

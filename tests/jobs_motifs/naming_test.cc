@@ -1,6 +1,6 @@
 // Proves that a motif is named by its word below the kinds that stand out, by a kind where no word does, and not at all where
 // nothing stands out.
-#include "jobs/motifs/naming.h"
+#include "jobs/motifs/names/naming.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // Proves that the share of unlike runs foretells how often the next run is unlike all so far, and that kinds seen and unseen are
 // counted rightly where the truth is known.
-#include "jobs/motifs/novelty.h"
+#include "jobs/motifs/statistics/novelty.h"
 
 #include <gtest/gtest.h>
 

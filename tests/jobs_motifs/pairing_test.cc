@@ -1,5 +1,5 @@
 // Proves that runs are paired exactly where they were asked the same, once each, and that groups are compared where too few are.
-#include "jobs/motifs/pairing.h"
+#include "jobs/motifs/statistics/pairing.h"
 
 #include <gtest/gtest.h>
 

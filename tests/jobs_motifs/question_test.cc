@@ -8,7 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
-#include "jobs/motifs/inference.h"
+#include "jobs/motifs/statistics/inference.h"
 
 namespace promptsweep::motifs {
 namespace {

@@ -1,6 +1,6 @@
 // Proves that a region ends where its motif ends: at the gap where there is one, else where as many members are lost as others
 // are let in, so that prevalence is right for motifs that overlap their surroundings; and that a continuum has no such edge.
-#include "jobs/motifs/regions.h"
+#include "jobs/motifs/mining/regions.h"
 
 #include <gtest/gtest.h>
 
@@ -8,8 +8,8 @@
 #include <cmath>
 #include <random>
 
-#include "jobs/motifs/miner.h"
-#include "jobs/motifs/mixture.h"
+#include "jobs/motifs/mining/miner.h"
+#include "jobs/motifs/statistics/mixture.h"
 #include "tests/jobs_motifs/synthetic.h"
 
 namespace promptsweep::motifs {

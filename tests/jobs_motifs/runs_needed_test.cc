@@ -1,6 +1,6 @@
 // Proves that the number of runs foretold is enough, and not much too many: by exact sums over outcomes, and by mining sets of
 // that size.
-#include "jobs/motifs/runs_needed.h"
+#include "jobs/motifs/statistics/runs_needed.h"
 
 #include <gtest/gtest.h>
 
@@ -10,8 +10,8 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
-#include "jobs/motifs/miner.h"
-#include "jobs/motifs/sequential.h"
+#include "jobs/motifs/mining/miner.h"
+#include "jobs/motifs/statistics/sequential.h"
 #include "tests/jobs_motifs/synthetic.h"
 
 namespace promptsweep::motifs {

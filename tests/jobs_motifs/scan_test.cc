@@ -1,5 +1,5 @@
 // Proves that the wide loops find what plain ones find, at every length and from every place.
-#include "jobs/motifs/scan.h"
+#include "jobs/motifs/vectors/scan.h"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
-// Proves that a share's interval takes a seed for one value whatever is asked with it: which runs count, what is claimed and in which
-// proportions, that missing runs, repeated cells and seeds asked before cannot flatter it, and that it holds at every look where runs
-// of one seed are copies of each other.
-#include "jobs/motifs/seed_blocks.h"
+// Proves that a share's interval takes a seed for one value whatever is asked with it: which runs count, what is claimed and in
+// which proportions, that missing runs, repeated cells and seeds asked before cannot flatter it, and that it holds at every look
+// where runs of one seed are copies of each other.
+#include "jobs/motifs/statistics/seed_blocks.h"
 
 #include <gtest/gtest.h>
 
@@ -9,8 +9,8 @@
 #include <cmath>
 #include <random>
 
-#include "jobs/motifs/runs_needed.h"
-#include "jobs/motifs/sequential.h"
+#include "jobs/motifs/statistics/runs_needed.h"
+#include "jobs/motifs/statistics/sequential.h"
 
 namespace promptsweep::motifs {
 namespace {

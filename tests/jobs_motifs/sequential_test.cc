@@ -1,6 +1,6 @@
 // Proves that the intervals cover as often as they claim: at one look exactly, at every look at once by simulation, and that the
 // usual interval does not when one peeks.
-#include "jobs/motifs/sequential.h"
+#include "jobs/motifs/statistics/sequential.h"
 
 #include <gtest/gtest.h>
 

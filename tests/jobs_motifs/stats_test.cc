@@ -1,5 +1,5 @@
 // Proves that intervals, exact tests and adjustments equal scipy's, and that the remaining formulas have their known values.
-#include "jobs/motifs/stats.h"
+#include "jobs/motifs/statistics/stats.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,6 +1,6 @@
 // Proves that a vocabulary comes out of a store as it went in, however many slices it takes, and that one that is half written,
 // of another size, of another embedder or misnamed is not used and says why.
-#include "jobs/motifs/stored_vocabulary.h"
+#include "jobs/vocabularies/stored_vocabulary.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

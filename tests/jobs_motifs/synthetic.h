@@ -7,8 +7,8 @@
 #include <random>
 #include <vector>
 
-#include "jobs/motifs/inference.h"
-#include "jobs/motifs/matrix.h"
+#include "jobs/motifs/statistics/inference.h"
+#include "jobs/motifs/vectors/matrix.h"
 
 namespace promptsweep::motifs {
 

@@ -10,7 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/half.h"
-#include "jobs/motifs/stored_vocabulary.h"
+#include "jobs/vocabularies/stored_vocabulary.h"
 #include "promptsweep/v1/motifs.pb.h"
 #include "store/digest.h"
 #include "tests/jobs_motifs/fake_sweep.h"

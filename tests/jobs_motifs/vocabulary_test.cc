@@ -1,6 +1,6 @@
 // Proves that vocabulary files are read as written, that every bad line is refused with its place, and that the shipped ones are
 // sound.
-#include "jobs/motifs/vocabulary.h"
+#include "jobs/vocabularies/vocabulary.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
-#include "jobs/motifs/stored_vocabulary.h"
+#include "jobs/vocabularies/stored_vocabulary.h"
 #include "promptsweep/v1/store.grpc.pb.h"
 #include "worker/pipeline/engine.h"
 

@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "jobs/motifs/copies/reference.h"
-#include "jobs/motifs/matrix.h"
+#include "jobs/motifs/vectors/matrix.h"
 #include "promptsweep/v1/store.grpc.pb.h"
 #include "promptsweep/v1/sweep.pb.h"
 

@@ -9,7 +9,7 @@
 #include "base/rpc.h"
 #include "base/status.h"
 #include "jobs/motifs/copies/detector.h"
-#include "jobs/motifs/gemm.h"
+#include "jobs/motifs/vectors/gemm.h"
 #include "jobs/sweep/imported.h"
 #include "store/digest.h"
 

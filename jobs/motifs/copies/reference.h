@@ -9,8 +9,8 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "jobs/motifs/copies/verdict.h"
-#include "jobs/motifs/inference.h"
-#include "jobs/motifs/matrix.h"
+#include "jobs/motifs/statistics/inference.h"
+#include "jobs/motifs/vectors/matrix.h"
 #include "promptsweep/v1/motifs.pb.h"
 
 namespace promptsweep::motifs {

@@ -8,8 +8,8 @@
 #include "absl/status/status.h"
 #include "jobs/motifs/copies/reference.h"
 #include "jobs/motifs/copies/verdict.h"
-#include "jobs/motifs/inference.h"
-#include "jobs/motifs/matrix.h"
+#include "jobs/motifs/statistics/inference.h"
+#include "jobs/motifs/vectors/matrix.h"
 #include "promptsweep/v1/motifs.pb.h"
 #include "promptsweep/v1/store.grpc.pb.h"
 

@@ -5,8 +5,8 @@
 #include <set>
 
 #include "jobs/motifs/copies/hash_index.h"
-#include "jobs/motifs/gemm.h"
-#include "jobs/motifs/matrix.h"
+#include "jobs/motifs/vectors/gemm.h"
+#include "jobs/motifs/vectors/matrix.h"
 
 namespace promptsweep::motifs {
 namespace {

@@ -11,7 +11,7 @@
 #include "jobs/motifs/copies/cliques.h"
 #include "jobs/motifs/copies/perceptual_hash.h"
 #include "jobs/motifs/copies/pixels.h"
-#include "jobs/motifs/stats.h"
+#include "jobs/motifs/statistics/stats.h"
 
 namespace promptsweep::motifs {
 
