@@ -106,11 +106,16 @@ class Sorter {
  public:
   // Runs get strata where `paired`.
   Sorter(sweep::Plan plan, Sides sides, Comparison comparison, bool paired, Columns columns)
-      : plan_(std::move(plan)),
-        sides_(std::move(sides)),
-        comparison_(comparison),
-        paired_(paired),
-        columns_(std::move(columns)) {}
+      : plan_(std::move(plan)), sides_(std::move(sides)), comparison_(comparison), paired_(paired), columns_(std::move(columns)) {
+    std::unordered_map<uint64_t, uint32_t> before;
+    for (const auto& [ordinal, settings] : columns_) {
+      v1::Cell placeholder;
+      placeholder.set_ordinal(ordinal);
+      const v1::Cell cell = sweep::ImportedCell(placeholder, {settings.begin(), settings.end()});
+      const std::string asked = absl::StrCat(cell.model(), "/", cell.prompt().SerializeAsString(), "/", cell.seed());
+      if (const uint32_t times = before[Xxh3(asked)]++; times > 0) repeats_.emplace(ordinal, times);
+    }
+  }
 
   absl::StatusOr<Side> Add(uint64_t ordinal, Runs& runs) {
     PS_ASSIGN_OR_RETURN(const v1::Cell cell, CellOf(ordinal));
@@ -128,7 +133,8 @@ class Sorter {
     if (is_new) asked_.push_back(cell.prompt());
     runs.prompt.push_back(at->second);
     const uint64_t pair = Xxh3(absl::StrCat(prompt, "/", seed));
-    runs.fold.push_back(pair % kFolds);
+    const auto repeat = repeats_.find(ordinal);
+    runs.fold.push_back((repeat == repeats_.end() ? pair : Xxh3(absl::StrCat(prompt, "/", seed, "/", repeat->second))) % kFolds);
     runs.pair.push_back(pair);
     runs.comparison = comparison_;
     if (paired_) runs.stratum.push_back(strata_.emplace(Xxh3(PairOf(cell, prompt)), strata_.size()).first->second);
@@ -183,6 +189,9 @@ class Sorter {
   const Comparison comparison_;
   const bool paired_;
   const Columns columns_;
+  // How often the same was asked with the same seed in rows before. Such rows of an import share no noise, and one seed for all
+  // would leave the other folds nothing to draw a region by.
+  std::unordered_map<uint64_t, uint32_t> repeats_;
   std::unordered_map<uint64_t, uint32_t> strata_, asked_ids_;
   std::map<std::string, uint32_t> prompts_, models_;
   std::vector<v1::Prompt> asked_;

@@ -66,6 +66,14 @@ TEST(Merge, PartsAndRingsAreDropped) {
   EXPECT_THAT(Sizes({whole, ring}), ElementsAre(280));
 }
 
+TEST(Merge, ARegionThatCutsThroughTwoMotifsIsNotOne) {
+  Proposal one = Propose(0, 160, 0, 1, 0.8f), other = Propose(200, 150, 0, 0.7, 0.8f);
+  one.region.separation = other.region.separation = 0.99;
+  Proposal both = Propose(45, 270, 0, 0.92, 0.81f);  // 115 of the one, 115 of the other, and what lies between
+  both.score = one.score + other.score;
+  EXPECT_THAT(Sizes({one, other, both}), UnorderedElementsAre(160, 150));
+}
+
 TEST(Merge, ABalancedEdgeIsTakenUnlessItDilutesTheMotif) {
   Proposal valley = Propose(0, 98, 7, 1, 0.84f);
   valley.region.separation = 0.7;

@@ -71,6 +71,11 @@ class FakeStore final : public v1::StoreService::Service {
         seed.set_name("seed");
         seed.mutable_value()->set_int_value(i % 600 / 40);
       }
+      if (one_seed) {
+        v1::Setting& seed = *result.add_imported();
+        seed.set_name("seed");
+        seed.mutable_value()->set_int_value(7);
+      }
       digest.Add(result);
       writer->Write(message);
     }
@@ -125,6 +130,8 @@ class FakeStore final : public v1::StoreService::Service {
   int more_words = 0;
   // Models a and b, each 40 prompts x 15 seeds.
   bool two_models = false;
+  // A column seed that says the same of every row.
+  bool one_seed = false;
   uint64_t harmed = 0;
 
  private:
@@ -263,6 +270,16 @@ TEST_F(Program, SidesMayBeNamedByAColumnOfAnImportedSweep) {
   EXPECT_EQ(json["target_runs"], 600);
   EXPECT_EQ(json["motifs"][0]["tier"], "confirmed");
   EXPECT_EQ(Run("--sweep fake --target group=newer").code, 2);
+}
+
+TEST_F(Program, RowsImportedWithOneSeedAreCountedLikeAnyOthers) {
+  store_.info.mutable_manifest()->set_imported_from("rows.csv");
+  store_.one_seed = true;
+  const Ended ended = Run("--sweep fake --target group=new --baseline group=old");
+  ASSERT_EQ(ended.code, 0) << ended.err;
+  const nlohmann::json motif = nlohmann::json::parse(ended.out)["motifs"][0];
+  EXPECT_EQ(motif["tier"], "confirmed");
+  EXPECT_NEAR(motif["prevalence"].get<double>(), 0.3, 0.06);
 }
 
 TEST_F(Program, CountsMotifsInEveryModelAndPrompt) {

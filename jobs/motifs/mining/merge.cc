@@ -22,11 +22,12 @@ size_t Overlap(const RowSet& a, const RowSet& b) {
 }
 
 // Whether `parent` is two or more motifs under one roof: two disjoint proposals inside it, each set apart by a gap, that
-// explain most of it.
+// explain most of it. Of one with nothing in its gap half is enough: its edge is sure, and the roof's may cut through it.
 bool IsUnion(const Proposal& parent, const std::vector<Proposal>& proposals) {
   const auto child_of = [&](const Proposal& c) {
     return c.region.separation >= 0.7 && c.members.size() <= 0.8 * parent.members.size() &&
-           c.members.size() >= 0.05 * parent.members.size() && Overlap(c.members, parent.members) >= 0.8 * c.members.size();
+           c.members.size() >= 0.05 * parent.members.size() &&
+           Overlap(c.members, parent.members) >= (c.region.separation >= kGap ? 0.5 : 0.8) * c.members.size();
   };
   RowSet explained;
   int children = 0;
