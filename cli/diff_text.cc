@@ -14,6 +14,7 @@ namespace {
 
 struct SideNames {
   std::string from, to;
+  bool one_sweep = false;
 };
 
 // By what tells them apart: the filters within one sweep, else the sweeps' names.
@@ -27,7 +28,7 @@ SideNames NamesOf(const Json& diff) {
     if (!one_sweep && !filter.empty()) absl::StrAppend(&words, " ", filter);
     return Truncate(OneLine(words), 60);
   };
-  return {name("from"), name("to")};
+  return {name("from"), name("to"), one_sweep};
 }
 
 std::string WithoutSign(const std::string& percent) { return std::string(absl::StripSuffix(percent, " %")); }
@@ -64,8 +65,8 @@ std::string MotifName(const Json& motif, const SideNames& names) {
   const std::string label = OneLine(absl::StripAsciiWhitespace(motif["label"].get<std::string>()));
   if (!label.empty()) return label;
   const bool in_from = !motif["id_from"].is_null();
-  return absl::StrCat("unnamed motif ", motif[in_from ? "id_from" : "id_to"].get<uint64_t>(), " of ",
-                      in_from ? names.from : names.to);
+  const std::string words = absl::StrCat("unnamed motif ", motif[in_from ? "id_from" : "id_to"].get<uint64_t>());
+  return names.one_sweep ? words : absl::StrCat(words, " of ", in_from ? names.from : names.to);
 }
 
 std::string Field(const Json& value) {

@@ -16,9 +16,9 @@
 #include "cli/progress.h"
 #include "cli/report_command.h"
 #include "cli/text.h"
-#include "jobs/vocabularies/stored_vocabulary.h"
 #include "jobs/sweep/freeze.h"
 #include "jobs/sweep/spec.h"
+#include "jobs/vocabularies/stored_vocabulary.h"
 
 namespace promptsweep::cli {
 namespace {

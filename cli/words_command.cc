@@ -13,9 +13,9 @@
 #include "cli/process.h"
 #include "cli/progress.h"
 #include "cli/text.h"
-#include "jobs/vocabularies/stored_vocabulary.h"
 #include "jobs/sweep/catalog.h"
 #include "jobs/sweep/names.h"
+#include "jobs/vocabularies/stored_vocabulary.h"
 
 namespace promptsweep::cli {
 namespace {

@@ -16,11 +16,11 @@
 #include "jobs/motifs/concept_report.h"
 #include "jobs/motifs/copies/detector.h"
 #include "jobs/motifs/copies/pictures.h"
-#include "jobs/motifs/names/explain.h"
 #include "jobs/motifs/history.h"
 #include "jobs/motifs/look.h"
 #include "jobs/motifs/look_question.h"
 #include "jobs/motifs/namer.h"
+#include "jobs/motifs/names/explain.h"
 #include "jobs/motifs/outlook.h"
 
 namespace promptsweep::motifs {

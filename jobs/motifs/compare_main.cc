@@ -11,8 +11,8 @@
 #include "base/security_flags.h"
 #include "base/status.h"
 #include "jobs/motifs/compare_data.h"
-#include "jobs/motifs/vectors/gemm.h"
 #include "jobs/motifs/program.h"
+#include "jobs/motifs/vectors/gemm.h"
 
 namespace promptsweep::motifs {
 namespace {

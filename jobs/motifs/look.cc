@@ -4,9 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "jobs/motifs/statistics/fresh_novelty.h"
-#include "jobs/motifs/mining/frozen.h"
 #include "jobs/motifs/look_counts.h"
+#include "jobs/motifs/mining/frozen.h"
+#include "jobs/motifs/statistics/fresh_novelty.h"
 #include "jobs/motifs/stopping.h"
 #include "jobs/motifs/stored_region.h"
 

@@ -14,8 +14,8 @@
 #include "base/status.h"
 #include "jobs/motifs/analysis.h"
 #include "jobs/motifs/compare_main.h"
-#include "jobs/motifs/vectors/gemm.h"
 #include "jobs/motifs/program.h"
+#include "jobs/motifs/vectors/gemm.h"
 
 namespace {
 

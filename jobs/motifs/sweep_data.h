@@ -9,10 +9,10 @@
 
 #include "absl/status/statusor.h"
 #include "jobs/motifs/mining/frozen.h"
-#include "jobs/motifs/statistics/inference.h"
-#include "jobs/motifs/vectors/matrix.h"
 #include "jobs/motifs/question.h"
+#include "jobs/motifs/statistics/inference.h"
 #include "jobs/motifs/statistics/seed_blocks.h"
+#include "jobs/motifs/vectors/matrix.h"
 #include "promptsweep/v1/motifs.pb.h"
 #include "promptsweep/v1/store.grpc.pb.h"
 #include "promptsweep/v1/sweep.pb.h"

@@ -83,6 +83,8 @@ TEST(DiffTextTest, TellsSidesApart) {
   diff["paired"] = false;
   EXPECT_THAT(DiffText(diff), HasSubstr("in model=a, 12 % (10–14 %) in model=b"));
   EXPECT_THAT(DiffText(diff), HasSubstr(", unpaired\n"));
+  diff["motifs"][0]["label"] = "";
+  EXPECT_THAT(DiffText(diff), HasSubstr("\nunnamed motif 1: 31 %"));
   diff["motifs"] = Json::array();
   EXPECT_THAT(DiffText(diff), HasSubstr("neither side has a motif to compare"));
   EXPECT_TRUE(DiffRows(diff).empty());

@@ -6,8 +6,8 @@
 
 #include <algorithm>
 
-#include "jobs/motifs/vectors/hdbscan.h"
 #include "jobs/motifs/mining/miner.h"
+#include "jobs/motifs/vectors/hdbscan.h"
 #include "tests/jobs_motifs/synthetic.h"
 
 namespace promptsweep::motifs {

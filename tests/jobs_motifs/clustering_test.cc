@@ -11,11 +11,11 @@
 #include <random>
 #include <tuple>
 
+#include "jobs/motifs/mining/regions.h"
 #include "jobs/motifs/vectors/gemm.h"
 #include "jobs/motifs/vectors/hdbscan.h"
 #include "jobs/motifs/vectors/kmeans.h"
 #include "jobs/motifs/vectors/knn.h"
-#include "jobs/motifs/mining/regions.h"
 #include "tests/jobs_motifs/agreement.h"
 #include "tests/jobs_motifs/synthetic.h"
 

@@ -18,8 +18,8 @@
 #include "base/parquet/vectors.h"
 #include "base/status.h"
 #include "jobs/motifs/copies/reference_parquet.h"
-#include "jobs/motifs/vectors/gemm.h"
 #include "jobs/motifs/statistics/stats.h"
+#include "jobs/motifs/vectors/gemm.h"
 
 namespace promptsweep::motifs {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "jobs/motifs/vectors/gemm.h"
 #include "jobs/motifs/mining/regions.h"
+#include "jobs/motifs/vectors/gemm.h"
 
 namespace promptsweep::motifs {
 namespace {

@@ -4,9 +4,9 @@
 #include <vector>
 
 #include "jobs/motifs/mining/frozen.h"
+#include "jobs/motifs/mining/merge.h"
 #include "jobs/motifs/statistics/inference.h"
 #include "jobs/motifs/vectors/matrix.h"
-#include "jobs/motifs/mining/merge.h"
 
 namespace promptsweep::motifs {
 

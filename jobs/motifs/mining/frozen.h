@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "jobs/motifs/mining/regions.h"
 #include "jobs/motifs/statistics/inference.h"
 #include "jobs/motifs/vectors/matrix.h"
-#include "jobs/motifs/mining/regions.h"
 
 namespace promptsweep::motifs {
 

@@ -76,7 +76,7 @@ std::vector<Proposal> MergeProposals(std::vector<Proposal> proposals, const Runs
   std::vector<uint8_t> covered(runs.size(), 0);
   uint64_t covered_target = 0, covered_baseline = 0;
   for (size_t p = 0; p < proposals.size() && accepted.size() < options.most_motifs; ++p) {
-    if (options.needs_valley && proposals[p].region.edge != Edge::kValley) continue;
+    if (options.needs_valley && proposals[p].region.edge != Edge::kValley && proposals[p].region.separation < kGap) continue;
     const Proposal& proposal = WithBalancedEdge(proposals[p], proposals, options.fdr);
     if (std::any_of(accepted.begin(), accepted.end(), [&](const Proposal& other) { return IsInside(proposal, other); })) continue;
     Counts rest{0, proposal.counts.target - covered_target, 0, proposal.counts.baseline - covered_baseline};

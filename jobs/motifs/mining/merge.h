@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "jobs/motifs/mining/regions.h"
 #include "jobs/motifs/statistics/inference.h"
 #include "jobs/motifs/vectors/matrix.h"
-#include "jobs/motifs/mining/regions.h"
 
 namespace promptsweep::motifs {
 
@@ -27,7 +27,8 @@ struct MergeOptions {
   size_t most_motifs = 50;
   // Candidates that were tested.
   size_t tested = 1;
-  // Nothing is tested, so a motif must end in a valley: where one crowd is merely skewed, two distributions fit it, too.
+  // Nothing is tested, so a motif must end in a valley or a gap: where one crowd is merely skewed, two distributions fit it, too,
+  // but not as far apart. Of few runs far from it there are too few in any place to make the far side of a valley.
   bool needs_valley = false;
 };
 

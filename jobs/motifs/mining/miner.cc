@@ -6,10 +6,10 @@
 
 #include "jobs/motifs/mining/candidates.h"
 #include "jobs/motifs/mining/cross_fit.h"
-#include "jobs/motifs/vectors/gemm.h"
-#include "jobs/motifs/vectors/kmeans.h"
 #include "jobs/motifs/mining/merge.h"
 #include "jobs/motifs/statistics/mixture.h"
+#include "jobs/motifs/vectors/gemm.h"
+#include "jobs/motifs/vectors/kmeans.h"
 
 namespace promptsweep::motifs {
 namespace {

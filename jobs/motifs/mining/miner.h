@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "jobs/motifs/mining/frozen.h"
-#include "jobs/motifs/statistics/inference.h"
-#include "jobs/motifs/vectors/matrix.h"
 #include "jobs/motifs/mining/regions.h"
+#include "jobs/motifs/statistics/inference.h"
 #include "jobs/motifs/statistics/stats.h"
+#include "jobs/motifs/vectors/matrix.h"
 
 namespace promptsweep::motifs {
 

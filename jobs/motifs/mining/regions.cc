@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "jobs/motifs/vectors/gemm.h"
 #include "jobs/motifs/statistics/mixture.h"
+#include "jobs/motifs/vectors/gemm.h"
 
 namespace promptsweep::motifs {
 namespace {

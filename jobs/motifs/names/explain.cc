@@ -5,8 +5,8 @@
 #include <cmath>
 #include <random>
 
-#include "jobs/motifs/vectors/gemm.h"
 #include "jobs/motifs/vectors/direction.h"
+#include "jobs/motifs/vectors/gemm.h"
 
 namespace promptsweep::motifs {
 namespace {

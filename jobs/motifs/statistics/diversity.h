@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "jobs/motifs/statistics/inference.h"
-#include "jobs/motifs/vectors/matrix.h"
 #include "jobs/motifs/statistics/stats.h"
+#include "jobs/motifs/vectors/matrix.h"
 
 namespace promptsweep::motifs {
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "jobs/motifs/vectors/matrix.h"
 #include "jobs/motifs/statistics/stats.h"
+#include "jobs/motifs/vectors/matrix.h"
 
 namespace promptsweep::motifs {
 

@@ -13,8 +13,8 @@
 // lacking. That is exact where blocks are nested, as those of a growing sweep are (jobs/sweep/growth.h); what no block covers
 // counts as 0 for the lower end and 1 for the upper. A unit of one run shows the motif or not, so its block has the tighter
 // sequence of such.
-//   - Blocks that appear first at the first look that counts share .95 of the error, those of each later look share .05 x
-//   LookShare.
+//   - Blocks that appear first at the first look that counts share .95 of the error, those of each later look share
+//     .05 x LookShare.
 //   - A unit lacks a run where a cell has failed for good. What was asked of it is part of what is asked of other units; where
 //     fewer than a twentieth of a look's units were asked just that, they join these, and the missing run counts as 0 for the
 //     lower end and 1 for the upper. So nothing is assumed of why it failed.
@@ -26,8 +26,8 @@
 #include <vector>
 
 #include "jobs/motifs/statistics/inference.h"
-#include "jobs/motifs/vectors/matrix.h"
 #include "jobs/motifs/statistics/stats.h"
+#include "jobs/motifs/vectors/matrix.h"
 
 namespace promptsweep::motifs {
 

@@ -7,9 +7,8 @@
 // `error`; {p : E_n(p) < 1/error} holds p at all n at once with probability at least 1 - error (Robbins 1970; Howard, Ramdas,
 // McAuliffe, Sekhon, Ann. Statist. 2021). This is so
 //   - for runs that are independent with one share p (one prompt, a seed each), at any n;
-//   - for independent runs of several prompts with shares p_g of their own, at every n at which their mean is p: for every share
-//   q
-//     of the mixture the product of the factors' expectations is at most 1, as the logarithm is concave in p_g;
+//   - for independent runs of several prompts with shares p_g of their own, at every n at which their mean is p: for every
+//     share q of the mixture the product of the factors' expectations is at most 1, as the logarithm is concave in p_g;
 //   - for independent values in [0, 1] of one mean in place of runs, k being their sum: the factor is convex in the value. So it
 //     holds for prompts drawn at random, one value (the prompt's own share) each, whatever the correlation within a prompt.
 // It is not so for runs that share a seed: they begin with the same noise. There a seed's mean is one value, and values that are

@@ -4,10 +4,10 @@
 #include <cmath>
 #include <numeric>
 
+#include "jobs/motifs/vectors/direction.h"
 #include "jobs/motifs/vectors/gemm.h"
 #include "jobs/motifs/vectors/kmeans.h"
 #include "jobs/motifs/vectors/nearest.h"
-#include "jobs/motifs/vectors/direction.h"
 #include "jobs/motifs/vectors/scan.h"
 
 namespace promptsweep::motifs {

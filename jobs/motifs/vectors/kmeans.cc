@@ -5,8 +5,8 @@
 #include <random>
 #include <utility>
 
-#include "jobs/motifs/vectors/gemm.h"
 #include "jobs/motifs/vectors/direction.h"
+#include "jobs/motifs/vectors/gemm.h"
 #include "jobs/motifs/vectors/scan.h"
 
 namespace promptsweep::motifs {
