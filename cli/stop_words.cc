@@ -48,10 +48,9 @@ std::string OpenInWords(const v1::StopState& stop) {
 std::string UnseenInWords(const v1::StopState& stop) {
   if (stop.unseen_asked() <= 0) return "";
   if (stop.unseen_below() > stop.unseen_asked()) {
-    return stop.unseen_below() >= 1
-               ? "There are too few runs to find a motif, however frequent."
-               : absl::StrCat(stop.frozen().empty() ? "No motif was found; one" : "A further motif", " in up to ",
-                              Percent(stop.unseen_below()), " of runs may have gone unseen.");
+    return stop.unseen_below() >= 1 ? "There are too few runs to find a motif, however frequent."
+                                    : absl::StrCat(stop.frozen().empty() ? "No motif was found; one" : "A further motif",
+                                                   " in up to ", Percent(stop.unseen_below()), " of runs may have gone unseen.");
   }
   if (!stop.frozen().empty()) return "";
   return absl::StrCat("No motif was found; one in more than ", Percent(stop.unseen_below()), " of runs would have been seen.");
@@ -75,7 +74,8 @@ std::string EndInWords(const v1::StopState& stop, const v1::SweepManifest& manif
     case v1::STOP_REASON_DECIDED:
       return absl::StrCat("It stopped ", at, ": the rule has its answers.", unseen);
     case v1::STOP_REASON_MAX_CELLS:
-      return absl::StrCat("It stopped ", at, ", without all answers: no more cells are allowed. What is open stays open.", unseen);
+      return absl::StrCat("It stopped ", at, ", without all answers: no more cells are allowed. What is open stays open.",
+                          unseen);
     default:
       break;
   }
@@ -85,8 +85,8 @@ std::string EndInWords(const v1::StopState& stop, const v1::SweepManifest& manif
   }
   const absl::Status room = Room(stop, manifest);
   if (room.ok()) return "It is not done: more seeds are asked, which run or watch adds.";
-  return absl::StrCat("It stopped ", at, ", without all answers, as it cannot grow: ", room.message(), ". What is open stays open.",
-                      unseen);
+  return absl::StrCat("It stopped ", at, ", without all answers, as it cannot grow: ", room.message(),
+                      ". What is open stays open.", unseen);
 }
 
 }  // namespace promptsweep::cli

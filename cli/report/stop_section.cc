@@ -22,7 +22,8 @@ std::string RuleInWords(const v1::StopRule& rule, double unseen_asked) {
   if (rule.decide_at() > 0) of_motifs.push_back(absl::StrCat("known to lie above or below ", Percent(rule.decide_at())));
   if (!of_motifs.empty()) {
     asks.push_back(absl::StrCat("every motif's share of the runs is ", absl::StrJoin(of_motifs, ", or ")));
-    if (unseen_asked > 0) asks.push_back(absl::StrCat("one in more than ", Percent(unseen_asked), " of them would have been seen"));
+    if (unseen_asked > 0)
+      asks.push_back(absl::StrCat("one in more than ", Percent(unseen_asked), " of them would have been seen"));
   }
   if (rule.novelty() > 0) {
     asks.push_back(absl::StrCat("surely less than ", Percent(rule.novelty()), " of further pictures are unlike all before"));
@@ -126,7 +127,8 @@ std::string StopSection(const ReportInput& input) {
         "<p class=\"prose\">Each motif is counted again, on runs made after the look that first proposed it: those that made it "
         "stand out would flatter it. With a probability of at least ",
         Percent(1 - error),
-        " all these intervals hold at all looks at once, however often one looks, and whether or not pictures of one seed are alike. "
+        " all these intervals hold at all looks at once, however often one looks, and whether or not pictures of one seed are "
+        "alike. "
         "That makes them wider than those above.</p>\n",
         Table(
             "Table of motifs under the stop rule",

@@ -52,8 +52,8 @@ void CountNovelty(const AskedRuns& runs, const RowSet& fresh, const std::vector<
   }
   look.set_fresh_runs(seeds.size());
   look.set_fresh_novel(count);
-  look.set_novelty_high(
-      state.rule().novelty() > 0 ? ShareUpperBound(seeds, novel, NoveltyErrorAt(state.rule(), look.number())) : 1);
+  look.set_novelty_high(state.rule().novelty() > 0 ? ShareUpperBound(seeds, novel, NoveltyErrorAt(state.rule(), look.number()))
+                                                   : 1);
 }
 
 }  // namespace promptsweep::motifs

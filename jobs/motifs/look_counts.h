@@ -20,8 +20,8 @@ class LookCounts {
   const AskedRuns& runs() const { return runs_; }
   const std::vector<uint64_t>& looks() const { return looks_; }
 
-  // Fills in the counts, share, interval and lift of a motif's sequence, whose error stands. `inside`: the rows inside its region,
-  // in any order, counted or not. Counted are the runs after `from`, which is the motif's own unless it is said.
+  // Fills in the counts, share, interval and lift of a motif's sequence, whose error stands. `inside`: the rows inside its
+  // region, in any order, counted or not. Counted are the runs after `from`, which is the motif's own unless it is said.
   void Count(const RowSet& inside, v1::FrozenMotif& motif) { Count(inside, motif.from_ordinal(), motif); }
   void Count(const RowSet& inside, uint64_t from, v1::FrozenMotif& motif);
 
@@ -35,9 +35,9 @@ class LookCounts {
   std::map<uint64_t, Sides> sides_;  // by the ordinal they count from
 };
 
-// Sets the last look's fresh_runs, fresh_novel and novelty_high. `fresh`: rows of the target runs since the look before, is_novel[i]
-// whether fresh[i] is unlike all before that. Runs with a seed that was asked before are left out: they begin with the same noise
-// as a run they are compared with.
+// Sets the last look's fresh_runs, fresh_novel and novelty_high. `fresh`: rows of the target runs since the look before,
+// is_novel[i] whether fresh[i] is unlike all before that. Runs with a seed that was asked before are left out: they begin with
+// the same noise as a run they are compared with.
 void CountNovelty(const AskedRuns& runs, const RowSet& fresh, const std::vector<uint8_t>& is_novel, v1::StopState& state);
 
 }  // namespace promptsweep::motifs

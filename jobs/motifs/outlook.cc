@@ -21,8 +21,7 @@ void AddSequence(const SeedBlocks& target, const SeedBlocks& baseline, const Row
   sequence.set_high(ci.high);
   sequence.set_error(error);
   if (baseline.runs() == 0) return;
-  const Interval lift =
-      LiftSequence(target.Sequence(inside, error / 2).interval, baseline.Sequence(inside, error / 2).interval);
+  const Interval lift = LiftSequence(target.Sequence(inside, error / 2).interval, baseline.Sequence(inside, error / 2).interval);
   sequence.set_lift_low(lift.low);
   sequence.set_lift_high(lift.high);
 }
@@ -70,8 +69,8 @@ void AddDiversity(const SweepData& data, const RowSet& rows, int threads, v1::Di
 
 }  // namespace
 
-void AddOutlook(const SweepData& data, const std::vector<Finding>& findings, const FrozenCounts* counts, const MineOptions& options,
-                v1::MotifReport& report) {
+void AddOutlook(const SweepData& data, const std::vector<Finding>& findings, const FrozenCounts* counts,
+                const MineOptions& options, v1::MotifReport& report) {
   const Design design(data.runs);
   AskedRuns at_hand;
   if (counts == nullptr) at_hand.Append(data.runs);

@@ -13,9 +13,9 @@ namespace promptsweep::motifs {
 inline constexpr int64_t kMostDiversityDim = 2048;
 
 // Fills in Motif.sequence and runs_needed, and novelty, diversity and unseen_below of a report whose motifs, runs and candidates
-// stand. `findings`: those of the report, in its order. `counts`: theirs in all runs, where `data` is a sample; else null. The same
-// bits for any number of threads.
-void AddOutlook(const SweepData& data, const std::vector<Finding>& findings, const FrozenCounts* counts, const MineOptions& options,
-                v1::MotifReport& report);
+// stand. `findings`: those of the report, in its order. `counts`: theirs in all runs, where `data` is a sample; else null. The
+// same bits for any number of threads.
+void AddOutlook(const SweepData& data, const std::vector<Finding>& findings, const FrozenCounts* counts,
+                const MineOptions& options, v1::MotifReport& report);
 
 }  // namespace promptsweep::motifs

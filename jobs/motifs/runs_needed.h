@@ -32,8 +32,8 @@ inline constexpr uint64_t kMembersToFind = 20;
 // one would have shown `members` times. 1 for n < members.
 [[nodiscard]] double UnseenBelow(uint64_t n, uint64_t members, double chance = 0.95);
 
-// The same where up to `per_seed` runs share a seed and may show a motif all together or not at all: n u / per_seed is the mean of
-// a sum of independent values in [0, 1], and Chernoff's bound says how surely that is at least members / per_seed. With 1 it
+// The same where up to `per_seed` runs share a seed and may show a motif all together or not at all: n u / per_seed is the mean
+// of a sum of independent values in [0, 1], and Chernoff's bound says how surely that is at least members / per_seed. With 1 it
 // is the above.
 [[nodiscard]] double UnseenBelowBySeed(uint64_t n, uint64_t per_seed, uint64_t members, double chance = 0.95);
 

@@ -176,7 +176,8 @@ SeedBlocks::SeedBlocks(const AskedRuns& runs, bool target, uint64_t from, const 
   std::vector<uint32_t> counted, step(runs.size(), 0);
   std::unordered_set<int64_t> seeds;
   for (uint32_t i = 0; i < runs.size(); ++i) {
-    if (runs.is_target[i] != target || runs.ordinal[i] < from || claimed[runs.asked[i]] == 0 || before.contains(runs.seed[i])) continue;
+    if (runs.is_target[i] != target || runs.ordinal[i] < from || claimed[runs.asked[i]] == 0 || before.contains(runs.seed[i]))
+      continue;
     counted.push_back(i);
     seeds.insert(runs.seed[i]);
     if (from > 0) step[i] = static_cast<uint32_t>(std::upper_bound(looks.begin(), looks.end(), runs.ordinal[i]) - looks.begin());

@@ -1,18 +1,20 @@
 // Which runs make one independent value: those of one seed, as they begin with the same noise, whatever they are asked.
 //
 // The claim. A motif's share is the mean of its shares under all that is asked of a side (models, prompts, settings), in the
-// proportions of the runs there were when it was frozen; so what is claimed stays what it is, however the sweep grows. Counted are
-// runs made after that, of what was asked before it, with seeds that were not: those are independent of all that made the motif
-// stand out. Runs of different seeds are independent, those of one seed need not be.
+// proportions of the runs there were when it was frozen; so what is claimed stays what it is, however the sweep grows. Counted
+// are runs made after that, of what was asked before it, with seeds that were not: those are independent of all that made the
+// motif stand out. Runs of different seeds are independent, those of one seed need not be.
 //
 // The interval. Runs that one look has added and that share a seed are a unit. Units that were asked the same are a block: their
 // means are independent values in [0, 1] of one mean. Each block has a sequence (sequential.h) of its own part of the error, by
-// Bonferroni, so that all hold at all looks at once however blocks depend on each other; then so does every weighted mean of them.
-// The weights follow from what was asked alone, and lead to the proportions claimed: in each, as much as its runs are of all runs, as
-// far as the proportions allow, then from the block that was asked most things to that of fewest what is still lacking. That is
-// exact where blocks are nested, as those of a growing sweep are (jobs/sweep/growth.h); what no block covers counts as 0 for the
-// lower end and 1 for the upper. A unit of one run shows the motif or not, so its block has the tighter sequence of such.
-//   - Blocks that appear first at the first look that counts share .95 of the error, those of each later look share .05 x LookShare.
+// Bonferroni, so that all hold at all looks at once however blocks depend on each other; then so does every weighted mean of
+// them. The weights follow from what was asked alone, and lead to the proportions claimed: in each, as much as its runs are of
+// all runs, as far as the proportions allow, then from the block that was asked most things to that of fewest what is still
+// lacking. That is exact where blocks are nested, as those of a growing sweep are (jobs/sweep/growth.h); what no block covers
+// counts as 0 for the lower end and 1 for the upper. A unit of one run shows the motif or not, so its block has the tighter
+// sequence of such.
+//   - Blocks that appear first at the first look that counts share .95 of the error, those of each later look share .05 x
+//   LookShare.
 //   - A unit lacks a run where a cell has failed for good. What was asked of it is part of what is asked of other units; where
 //     fewer than a twentieth of a look's units were asked just that, they join these, and the missing run counts as 0 for the
 //     lower end and 1 for the upper. So nothing is assumed of why it failed.

@@ -52,7 +52,8 @@ double MeanLowerBound(const std::vector<uint64_t>& counts, double bar) {
     if (below < -690) return 0;
   }
   boost::uintmax_t rounds = 60;
-  const auto ends = boost::math::tools::toms748_solve(excess, below, above, boost::math::tools::eps_tolerance<double>(30), rounds);
+  const auto ends =
+      boost::math::tools::toms748_solve(excess, below, above, boost::math::tools::eps_tolerance<double>(30), rounds);
   return std::exp(ends.first);
 }
 

@@ -7,7 +7,8 @@
 // `error`; {p : E_n(p) < 1/error} holds p at all n at once with probability at least 1 - error (Robbins 1970; Howard, Ramdas,
 // McAuliffe, Sekhon, Ann. Statist. 2021). This is so
 //   - for runs that are independent with one share p (one prompt, a seed each), at any n;
-//   - for independent runs of several prompts with shares p_g of their own, at every n at which their mean is p: for every share q
+//   - for independent runs of several prompts with shares p_g of their own, at every n at which their mean is p: for every share
+//   q
 //     of the mixture the product of the factors' expectations is at most 1, as the logarithm is concave in p_g;
 //   - for independent values in [0, 1] of one mean in place of runs, k being their sum: the factor is convex in the value. So it
 //     holds for prompts drawn at random, one value (the prompt's own share) each, whatever the correlation within a prompt.
@@ -15,14 +16,14 @@
 // seldom 0 or 1 vary less than runs do, which MeanSequence makes use of: with any fraction g, x_1, x_2, ... independent values in
 // [0, 1] of mean m,
 //   K_n(m) = product of (1 - g + g x_i / m)
-// is what somebody owns who has bet that the mean is above m: a martingale at m, falling in m. A mixture of such over g, and one of
-// the values 1 - x_i, each at half the error, bound the mean from both sides at all n at once (Waudby-Smith and Ramdas, JRSS B 2024,
-// the "diversified" bets with fixed fractions). The product does not depend on the order of the values, so none has to be agreed
-// on or kept: how many seeds had which mean is all that counts. By concavity as above it holds for values of means of their own
-// wherever the mean of these is m.
-// What is not guaranteed: k and n divided by an estimated design effect. That is right only asymptotically and for one look, so
-// nothing here does it. Nor is the interval valid for a region chosen by the same runs that are counted: a region is frozen
-// first, and counted on runs that came after. Which runs make one value, and the mean of what is claimed: seed_blocks.h.
+// is what somebody owns who has bet that the mean is above m: a martingale at m, falling in m. A mixture of such over g, and one
+// of the values 1 - x_i, each at half the error, bound the mean from both sides at all n at once (Waudby-Smith and Ramdas, JRSS B
+// 2024, the "diversified" bets with fixed fractions). The product does not depend on the order of the values, so none has to be
+// agreed on or kept: how many seeds had which mean is all that counts. By concavity as above it holds for values of means of
+// their own wherever the mean of these is m. What is not guaranteed: k and n divided by an estimated design effect. That is right
+// only asymptotically and for one look, so nothing here does it. Nor is the interval valid for a region chosen by the same runs
+// that are counted: a region is frozen first, and counted on runs that came after. Which runs make one value, and the mean of
+// what is claimed: seed_blocks.h.
 #pragma once
 
 #include <cstdint>

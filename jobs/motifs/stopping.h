@@ -36,8 +36,8 @@ v1::StopLook& BeginLook(const v1::StopRule& rule, uint64_t cells, v1::StopState&
 // Gives the motifs from index `known` on, those the last look has frozen, their part of the error; nothing is known of them yet.
 void ShareError(int known, v1::StopState& state);
 
-// Decides the last look of `state`. Given: the rule, every motif's sequence, runs_per_seed, and the look's number, cells, runs and
-// novelty_high. Sets: every motif's decided and verdict; unseen_*; the look's motifs, undecided, reason, grow_* and words.
+// Decides the last look of `state`. Given: the rule, every motif's sequence, runs_per_seed, and the look's number, cells, runs
+// and novelty_high. Sets: every motif's decided and verdict; unseen_*; the look's motifs, undecided, reason, grow_* and words.
 //  - A motif is decided where its sequence reaches at most motif_ci_halfwidth to either side of its share, or lies on one side of
 //    decide_at, or lies below least_prevalence. A rule without the first two asks nothing of motifs.
 //  - The sweep stops when every motif is decided, a further one would be too rare, and novelty is below the rule's; or at

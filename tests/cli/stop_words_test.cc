@@ -1,5 +1,5 @@
-// Proves that an adaptive sweep's end is told as it is: answered, out of cells, without room for one more seed, or still going on;
-// and that what stays open is named.
+// Proves that an adaptive sweep's end is told as it is: answered, out of cells, without room for one more seed, or still going
+// on; and that what stays open is named.
 #include "cli/stop_words.h"
 
 #include <gmock/gmock.h>
@@ -73,7 +73,8 @@ TEST(StopWords, TellsWhatWasNotFound) {
   stop.set_unseen_below(.0512);
   EXPECT_EQ(UnseenInWords(stop), "");
   stop.clear_frozen();
-  EXPECT_THAT(EndInWords(stop, Manifest()), HasSubstr("answers. No motif was found; one in more than 5.1 % of runs would have been"));
+  EXPECT_THAT(EndInWords(stop, Manifest()),
+              HasSubstr("answers. No motif was found; one in more than 5.1 % of runs would have been"));
   stop = State(v1::STOP_REASON_MAX_CELLS);
   stop.set_unseen_asked(.1);
   stop.set_unseen_below(.2);
@@ -89,9 +90,10 @@ TEST(StopWords, TellsWhatWasNotFound) {
 
 TEST(StopWords, NamesWhatStaysOpen) {
   v1::StopState stop = State(v1::STOP_REASON_MAX_CELLS);
-  EXPECT_EQ(OpenInWords(stop),
-            "sari\\x1b[2J (3 % to 9 %), motif 3, unnamed (3 % to 9 %), motif 4, unnamed (3 % to 9 %), motif 5, unnamed (3 % to 9 %), "
-            "motif 6, unnamed (3 % to 9 %), and 2 more");
+  EXPECT_EQ(
+      OpenInWords(stop),
+      "sari\\x1b[2J (3 % to 9 %), motif 3, unnamed (3 % to 9 %), motif 4, unnamed (3 % to 9 %), motif 5, unnamed (3 % to 9 %), "
+      "motif 6, unnamed (3 % to 9 %), and 2 more");
   EXPECT_THAT(LookInWords(stop, Manifest()), Not(HasSubstr("hat")));
   for (v1::FrozenMotif& motif : *stop.mutable_frozen()) motif.set_decided(true);
   EXPECT_EQ(OpenInWords(stop), "");

@@ -1,6 +1,6 @@
-// Proves that a share's interval takes a seed for one value whatever is asked with it: which runs count, what is claimed and in which
-// proportions, that missing runs, repeated cells and seeds asked before cannot flatter it, and that it holds at every look where runs
-// of one seed are copies of each other.
+// Proves that a share's interval takes a seed for one value whatever is asked with it: which runs count, what is claimed and in
+// which proportions, that missing runs, repeated cells and seeds asked before cannot flatter it, and that it holds at every look
+// where runs of one seed are copies of each other.
 #include "jobs/motifs/seed_blocks.h"
 
 #include <gtest/gtest.h>

@@ -137,7 +137,8 @@ Stage* World::Next(Stage& stage, const v1::StopState& state) {
                                                    .factor = state.rule().growth(),
                                                    .max_cells = state.rule().max_cells()});
     PS_CHECK(grown.ok() || absl::IsResourceExhausted(grown.status())) << grown.status();
-    if (grown.ok()) at->second = StageFrom(*std::move(grown), PartsOf(stage.manifest.spec().cells()).size(), stage.counts->looks());
+    if (grown.ok())
+      at->second = StageFrom(*std::move(grown), PartsOf(stage.manifest.spec().cells()).size(), stage.counts->looks());
   }
   return at->second.get();
 }
@@ -318,9 +319,11 @@ double SimulatedSweep::TrueNovelty(size_t before) const { return unseen_[at_ - b
 bool SimulatedSweep::Overlooks(const v1::StopState& state) const {
   for (size_t r = 0; r < regions_.size(); ++r) {
     const Region& region = regions_[r];
-    if (region.chance || region.motif.due > state.looks_size() || ShareAt(stage(), region.motif.shares) < state.unseen_below()) continue;
+    if (region.chance || region.motif.due > state.looks_size() || ShareAt(stage(), region.motif.shares) < state.unseen_below())
+      continue;
     const std::string name = std::to_string(r);
-    if (std::none_of(state.frozen().begin(), state.frozen().end(), [&](const auto& motif) { return motif.label() == name; })) return true;
+    if (std::none_of(state.frozen().begin(), state.frozen().end(), [&](const auto& motif) { return motif.label() == name; }))
+      return true;
   }
   return false;
 }

@@ -1,7 +1,7 @@
 // Worlds whose truth is known, and sweeps in them that grow by their stop rule as `run` and promptsweep-motifs grow them: the
 // spec is read by its parser, seeds are added by sweep::GrowSeeds, runs are counted by jobs/motifs/look_counts.h, and looks are
-// taken by the functions of jobs/motifs/stopping.h. Only the pictures are missing: whether a run shows a motif is drawn, and which
-// motifs a look proposes follows from the draws.
+// taken by the functions of jobs/motifs/stopping.h. Only the pictures are missing: whether a run shows a motif is drawn, and
+// which motifs a look proposes follows from the draws.
 #pragma once
 
 #include <cstdint>
@@ -126,7 +126,7 @@ class SimulatedSweep {
   std::vector<Region> regions_;
   std::vector<bool> seen_;
   std::vector<std::vector<uint8_t>> novel_;  // of each stage's fresh target runs, whether of no kind seen before it
-  std::vector<double> unseen_;   // chance that a run is of no kind seen up to and with a stage
+  std::vector<double> unseen_;               // chance that a run is of no kind seen up to and with a stage
 };
 
 // What became of one sweep.
@@ -152,7 +152,8 @@ struct SweepOutcome {
 // How many of a number of sweeps, with seeds from `seed` on, went wrong in which way; and means over them.
 struct SweepTally {
   uint64_t sweeps = 0;
-  uint64_t missed = 0, lift_missed = 0, misjudged = 0, novelty_missed = 0, wilson_missed = 0, runs_missed = 0, unseen_wrong = 0, not_repeated = 0, not_ended = 0;
+  uint64_t missed = 0, lift_missed = 0, misjudged = 0, novelty_missed = 0, wilson_missed = 0, runs_missed = 0, unseen_wrong = 0,
+           not_repeated = 0, not_ended = 0;
   uint64_t decided = 0;  // stopped because the rule had its answers
   double looks = 0, motifs = 0, cells = 0, target_runs = 0;
   double widening = 0;  // mean over sweeps with motifs

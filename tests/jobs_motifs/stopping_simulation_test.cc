@@ -110,8 +110,8 @@ TEST(StoppingSimulation, WhatTheRuleClaimsHoldsAtEveryLook) {
   }
 }
 
-// Runs that share a seed are alike: that of some prompts the seeds are the same, or that one part of the prompts has a tenth of the
-// other's, and that shares differ by prompt, must not matter.
+// Runs that share a seed are alike: that of some prompts the seeds are the same, or that one part of the prompts has a tenth of
+// the other's, and that shares differ by prompt, must not matter.
 TEST(StoppingSimulation, SeedsThatDrawAlikeForAllPromptsMissNoMoreThanTheErrorSays) {
   constexpr uint64_t kSweeps = 80;
   constexpr double kError = .2;
@@ -140,10 +140,11 @@ TEST(StoppingSimulation, SeedsThatDrawAlikeForAllPromptsMissNoMoreThanTheErrorSa
         EXPECT_GT(tally.looks, 2.5);
         EXPECT_GT(tally.motifs, 1);
         if (prompts == 20 && alike > .2 && !unequal) as_runs += tally.runs_missed;
-        std::printf("%d prompts, %s seeds, correlation %.1f: a sequence missed in %lu of %lu sweeps; of runs, in %lu; %.2f times as "
-                    "wide as of runs, %.0f runs, %lu decided\n",
-                    prompts, unequal ? "unequal" : "equal", alike, tally.missed, kSweeps, tally.runs_missed, tally.widening,
-                    tally.target_runs, tally.decided);
+        std::printf(
+            "%d prompts, %s seeds, correlation %.1f: a sequence missed in %lu of %lu sweeps; of runs, in %lu; %.2f times as "
+            "wide as of runs, %.0f runs, %lu decided\n",
+            prompts, unequal ? "unequal" : "equal", alike, tally.missed, kSweeps, tally.runs_missed, tally.widening,
+            tally.target_runs, tally.decided);
       }
     }
   }
@@ -153,11 +154,12 @@ TEST(StoppingSimulation, SeedsThatDrawAlikeForAllPromptsMissNoMoreThanTheErrorSa
 
 // What is not found must be as sure as what is.
 TEST(StoppingSimulation, WhereNothingIsFoundItGoesOnUntilWhatIsUnseenIsRare) {
-  for (const auto& [rule, asked] : std::vector<std::pair<std::string, double>>{{"{motif_ci_halfwidth: 0.02, max_cells: 40000}", .04},
-                                                                               {"{decide_at: 0.03, max_cells: 40000}", .03},
-                                                                               {"{motif_ci_halfwidth: 0.01, least_prevalence: "
-                                                                                "0.05, max_cells: 40000}",
-                                                                                .05}}) {
+  for (const auto& [rule, asked] :
+       std::vector<std::pair<std::string, double>>{{"{motif_ci_halfwidth: 0.02, max_cells: 40000}", .04},
+                                                   {"{decide_at: 0.03, max_cells: 40000}", .03},
+                                                   {"{motif_ci_halfwidth: 0.01, least_prevalence: "
+                                                    "0.05, max_cells: 40000}",
+                                                    .05}}) {
     for (const bool shared : {false, true}) {
       World world = Make({.spec = Spec(rule, shared ? "    - product: {model: [null], prompt: [a, b, c, d, e], seed: 0..19}\n"
                                                     : "    - product: {model: [null], prompt: [{blank: empty}], seed: 0..99}\n"),
