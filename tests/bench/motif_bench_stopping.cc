@@ -15,10 +15,10 @@ namespace promptsweep::motifs {
 namespace {
 
 World Make(const std::string& rule, const std::string& cells, std::vector<double> shares, double same_seed = 0) {
-  auto world = World::Make({.spec = absl::StrCat("version: 1\nname: stopping\nembedders: [null-embed]\nstop: ", rule,
-                                                 "\ncells:\n  product: ", cells, "\n"),
-                            .motifs = {{std::move(shares)}},
-                            .same_seed = same_seed});
+  auto world = World::Make(
+      {.spec = absl::StrCat("version: 1\nname: stopping\nembedders: [null-embed]\nstop: ", rule, "\ncells: ", cells, "\n"),
+       .motifs = {{std::move(shares)}},
+       .same_seed = same_seed});
   PS_CHECK(world.ok()) << world.status();
   return *std::move(world);
 }
@@ -26,7 +26,7 @@ World Make(const std::string& rule, const std::string& cells, std::vector<double
 // One blank prompt with as many seeds at first as make a motif of `share` known (20 members with probability .95), 400 at least.
 std::string BlankRuns(double share) {
   const uint64_t runs = std::max<uint64_t>(400, RunsToSee(share, kMembersToFind));
-  return absl::StrCat("{model: [null], prompt: [{blank: empty}], seed: 0..", runs - 1, "}");
+  return absl::StrCat("{product: {model: [null], prompt: [{blank: empty}], seed: 0..", runs - 1, "}}");
 }
 
 // Runs by which a two-sided test at .05 tells `share` from `edge` with probability .95 (normal approximation).
@@ -69,17 +69,32 @@ void BenchStopping(const MotifBenchOptions& options) {
                 Part(tally.decided, sweeps), tally.looks, tally.target_runs, FixedForDecision(share, kEdge), hardest);
     std::fflush(stdout);
   }
-  // What the sequences do not claim: that runs of different prompts may share their luck.
-  std::printf("20 prompts, share .1 each, 20 seeds at first, a seed drawing for all prompts alike with a probability\n");
-  std::printf("  alike    held at all looks\n");
+  std::printf(
+      "P prompts of share .1, 600 runs at first, seeds shared; unequal: a third of the prompts with a tenth of the seeds; stop: "
+      "{motif_ci_halfwidth: 0.03}\n"
+      "  P   seeds    alike  held at all looks  as if runs were independent  times as wide as that  runs\n");
   const uint64_t fewer = std::max<uint64_t>(1, sweeps / 5);
-  for (const double alike : {0., .01, .03, .1, .3, 1.}) {
-    std::string prompts;
-    for (int i = 0; i < 20; ++i) absl::StrAppend(&prompts, i > 0 ? ", " : "", "p", i);
-    World world = Make("{motif_ci_halfwidth: 0.01, max_cells: 20000}",
-                       absl::StrCat("{model: [null], prompt: [", prompts, "], seed: 0..19}"), {.1}, alike);
-    std::printf("  %-7g  %.3f\n", alike, 1 - Part(RunSweeps(world, fewer, 1).missed, fewer));
-    std::fflush(stdout);
+  for (const int prompts : {5, 20}) {
+    for (const bool unequal : {false, true}) {
+      for (const double alike : {0., .1, .3, .6}) {
+        std::string parts[2];
+        for (int i = 0; i < prompts; ++i) {
+          std::string& part = parts[unequal && i % 3 == 2];
+          absl::StrAppend(&part, part.empty() ? "" : ", ", "p", i);
+        }
+        const int seeds = 600 / prompts;
+        std::string cells =
+            absl::StrCat("{chain: [{product: {model: [null], prompt: [", parts[0], "], seed: 0..", seeds - 1, "}}");
+        if (unequal)
+          absl::StrAppend(&cells, ", {product: {model: [null], prompt: [", parts[1], "], seed: 0..", seeds / 10 - 1, "}}");
+        World world = Make("{motif_ci_halfwidth: 0.03, max_cells: 40000}", absl::StrCat(cells, "]}"), {.1}, alike);
+        const SweepTally tally = RunSweeps(world, fewer, 1);
+        std::printf("  %-3d %-8s %-6g %.3f              %.3f                        %.2f                   %.0f\n", prompts,
+                    unequal ? "unequal" : "equal", alike, 1 - Part(tally.missed, fewer), 1 - Part(tally.runs_missed, fewer),
+                    tally.widening, tally.target_runs);
+        std::fflush(stdout);
+      }
+    }
   }
 }
 

@@ -36,6 +36,18 @@ class AdaptiveTest(Case):
         self.assertEqual(result["motifs"]["stop"]["looks"][-1]["reason"], "max_cells")
         self.assertLessEqual(result["planned"], 700)
 
+    def test_where_nothing_recurs_it_goes_on_until_that_is_sure(self):
+        path = self.write("f.yaml", spec("f", "{motif_ci_halfwidth: 0.05, max_cells: 4000}").replace("0..199, period: 4", "1000..1099"))
+        run = self.run_in_background(path, "--workers", "1", "--json")
+        run.wait_for_line(r"look 1 at 100 target runs: no motif, one in up to .* may be unseen and 10\.00 % are asked; more seeds")
+        run.wait_for_line(r"look \d at \d+ target runs: no motif found; one in more than .* of runs would have been seen; stopped")
+        run.wait()
+        stop = self.run_to_end(path)["motifs"]["stop"]
+        self.assertEqual(stop["motifs"], [])
+        self.assertGreaterEqual(len(stop["looks"]), 2)
+        self.assertEqual(stop["looks"][-1]["reason"], "decided")
+        self.assertLessEqual(stop["unseen_below"], stop["unseen_asked"])
+
     def test_killed_anywhere_it_ends_the_same(self):
         path = self.write("c.yaml", spec("c", "{motif_ci_halfwidth: 0.12, max_cells: 4000}"))
         whole = self.run_to_end(path, "whole")
