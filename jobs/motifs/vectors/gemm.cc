@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <iterator>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -79,6 +80,18 @@ void ParallelFor(int threads, int64_t tasks, const std::function<void(int64_t)>&
   for (int64_t t = 1; t < workers; ++t) pool.emplace_back(work);
   work();
   for (std::thread& thread : pool) thread.join();
+}
+
+void ForEachPairOfBlocks(int64_t rows, int64_t block, int64_t workers,
+                         const std::function<void(int64_t worker, int64_t first, int64_t second)>& task) {
+  std::vector<std::pair<int64_t, int64_t>> pairs;
+  for (int64_t i = 0; i < rows; i += block) {
+    for (int64_t j = i; j < rows; j += block) pairs.emplace_back(i, j);
+  }
+  std::atomic<size_t> next{0};
+  ParallelFor(static_cast<int>(workers), workers, [&](int64_t worker) {
+    for (size_t p = next++; p < pairs.size(); p = next++) task(worker, pairs[p].first, pairs[p].second);
+  });
 }
 
 }  // namespace promptsweep::motifs

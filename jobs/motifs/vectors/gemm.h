@@ -21,4 +21,9 @@ void GemmNT(const double* a, int64_t m, const double* b, int64_t n, int64_t d, d
 // per-task outputs the outcome does not depend on `threads`.
 void ParallelFor(int threads, int64_t tasks, const std::function<void(int64_t)>& task);
 
+// Cuts `rows` into blocks of `block` and calls task(worker, first, second) once for each pair of blocks, which begin at first <=
+// second. `worker` is 0 ... workers - 1, each on a thread of its own; which worker gets which pair is left to chance.
+void ForEachPairOfBlocks(int64_t rows, int64_t block, int64_t workers,
+                         const std::function<void(int64_t worker, int64_t first, int64_t second)>& task);
+
 }  // namespace promptsweep::motifs

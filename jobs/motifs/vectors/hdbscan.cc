@@ -1,7 +1,6 @@
 #include "jobs/motifs/vectors/hdbscan.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <numeric>
 #include <tuple>
@@ -125,20 +124,14 @@ void JoinComponents(const Matrix& x, const std::vector<float>& core, int threads
   if (grouped.components < 2) return;
   constexpr int64_t kBlock = 768;
   constexpr int64_t kMostBridges = 1 << 25;  // of all threads, 12 bytes each
-  std::vector<std::pair<int64_t, int64_t>> pairs;
-  for (int64_t i = 0; i < x.rows; i += kBlock) {
-    for (int64_t j = i; j < x.rows; j += kBlock) pairs.emplace_back(i, j);
-  }
+  const int64_t blocks = (x.rows + kBlock - 1) / kBlock;
   const int64_t fit = kMostBridges / (static_cast<int64_t>(grouped.components) * grouped.components);
-  const int64_t workers = std::clamp<int64_t>(std::min<int64_t>(threads, pairs.size()), 1, std::max<int64_t>(1, fit));
+  const int64_t workers =
+      std::clamp<int64_t>(std::min<int64_t>(threads, blocks * (blocks + 1) / 2), 1, std::max<int64_t>(1, fit));
   std::vector<Bridges> bridges(workers, Bridges(grouped.components));
-  std::atomic<size_t> next{0};
-  ParallelFor(threads, workers, [&](int64_t worker) {
-    AlignedFloats dots(kBlock * kBlock);
-    for (size_t p = next++; p < pairs.size(); p = next++) {
-      const auto [i, j] = pairs[p];
-      OfferBlock(grouped, i, std::min(kBlock, x.rows - i), j, std::min(kBlock, x.rows - j), dots, bridges[worker]);
-    }
+  std::vector<AlignedFloats> dots(workers, AlignedFloats(kBlock * kBlock));
+  ForEachPairOfBlocks(x.rows, kBlock, workers, [&](int64_t worker, int64_t i, int64_t j) {
+    OfferBlock(grouped, i, std::min(kBlock, x.rows - i), j, std::min(kBlock, x.rows - j), dots[worker], bridges[worker]);
   });
   for (size_t worker = 1; worker < bridges.size(); ++worker) bridges[0].Offer(bridges[worker]);
   for (const MstEdge& edge : bridges[0].Sorted()) {

@@ -1,7 +1,6 @@
 #include "jobs/motifs/vectors/knn.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <utility>
 
@@ -84,16 +83,9 @@ KnnGraph ExactKnn(const Matrix& x, int64_t k, int threads) {
   const std::vector<float> norms = SquaredNorms(x);
   // Each pair is multiplied once. What a thread has seen is its own; which of the nearest are kept does not depend on the order.
   const int64_t blocks = (x.rows + kBlock - 1) / kBlock;
-  std::vector<std::pair<int64_t, int64_t>> pairs;
-  for (int64_t i = 0; i < blocks; ++i) {
-    for (int64_t j = i; j < blocks; ++j) pairs.emplace_back(i * kBlock, j * kBlock);
-  }
-  std::vector<Collected> collected(std::clamp<int64_t>(threads, 1, pairs.size()), Collected(x.rows, graph.k));
-  std::atomic<size_t> next{0};
-  ParallelFor(threads, collected.size(), [&](int64_t worker) {
-    for (size_t p = next++; p < pairs.size(); p = next++) {
-      OfferBlock(x, norms, pairs[p].first, pairs[p].second, collected[worker]);
-    }
+  std::vector<Collected> collected(std::clamp<int64_t>(threads, 1, blocks * (blocks + 1) / 2), Collected(x.rows, graph.k));
+  ForEachPairOfBlocks(x.rows, kBlock, collected.size(), [&](int64_t worker, int64_t first, int64_t second) {
+    OfferBlock(x, norms, first, second, collected[worker]);
   });
   for (int64_t i = 0; i < x.rows; ++i) {
     for (size_t worker = 1; worker < collected.size(); ++worker) collected[0].nearest[i].Offer(collected[worker].nearest[i]);

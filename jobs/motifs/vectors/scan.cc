@@ -12,6 +12,19 @@ namespace {
 
 constexpr int64_t kChunk = 32;
 
+// The first j >= from that is `within`, a chunk at a time; part of each caller, so that it is compiled for the same processors.
+template <typename Within>
+[[gnu::always_inline]] inline int64_t Next(int64_t from, int64_t n, const Within& within) {
+  int64_t j = from;
+  for (; j + kChunk <= n; j += kChunk) {
+    int any = 0;
+    for (int64_t l = 0; l < kChunk; ++l) any |= within(j + l);
+    if (any != 0) break;
+  }
+  while (j < n && within(j) == 0) ++j;
+  return j;
+}
+
 }  // namespace
 
 PS_WIDEST int64_t ArgMax(const float* values, int64_t n) {
@@ -34,30 +47,14 @@ PS_WIDEST int64_t ArgMax(const float* values, int64_t n) {
 
 PS_WIDEST int64_t NextWithin(float norm, const float* norms, const float* dots, float bound, const float* bounds, int64_t from,
                              int64_t n) {
-  const auto within = [&](int64_t j) {
+  return Next(from, n, [&](int64_t j) {
     const float square = norm + norms[j] - 2 * dots[j];
     return static_cast<int>(square <= bound) | static_cast<int>(square <= bounds[j]);
-  };
-  int64_t j = from;
-  for (; j + kChunk <= n; j += kChunk) {
-    int any = 0;
-    for (int64_t l = 0; l < kChunk; ++l) any |= within(j + l);
-    if (any != 0) break;
-  }
-  while (j < n && within(j) == 0) ++j;
-  return j;
+  });
 }
 
 PS_WIDEST int64_t NextWithin(float norm, const float* norms, const float* dots, float bound, int64_t from, int64_t n) {
-  const auto within = [&](int64_t j) { return static_cast<int>(norm + norms[j] - 2 * dots[j] <= bound); };
-  int64_t j = from;
-  for (; j + kChunk <= n; j += kChunk) {
-    int any = 0;
-    for (int64_t l = 0; l < kChunk; ++l) any |= within(j + l);
-    if (any != 0) break;
-  }
-  while (j < n && within(j) == 0) ++j;
-  return j;
+  return Next(from, n, [&](int64_t j) { return static_cast<int>(norm + norms[j] - 2 * dots[j] <= bound); });
 }
 
 PS_WIDEST void AddTo(double* sum, const float* values, int64_t n) {
