@@ -8,8 +8,6 @@
 namespace promptsweep::motifs {
 namespace {
 
-constexpr size_t kFewest = 4;
-
 Region WithoutFold(const Matrix& x, const Runs& runs, const Region& whole, int fold) {
   RowSet others;
   for (const uint32_t i : whole.drawn_by) {
@@ -17,7 +15,7 @@ Region WithoutFold(const Matrix& x, const Runs& runs, const Region& whole, int f
   }
   Region region = whole;
   region.drawn_by.clear();
-  region.centre = others.size() < kFewest ? std::vector<float>{} : MeanDirection(x, others);
+  region.centre = others.size() < kFewestDrawn ? std::vector<float>{} : MeanDirection(x, others);
   RoundCentre(region);
   return region;
 }

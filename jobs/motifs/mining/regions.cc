@@ -10,7 +10,6 @@ namespace promptsweep::motifs {
 namespace {
 
 constexpr int kValleyRounds = 3, kMixtureRounds = 10;
-constexpr size_t kFewest = 4;
 
 struct Cut {
   float threshold;
@@ -163,7 +162,7 @@ std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds,
         if (settled[c]) continue;
         Region& region = regions[begin + c];
         double length = 0;
-        region.centre = rows[c].size() < kFewest ? std::vector<float>{} : MeanDirection(x, rows[c], &length);
+        region.centre = rows[c].size() < kFewestDrawn ? std::vector<float>{} : MeanDirection(x, rows[c], &length);
         lengths[c] = length * rows[c].size();
         if (region.centre.empty()) {
           settled[c] = true;
@@ -194,7 +193,7 @@ std::vector<Region> FitRegions(const Matrix& x, const std::vector<Seeds>& seeds,
           if (cosine[i] >= cut.threshold && (excluded.empty() || !excluded[i])) inside.push_back(i);
         }
         settled[c] = cut.separation == 0 || inside == rows[c] || (valley && round + 1 == kValleyRounds);
-        if (inside.size() < kFewest) {
+        if (inside.size() < kFewestDrawn) {
           region.centre.clear();
           settled[c] = true;
         }

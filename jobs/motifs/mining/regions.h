@@ -31,6 +31,9 @@ enum class Edge {
 // and those beyond it are missed.
 inline constexpr double kGap = 0.95;
 
+// With fewer rows to draw its centre by a region has none.
+inline constexpr size_t kFewestDrawn = 4;
+
 struct Region {
   std::vector<float> centre;  // unit; empty where no region could be fitted
   float threshold = 2;        // cosine to centre; inside means >=

@@ -8,7 +8,6 @@
 #include "jobs/motifs/vectors/gemm.h"
 #include "jobs/motifs/vectors/kmeans.h"
 #include "jobs/motifs/vectors/nearest.h"
-#include "jobs/motifs/vectors/scan.h"
 
 namespace promptsweep::motifs {
 namespace {
@@ -92,17 +91,7 @@ class InvertedFile {
   }
 
   void Assign() {
-    list_of_.resize(x_.rows);
-    constexpr int64_t kTile = 256;
-    ParallelFor(threads_, (x_.rows + kTile - 1) / kTile, [&](int64_t tile) {
-      const int64_t begin = tile * kTile, count = std::min(kTile, x_.rows - begin);
-      AlignedFloats cosines(count * centres_.rows);
-      GemmNT(x_.row(begin), count, centres_.data.data(), centres_.rows, x_.dim, cosines.data());
-      for (int64_t i = 0; i < count; ++i) {
-        const float* row = cosines.data() + i * centres_.rows;
-        list_of_[begin + i] = static_cast<uint32_t>(ArgMax(row, centres_.rows));
-      }
-    });
+    list_of_ = NearestCentres(x_, centres_, threads_);
     rows_.resize(centres_.rows);
     for (int64_t i = 0; i < x_.rows; ++i) rows_[list_of_[i]].push_back(static_cast<uint32_t>(i));
   }

@@ -17,16 +17,6 @@ namespace {
 constexpr int kFullRounds = 2;
 constexpr int64_t kNear = 32, kFewestForNear = 4 * kNear;
 
-void AssignToAll(const Matrix& x, const Matrix& centres, int threads, std::vector<uint32_t>& nearest) {
-  constexpr int64_t kTile = 512;
-  ParallelFor(threads, (x.rows + kTile - 1) / kTile, [&](int64_t tile) {
-    const int64_t begin = tile * kTile, count = std::min(kTile, x.rows - begin);
-    AlignedFloats cosines(count * centres.rows);
-    GemmNT(x.row(begin), count, centres.data.data(), centres.rows, x.dim, cosines.data());
-    for (int64_t i = 0; i < count; ++i) nearest[begin + i] = ArgMax(cosines.data() + i * centres.rows, centres.rows);
-  });
-}
-
 // Of each centre the kNear nearest, itself among them, ascending.
 std::vector<RowSet> NearCentres(const Matrix& centres, int threads) {
   std::vector<RowSet> near(centres.rows);
@@ -72,6 +62,18 @@ void AssignToNear(const Matrix& x, const Matrix& centres, const std::vector<RowS
 
 }  // namespace
 
+std::vector<uint32_t> NearestCentres(const Matrix& x, const Matrix& centres, int threads) {
+  std::vector<uint32_t> nearest(x.rows);
+  constexpr int64_t kTile = 512;
+  ParallelFor(threads, (x.rows + kTile - 1) / kTile, [&](int64_t tile) {
+    const int64_t begin = tile * kTile, count = std::min(kTile, x.rows - begin);
+    AlignedFloats cosines(count * centres.rows);
+    GemmNT(x.row(begin), count, centres.data.data(), centres.rows, x.dim, cosines.data());
+    for (int64_t i = 0; i < count; ++i) nearest[begin + i] = ArgMax(cosines.data() + i * centres.rows, centres.rows);
+  });
+  return nearest;
+}
+
 std::vector<uint32_t> DrawRows(int64_t rows, int64_t count, uint64_t seed) {
   std::vector<uint32_t> order(rows);
   std::iota(order.begin(), order.end(), 0u);
@@ -93,7 +95,7 @@ std::vector<RowSet> SphericalKmeans(const Matrix& x, const KmeansOptions& option
   for (int round = 0; round < rounds; ++round) {
     const bool everywhere = round < kFullRounds || round + 1 == rounds || k < kFewestForNear;
     if (everywhere) {
-      AssignToAll(x, centres, options.threads, nearest);
+      nearest = NearestCentres(x, centres, options.threads);
     } else {
       AssignToNear(x, centres, clusters, options.threads, nearest);
     }

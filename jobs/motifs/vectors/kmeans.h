@@ -20,6 +20,9 @@ struct KmeansOptions {
 // row with the 32 centres nearest to its own alone (as Wang et al. 2012, "Fast approximate k-means via cluster closures", do).
 [[nodiscard]] std::vector<RowSet> SphericalKmeans(const Matrix& x, const KmeansOptions& options);
 
+// Of each row the centre with the largest cosine, the lower of equal ones. `centres` has unit rows, at least one.
+[[nodiscard]] std::vector<uint32_t> NearestCentres(const Matrix& x, const Matrix& centres, int threads);
+
 // `count` distinct rows of 0..rows-1 drawn without replacement, in drawn order.
 [[nodiscard]] std::vector<uint32_t> DrawRows(int64_t rows, int64_t count, uint64_t seed);
 
